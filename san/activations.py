@@ -1,0 +1,126 @@
+"""The sparse activation functions as modules: a rule for the density of a kernel, and the selection by it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from san import functional
+from san.shapes import Float
+
+__all__ = ["Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "TopKAbsolutes"]
+
+
+class SparseActivation(nn.Module, ABC):
+    """Turn similarity maps into activation maps, each map with the density that its kernel size asks for.
+
+    A new one states two things: ``density``, the paper's d for a kernel of m samples a side, and ``select``, what a
+    density keeps of a map.
+    """
+
+    @abstractmethod
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return the paper's d for a kernel of that many samples a side on that space, 0 where there is none."""
+
+    @abstractmethod
+    def select(
+        self, similarity: Float[Tensor, "batch kernels *space"], density: Sequence[int]
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps, given the density of each kernel."""
+
+    def forward(
+        self, similarity: Float[Tensor, "batch kernels *space"], kernel_sizes: int | Sequence[int]
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps.
+
+        Args:
+            similarity: The similarity maps.
+            kernel_sizes: Samples a side of the kernels, one for all or one for each.
+        """
+        n_kernels, *space = similarity.shape[1:]
+        sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
+        return self.select(similarity, [self.density(size, space) for size in sizes])
+
+
+class Identity(SparseActivation):
+    """Keep everything: the least sparse base of reference."""
+
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return 0: the density does not apply."""
+        return 0
+
+    def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
+        """Return the similarity maps as they are."""
+        return similarity
+
+
+class ReLU(SparseActivation):
+    """Keep what is positive."""
+
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return 0: the density does not apply."""
+        return 0
+
+    def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
+        """Return the positive part of the similarity maps."""
+        return similarity.relu()
+
+
+class TopKAbsolutes(SparseActivation):
+    """Keep the k samples of the largest absolute value; see :func:`san.functional.topk_absolutes`."""
+
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return k: the number of kernels that fit side by side into the space, at least 1."""
+        return max(1, prod(length // kernel_size for length in space))
+
+    def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
+        """Return the k largest of each map."""
+        return functional.topk_absolutes(similarity, density)
+
+
+class ExtremaPoolIndices(SparseActivation):
+    """Keep the sample of the largest absolute value in each cell; see :func:`san.functional.extrema_pool_indices`.
+
+    Args:
+        ceil_mode: Whether samples past the last whole cell form a smaller cell too.
+    """
+
+    def __init__(self, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.ceil_mode = ceil_mode
+
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return the side of a cell in samples: that of the kernel."""
+        return kernel_size
+
+    def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
+        """Return the largest of each cell."""
+        return functional.extrema_pool_indices(similarity, density, ceil_mode=self.ceil_mode)
+
+
+class Extrema(SparseActivation):
+    """Keep the largest extrema that are more than a distance apart; see :func:`san.functional.extrema`.
+
+    Args:
+        border_tolerance: Samples by which two instances of a kernel may overlap, >= 0.
+        require_sign: Whether negative local maxima and positive local minima are left out.
+
+    Raises:
+        ValueError: If the border tolerance is negative.
+    """
+
+    def __init__(self, border_tolerance: int = 2, require_sign: bool = True) -> None:
+        super().__init__()
+        if border_tolerance < 0:
+            raise ValueError(f"border_tolerance={border_tolerance} is negative: it counts samples, 0 or more")
+        self.border_tolerance = border_tolerance
+        self.require_sign = require_sign
+
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return the minimum extrema distance in samples, at least 1."""
+        return max(kernel_size - self.border_tolerance, 1)
+
+    def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
+        """Return the primary extrema of each map."""
+        return functional.extrema(similarity, density, require_sign=self.require_sign)

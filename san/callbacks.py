@@ -1,0 +1,57 @@
+"""What a run shows while it trains."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from san.checkpoint import MONITOR
+from san.figures.kernels import draw_kernels
+
+__all__ = ["EpochLines", "KernelFigures"]
+
+log = logging.getLogger(__name__)
+
+
+class EpochLines(ProgressBar):
+    """Log one line an epoch, where there is no terminal for a bar."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the training loss and the validation phi."""
+        figures = trainer.callback_metrics
+        log.info(
+            "epoch %d of %s: training loss %.4f, validation phi %.4f",
+            trainer.current_epoch + 1, trainer.max_epochs, figures["train/loss"], figures[MONITOR],
+        )  # fmt: skip
+
+
+class KernelFigures(pl.Callback):
+    """Show the kernels in TensorBoard.
+
+    Args:
+        name: Of the dataset, the title.
+        sampling_frequency: In hertz; None for images.
+        every: Epochs between two figures.
+
+    Raises:
+        ValueError: If the number of epochs is below one.
+    """
+
+    def __init__(self, name: str, sampling_frequency: float | None, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"kernel_figure_every={every} must be at least 1 epoch")
+        self.name = name
+        self.sampling_frequency = sampling_frequency
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the figure of the kernels as they are."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.is_global_zero and (last or trainer.current_epoch % self.every == 0):
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    module: Any = pl_module
+                    drawn = draw_kernels(module.network, self.name, self.sampling_frequency)
+                    logger.experiment.add_figure("kernels", drawn, trainer.current_epoch)

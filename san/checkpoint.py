@@ -1,0 +1,172 @@
+"""Checkpoints selected by phi: written without gaps, read without trust."""
+
+import math
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import BadZipFile
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+__all__ = ["MONITOR", "PhiCheckpoint", "find", "load_weights", "read"]
+
+SPLIT = "validation/"
+MONITOR = f"{SPLIT}phi"
+
+
+class PhiCheckpoint(Checkpoint):
+    """Keep the epoch of the lowest validation phi, over all examples and ranks, and the last one.
+
+    ``best.ckpt`` is a copy on disk of the best epoch, kept under a name that tells its phi too, such as
+    ``epoch03-phi0.4423.ckpt``; ``last.ckpt`` is where a run goes on. Of equal epochs the first is the best; one whose
+    phi is not finite never is. Each file is complete at any moment, and the best epoch and the history of phi survive
+    a resumption.
+
+    Args:
+        dirpath: Folder of the checkpoints.
+        config: The configuration of the run, in plain containers, stored in each checkpoint.
+    """
+
+    def __init__(self, dirpath: str | Path, config: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.dirpath = Path(dirpath)
+        self.config = config
+        self.best_epoch: int | None = None
+        self.validation_per_epoch: list[dict[str, float]] = []
+
+    @property
+    def phi_per_epoch(self) -> list[float]:
+        """Validation phi of each epoch."""
+        return [figures["phi"] for figures in self.validation_per_epoch]
+
+    @property
+    def best_model_path(self) -> str:
+        """Path of ``best.ckpt``, empty while there is none; Lightning's ``ckpt_path="best"`` reads it."""
+        return "" if self.best_epoch is None else str(self.dirpath / "best.ckpt")
+
+    @property
+    def best_model_score(self) -> float:
+        """Validation phi of the best epoch, infinite while there is none."""
+        return math.inf if self.best_epoch is None else self.phi_per_epoch[self.best_epoch]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Select and save the epoch."""
+        logged = trainer.callback_metrics
+        figures = {name.removeprefix(SPLIT): float(logged[name]) for name in logged if name.startswith(SPLIT)}
+        previous, lowest, phi = self._best_name, self.best_model_score, figures["phi"]
+        self.validation_per_epoch.append(figures)
+        improved = math.isfinite(phi) and phi < lowest
+        if improved:
+            self.best_epoch = trainer.current_epoch
+        unfinished = self.dirpath / "unfinished.ckpt"
+        trainer.save_checkpoint(unfinished, weights_only=False)
+        if not trainer.is_global_zero:
+            return
+        if improved:
+            _copy(unfinished, self.dirpath / self._best_name)
+            _copy(unfinished, self.dirpath / "best.ckpt")
+            if previous not in ("", self._best_name):
+                (self.dirpath / previous).unlink(missing_ok=True)
+        unfinished.replace(self.dirpath / "last.ckpt")
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Store the configuration."""
+        checkpoint["config"] = self.config
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the selection so far."""
+        return {"best_epoch": self.best_epoch, "validation_per_epoch": self.validation_per_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the selection of a checkpoint."""
+        self.best_epoch = state_dict["best_epoch"]
+        self.validation_per_epoch = list(state_dict["validation_per_epoch"])
+
+    def adopt(self, path: Path) -> Path:
+        """Bring a checkpoint to resume from, and the best epoch before it, to the folder of this run.
+
+        Args:
+            path: The checkpoint; the best epoch is that file itself or stands beside it.
+
+        Returns:
+            The path to resume from.
+
+        Raises:
+            FileNotFoundError: If the best epoch before the checkpoint is not beside it.
+            ValueError: If the file is not a checkpoint of this program.
+        """
+        checkpoint = read(path)
+        self.load_state_dict(checkpoint["callbacks"][self.state_key])
+        last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
+        if self.best_epoch is not None:
+            source = path if checkpoint["epoch"] == self.best_epoch else path.with_name(self._best_name)
+            if not source.is_file():
+                raise FileNotFoundError(f"{source} is not there: it is the best epoch before {path}, keep them together")
+            self.dirpath.mkdir(parents=True, exist_ok=True)
+            _copy(source, self.dirpath / self._best_name)
+            _copy(source, best)
+        _copy(path, last)
+        return last
+
+    @property
+    def _best_name(self) -> str:
+        return "" if self.best_epoch is None else f"epoch{self.best_epoch:02d}-phi{self.best_model_score:.4f}.ckpt"
+
+
+def find(path: str | os.PathLike[str], kind: Literal["best", "last"]) -> Path:
+    """Return the checkpoint that a path means: the file itself, or the best or last one of a run's folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    given = Path(path)
+    candidates = [given, given / "checkpoints" / f"{kind}.ckpt", given / f"{kind}.ckpt"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"checkpoint={path} is neither a checkpoint nor the folder of a run that has one")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Load a checkpoint to the CPU; only plain data and tensors are accepted.
+
+    Raises:
+        ValueError: If the file is cut short, is of another program, or holds anything else.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint, dict) or not {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys():
+            raise ValueError("it lacks the parts of a checkpoint of san")
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is not a checkpoint of san, or is cut short ({reason})") from error
+    return checkpoint
+
+
+def load_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: Path) -> None:
+    """Give a module the weights of a checkpoint.
+
+    Raises:
+        ValueError: If they are of another shape.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    stored = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    if wanted != stored:
+        raise ValueError(
+            f"{path} has weights of the shapes {stored}, not {wanted}: "
+            "give the kernel sizes, the number of kernels and the dataset that it was trained with"
+        )
+    module.load_state_dict(checkpoint["state_dict"])
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file so that the target is never seen half-written."""
+    if target.exists() and source.samefile(target):
+        return
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    shutil.copyfile(source, unfinished)
+    unfinished.replace(target)

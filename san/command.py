@@ -1,0 +1,136 @@
+"""What the commands share: where the configuration is, what it may name, and how a mistake is told."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+__all__ = ["CONF", "command", "instantiate"]
+
+PACKAGE = Path(__file__).parent
+CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+log = logging.getLogger(__name__)
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]], Callable[[], None]]:
+    """Make a console command of a function of the composed configuration.
+
+    A mistake of the user (a ``ValueError``, an ``OSError``, Hydra's own) is one line on standard error and exit code
+    1; with ``HYDRA_FULL_ERROR=1`` it is a traceback. In a multirun the job's log has the traceback, the other jobs go
+    on, and the job's value is not a number.
+
+    Args:
+        config_name: The primary configuration, a file of ``conf/``.
+    """
+
+    def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
+        full = os.environ.get(FULL_ERROR)
+
+        @wraps(function)
+        def job(config: DictConfig) -> float | None:
+            _restore(full)
+            multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+            if multirun:
+                _error_file().unlink(missing_ok=True)
+            try:
+                return function(config)
+            except Exception as error:
+                if multirun:
+                    log.exception("job %s", HydraConfig.get().job.num)
+                    _error_file().write_text(_line(error))
+                    return float("nan")
+                if full == "1" or not _is_mistake(error):
+                    raise
+                sys.exit(_line(error))
+
+        @wraps(function)
+        def main() -> None:
+            # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.
+            os.environ[FULL_ERROR] = "1"
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+            except MISTAKES as error:
+                if full == "1":
+                    raise
+                sys.exit(_line(error))
+            finally:
+                _restore(full)
+
+        return main
+
+    return decorate
+
+
+def instantiate(config: DictConfig, **kwargs: Any) -> Any:
+    """Build what a configuration describes, if all it names belongs to this package, torch or Lightning.
+
+    Raises:
+        ValueError: If it names anything else, so that the configuration in a stranger's checkpoint cannot run code.
+    """
+    _refuse_foreign_targets(config)
+    try:
+        return hydra.utils.instantiate(config, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, MISTAKES):
+            raise error.__cause__ from error
+        raise
+
+
+def _refuse_foreign_targets(node: Any) -> None:
+    if isinstance(node, DictConfig):
+        target = node.get("_target_")
+        if target is not None and not _is_allowed(str(target)):
+            raise ValueError(f"_target_={target} is not allowed: it must be defined in {', '.join(TARGETS)}*")
+        for key in node:
+            _refuse_foreign_targets(node[key])
+    elif isinstance(node, ListConfig):
+        for item in node:
+            _refuse_foreign_targets(item)
+
+
+def _is_allowed(target: str) -> bool:
+    """Tell whether a name is allowed, and is not a way through an allowed module to something it imports."""
+    if not target.startswith(TARGETS):
+        return False
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise ValueError(f"_target_={target} does not exist ({error})") from error
+    return callable(found) and f"{getattr(found, '__module__', '')}.".startswith(TARGETS)
+
+
+def _error_file() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir, "error.txt")
+
+
+def _is_mistake(error: Exception) -> bool:
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    return isinstance(error, (*MISTAKES, MisconfigurationException))
+
+
+def _line(error: BaseException) -> str:
+    cause = error.__cause__
+    detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
+    return f"san: {' '.join(f'{error}{detail}'.split())}"
+
+
+def _restore(full: str | None) -> None:
+    os.environ.pop(FULL_ERROR, None)
+    if full is not None:
+        os.environ[FULL_ERROR] = full

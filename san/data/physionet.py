@@ -1,0 +1,141 @@
+"""PhysioNet: one channel of one WFDB record, cut into signals of equal length."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import wfdb
+from numpy.typing import NDArray
+
+from san.data.splits import Splits, standardize
+
+__all__ = ["load"]
+
+RECORDS = Path(__file__).parent / "records"
+SHIPPED = ("mitdb", "208")
+
+log = logging.getLogger(__name__)
+
+
+def load(
+    *,
+    database: str | None,
+    record: str | int | None,
+    channel: int | str,
+    signal_length: int,
+    split: Sequence[int],
+    nan: Literal["refuse", "interpolate"],
+    first_records: Mapping[str, str],
+    data_dir: str,
+) -> Splits:
+    """Read a record from the data folder, the package or PhysioNet, whichever has it first.
+
+    Each signal is given mean zero and sample standard deviation one.
+
+    Args:
+        database: Name of the database; None for that of the shipped record, mitdb/208.
+        record: Name of the record; None for the first of the database.
+        channel: Index or name of the channel.
+        signal_length: Samples of a signal.
+        split: How many signals are for training, validation and test, in this order from the record's start.
+        nan: What to do about invalid samples: ``refuse`` the record, or ``interpolate`` linearly between valid ones.
+        first_records: The first record of known databases; for any other it is the first line of its RECORDS.
+        data_dir: Folder in which ``physionet/<database>/<record>.hea`` is looked for first.
+
+    Raises:
+        FileNotFoundError: If no place has the record.
+        ValueError: If the channel is unknown, the record too short, or a sample or signal cannot be used.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-A.
+    """
+    if nan not in ("refuse", "interpolate"):
+        raise ValueError(f"dataset.nan={nan} must be 'refuse' or 'interpolate'")
+    if signal_length < 1 or len(split) != 3 or min(split) < 1:
+        raise ValueError(f"dataset.signal_length={signal_length} and the three numbers of dataset.split={split} "
+                         "must be positive")  # fmt: skip
+    local = Path(data_dir) / "physionet"
+    if database is None:
+        database, record = SHIPPED[0], record or SHIPPED[1]
+    if record is None:
+        record = first_records.get(database) or _first_record(database, local)
+    name = f"physionet/{database}/{record}"
+    place, remote = _find(database, str(record), local)
+    try:
+        header = wfdb.rdheader(place, pn_dir=remote)
+        index = _channel(channel, header.sig_name, name)
+        n_samples = signal_length * sum(split)
+        if header.sig_len is not None and header.sig_len < n_samples:
+            raise ValueError(
+                f"{name} has {header.sig_len} samples of the {n_samples} asked for: "
+                f"lower dataset.signal_length={signal_length} or dataset.split={list(split)}"
+            )
+        content = wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=n_samples)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name}: {place} refers to a file that is not there ({error})") from error
+    samples = content.p_signal[:, 0]
+    if len(samples) < n_samples:
+        raise ValueError(f"{name}: its file ends after {len(samples)} of the {n_samples} samples asked for")
+    signals = torch.from_numpy(_finite(samples, nan, name)).view(-1, 1, signal_length)
+    train, validation, test = standardize(signals, name).split(list(split))
+    return Splits(
+        name=name, train=train, validation=validation, test=test, sampling_frequency=float(content.fs)
+    )
+
+
+def _find(database: str, record: str, local: Path) -> tuple[str, str | None]:
+    """Return the path of a record without suffix and None, or its name and the remote database."""
+    for folder in (local, RECORDS):
+        path = folder / database / record
+        if path.with_name(f"{path.name}.hea").is_file():
+            log.info("reading %s", path)
+            return str(path), None
+    try:
+        wfdb.rdheader(record, pn_dir=database)
+    except (OSError, ValueError, IndexError) as error:
+        raise _unavailable(f"{database}/{record}", local, error) from error
+    log.info("reading %s/%s from PhysioNet", database, record)
+    return record, database
+
+
+def _first_record(database: str, local: Path) -> str:
+    records = local / database / "RECORDS"
+    try:
+        names = records.read_text().split() if records.is_file() else wfdb.get_record_list(database)
+    except (OSError, ValueError, IndexError) as error:
+        raise _unavailable(f"{database}/RECORDS", local, error) from error
+    return str(names[0])
+
+
+def _unavailable(name: str, local: Path, error: Exception) -> FileNotFoundError:
+    missing = isinstance(error, FileNotFoundError | ValueError | IndexError)
+    reason = "has no such file" if missing else f"cannot be reached ({type(error).__name__})"
+    return FileNotFoundError(
+        f"{name}: not in {local.resolve()}, not shipped (that is {'/'.join(SHIPPED)}), and PhysioNet {reason}: "
+        f"check dataset.database and dataset.record, or put the WFDB files at {local / name} "
+        "(paths.data_dir or SAN_DATA_DIR names the folder above physionet)"
+    )
+
+
+def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
+    if isinstance(channel, int) and 0 <= channel < len(names):
+        return channel
+    if channel in names:
+        return names.index(str(channel))
+    choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
+    raise ValueError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
+
+
+def _finite(samples: NDArray[np.float64], nan: str, name: str) -> NDArray[np.float64]:
+    invalid = ~np.isfinite(samples)
+    if not invalid.any():
+        return samples
+    count = f"{name} has {invalid.sum()} invalid samples, the first at {invalid.argmax()}"
+    if nan == "refuse" or invalid.all():
+        raise ValueError(f"{count}: choose another channel, or dataset.nan=interpolate")
+    log.warning("%s: interpolated", count)
+    valid = np.flatnonzero(~invalid)
+    return np.interp(np.arange(len(samples)), valid, samples[valid])

@@ -1,0 +1,79 @@
+"""What every dataset gives: training, validation and test examples, and how they came to be."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["Splits", "standardize"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Examples of one recording or collection, split for training, model selection and the final test.
+
+    Args:
+        name: What results call it, such as ``physionet/mitdb/208``.
+        train: Examples to learn from, [examples, 1, *space].
+        validation: Examples to select the epoch and the kernel size with.
+        test: Examples that only the final test reads.
+        sampling_frequency: In hertz; None for images.
+        units: What the amplitude is measured in.
+        planted: The kernels that synthetic data was made from, [m] or [m, m] each.
+
+    Raises:
+        ValueError: If a split is empty, an example has another shape or is not finite, or is zero everywhere, as phi
+            is undefined there.
+    """
+
+    name: str
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    sampling_frequency: float | None = None
+    units: str = "standard deviations"
+    planted: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be described."""
+        for split, examples in (("training", self.train), ("validation", self.validation), ("test", self.test)):
+            if len(examples) == 0:
+                raise ValueError(f"{self.name}: there is no {split} example: give each split at least one")
+            if examples.shape[1:] != self.train.shape[1:]:
+                raise ValueError(f"{self.name}: {split} examples are {tuple(examples.shape[1:])}, not {self.shape}")
+            for index, example in enumerate(examples):
+                if not example.isfinite().all():
+                    raise ValueError(f"{self.name}: {split} example {index} has samples that are not finite")
+                if not example.any():
+                    raise ValueError(f"{self.name}: {split} example {index} is zero everywhere, phi is undefined there")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an example, [1, *space]."""
+        return tuple(self.train.shape[1:])
+
+    @property
+    def n_dims(self) -> int:
+        """1 for signals, 2 for images."""
+        return len(self.shape) - 1
+
+
+def standardize(signals: Tensor, name: str) -> Tensor:
+    """Give each signal mean zero and sample standard deviation one.
+
+    Args:
+        signals: [examples, 1, samples], in float64 so that the result is right to the last digit of float32.
+        name: What to call the signals in an error.
+
+    Raises:
+        ValueError: If a signal is constant.
+    """
+    length = signals.shape[-1]
+    for index, signal in enumerate(signals):
+        if signal.min() == signal.max():
+            raise ValueError(
+                f"{name}: signal {index} (samples {index * length} to {(index + 1) * length - 1}) is constant, "
+                "phi is undefined there: choose another record, channel or signal_length"
+            )
+    deviations = signals - signals.mean(-1, keepdim=True)
+    return (deviations / signals.std(-1, keepdim=True)).to(torch.get_default_dtype())

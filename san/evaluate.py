@@ -1,0 +1,46 @@
+"""``python -m san.evaluate``: the test figures of a checkpoint, on its own data or on other."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from san.command import command, instantiate
+from san.train import build, describe
+
+__all__ = ["evaluate", "main"]
+
+
+def evaluate(config: DictConfig) -> float:
+    """Test a checkpoint, write ``results.json`` and print the table.
+
+    Returns:
+        The test phi.
+    """
+    from san.checkpoint import find, load_weights, read
+    from san.datamodule import SplitsDataModule
+    from san.results import print_run, write_json
+
+    path = find(config.checkpoint, "best")
+    checkpoint = read(path)
+    trained = OmegaConf.create({**checkpoint["config"], "paths": config.paths})
+    splits = instantiate(trained.dataset if config.dataset is None else config.dataset)
+    module = build(trained, splits)
+    load_weights(module, checkpoint, path)
+    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False)
+    trainer.test(module, SplitsDataModule(splits, trained.batch_size, None), verbose=False)
+    results = {
+        **describe(trained, splits, module, trainer),
+        "best_epoch": checkpoint["epoch"],
+        "checkpoint": str(path),
+    }
+    if trainer.is_global_zero:
+        folder = Path(config.paths.output_dir)
+        write_json(folder / "results.json", results)
+        print_run(results, folder)
+    return float(results["test"]["phi"])
+
+
+main = command("evaluate")(evaluate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Validation phi over the epochs, and which epoch was selected."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from san.figures.style import Run, activation_color, figure, label, styled
+
+__all__ = ["draw"]
+
+
+@styled
+def draw(run: Run) -> Figure:
+    """Draw validation phi over the epochs."""
+    drawn = figure(5.0, 3.2)
+    axes = drawn.add_subplot()
+    color = activation_color(run.activation, [run.activation])
+    axes.plot(run.phi_per_epoch, color=color, marker=".", label=label(run.activation))
+    best = run.phi_per_epoch[run.best_epoch]
+    axes.plot(run.best_epoch, best, "o", markersize=8, markerfacecolor="none", markeredgecolor="black")
+    axes.annotate(
+        f"epoch {run.best_epoch}: {best:.3f}", (run.best_epoch, best), (0, 9), textcoords="offset points", ha="right"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(title=run.name, xlabel="epoch", ylabel="validation φ̄ (dimensionless)")
+    axes.legend()
+    return drawn

@@ -1,0 +1,137 @@
+"""How every figure looks, and what it is drawn from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from san.networks import SparselyActivatedNetwork
+
+__all__ = ["COLORS", "IMAGE", "Draw", "Run", "activation_color", "figure", "label", "save", "show_image", "styled", "time_axis"]
+
+# Okabe and Ito's colours, which stay apart for the colour-blind.
+COLORS = {
+    "input": "#0072B2",
+    "kernel": "#D55E00",
+    "similarity": "#009E73",
+    "activation": "#000000",
+    "reconstruction": "#D55E00",
+}
+ACTIVATIONS = {
+    "identity": "#999999",
+    "relu": "#E69F00",
+    "topk_absolutes": "#56B4E9",
+    "extrema_pool_indices": "#009E73",
+    "extrema": "#D55E00",
+}
+OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
+IMAGE = "RdBu_r"
+STYLE = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "font.size": 9.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's figures are drawn from.
+
+    Args:
+        name: Of the dataset.
+        activation: Name of the activation function.
+        network: The selected network, on the CPU.
+        example: An example of the test split, [1, *space].
+        phi_per_epoch: Validation phi of each epoch.
+        best_epoch: The selected one.
+        sampling_frequency: In hertz; None for images.
+        units: Of the amplitude.
+    """
+
+    name: str
+    activation: str
+    network: SparselyActivatedNetwork
+    example: Tensor
+    phi_per_epoch: Sequence[float]
+    best_epoch: int
+    sampling_frequency: float | None
+    units: str
+
+
+Draw = Callable[[Run], Figure]
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Give the project's style to all that a function draws, and leave that of others alone."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def figure(width: float, height: float) -> Figure:
+    """Make an empty figure, in inches, that belongs to no window."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(drawn: Figure, path: Path) -> None:
+    """Write a figure as PNG, never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    drawn.savefig(unfinished, format="png", dpi=150)
+    unfinished.replace(path)
+
+
+def activation_color(name: str, others: Sequence[str] = ()) -> str:
+    """Return the colour of an activation function, the same in every figure.
+
+    Args:
+        name: Of the activation function.
+        others: All names in the figure, to tell apart those that are not the paper's.
+    """
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    strangers = sorted(set(others) - set(ACTIVATIONS))
+    return OTHERS[strangers.index(name) % len(OTHERS)] if name in strangers else OTHERS[0]
+
+
+def label(name: str) -> str:
+    """Return the paper's name of an activation function."""
+    names: Mapping[str, str] = {
+        "identity": "Identity",
+        "relu": "ReLU",
+        "topk_absolutes": "top-k absolutes",
+        "extrema_pool_indices": "Extrema-Pool indices",
+        "extrema": "Extrema",
+    }
+    return names.get(name, name)
+
+
+def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:
+    """Return the instants of samples and the label of their axis: seconds, or samples where the rate is unknown."""
+    if sampling_frequency is None or sampling_frequency == 1.0:
+        return np.arange(length, dtype=float), "time (samples)"
+    return np.arange(length) / sampling_frequency, "time (s)"
+
+
+def show_image(axes: Axes, image: Tensor, title: str) -> None:
+    """Show an image with red above and blue below zero."""
+    limit = float(image.abs().max()) or 1.0
+    axes.imshow(image.detach().numpy(), cmap=IMAGE, vmin=-limit, vmax=limit)
+    axes.set(title=title, xticks=[], yticks=[])

@@ -1,0 +1,56 @@
+"""Phi over the kernel size for the models of a sweep."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from san.figures.style import activation_color, figure, label, styled
+
+__all__ = ["draw_sweep"]
+
+
+@styled
+def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw validation phi over the kernel size, a panel a dataset and a line an activation function.
+
+    Where several models share a dataset, an activation and a kernel size (seeds, say), the line is their mean and the
+    band their range. A ring marks the best model of each panel.
+
+    Args:
+        rows: The rows of sweep.csv.
+    """
+    datasets = sorted({row["dataset"] for row in rows})
+    activations = sorted({row["activation"] for row in rows})
+    drawn = figure(max(5.0, 4.2 * min(3, len(datasets))), 3.4 * -(-len(datasets) // 3))
+    for index, dataset in enumerate(datasets):
+        axes = drawn.add_subplot(-(-len(datasets) // 3), min(3, len(datasets)), index + 1)
+        chosen = [row for row in rows if row["dataset"] == dataset]
+        sizes = sorted({row["kernel_size"] for row in chosen}, key=_order)
+        place = {size: size if all(isinstance(other, int) for other in sizes) else at for at, size in enumerate(sizes)}
+        for activation in activations:
+            models: dict[Any, list[float]] = defaultdict(list)
+            for row in chosen:
+                if row["activation"] == activation:
+                    models[place[row["kernel_size"]]].append(row["validation_phi"])
+            at = sorted(models)
+            color = activation_color(activation, activations)
+            marker = "o" if len(at) < 30 else None
+            axes.plot(at, [fmean(models[x]) for x in at], color=color, marker=marker, markersize=4,
+                      label=label(activation))  # fmt: skip
+            axes.fill_between(at, [min(models[x]) for x in at], [max(models[x]) for x in at], color=color, alpha=0.2)
+        best = min(chosen, key=lambda row: float(row["validation_phi"]))
+        axes.plot(place[best["kernel_size"]], best["validation_phi"], "o", markersize=9, markerfacecolor="none",
+                  markeredgecolor="black")  # fmt: skip
+        if len(sizes) < 10:
+            axes.set_xticks([place[size] for size in sizes], [str(size) for size in sizes])
+        axes.set(title=dataset, xlabel="kernel size (samples)", ylabel="validation φ̄ (dimensionless)")
+        if index == 0:
+            axes.legend()
+    return drawn
+
+
+def _order(size: int | str) -> list[int]:
+    return [int(part) for part in str(size).split("+")]

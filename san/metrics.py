@@ -1,0 +1,129 @@
+r"""How verbose and how wrong a description is: :math:`CR^{-1}`, :math:`\tilde{\mathcal{L}}` and :math:`\varphi`."""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from san.shapes import Float
+
+__all__ = [
+    "Loss",
+    "MeanPhi",
+    "inverse_compression_ratio",
+    "loss_per_example",
+    "normalized_reconstruction_loss",
+    "phi",
+]
+
+
+class Loss(Protocol):
+    """A reconstruction loss, called as those of ``torch.nn.functional`` are."""
+
+    def __call__(self, input: Tensor, target: Tensor, *, reduction: str) -> Tensor:
+        """Return the loss of each sample where the reduction is ``none``."""
+
+
+def inverse_compression_ratio(
+    maps: Float[Tensor, "batch kernels *space"], n_weights: int
+) -> Float[Tensor, "batch"]:
+    r"""Count the numbers stored to describe each example, per sample of it.
+
+    .. math:: CR^{-1} = \frac{W + (\dim(x) + 1) A_x}{n}
+
+    An activation costs its amplitude and its position along each axis. Only exact zeros are free.
+
+    Args:
+        maps: The activation maps, of which A is the number of samples that are not zero.
+        n_weights: W, the number of weights of all kernels.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2 to 4.
+
+    Example:
+        >>> inverse_compression_ratio(torch.tensor([[[0.0, 2.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0]]]), n_weights=3)
+        tensor([0.8750])
+    """
+    space = maps.shape[2:]
+    n_activations = maps.count_nonzero(dim=tuple(range(1, maps.dim())))
+    stored = n_weights + (len(space) + 1) * n_activations
+    return stored.to(torch.get_default_dtype()) / space.numel()
+
+
+def normalized_reconstruction_loss(
+    reconstruction: Float[Tensor, "batch 1 *space"], x: Float[Tensor, "batch 1 *space"], loss: Loss = F.l1_loss
+) -> Float[Tensor, "batch"]:
+    r"""Divide the loss of each reconstruction by the loss of reconstructing zeros.
+
+    .. math:: \tilde{\mathcal{L}} = \mathcal{L}(\hat{x}, x) / \mathcal{L}(0, x)
+
+    It is undefined where x is zero everywhere, and NaN or infinite then: datasets refuse such examples by name.
+
+    Args:
+        reconstruction: The reconstructions.
+        x: What they should be.
+        loss: The mean absolute error of the paper, or any other loss like those of ``torch.nn.functional``.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 5.
+
+    Example:
+        >>> normalized_reconstruction_loss(torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[2.0, -2.0]]]))
+        tensor([1.])
+    """
+    return loss_per_example(reconstruction, x, loss) / loss_per_example(torch.zeros_like(x), x, loss)
+
+
+def loss_per_example(
+    reconstruction: Float[Tensor, "batch 1 *space"], x: Float[Tensor, "batch 1 *space"], loss: Loss
+) -> Float[Tensor, "batch"]:
+    """Average the loss over the samples of each example."""
+    return loss(reconstruction, x, reduction="none").flatten(1).mean(1)
+
+
+def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+    r"""Score each example by how verbose and how wrong its description is.
+
+    .. math:: \varphi = \lVert (CR^{-1}, \tilde{\mathcal{L}}) \rVert_2
+
+    Zero is perfect; a description that says nothing scores 1, all loss and no numbers.
+
+    Args:
+        cr_inverse: Numbers stored per sample of the input, dimensionless, >= 0.
+        loss: Reconstruction loss over the loss of reconstructing zeros, dimensionless, >= 0.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 6.
+
+    Example:
+        >>> phi(torch.tensor([0.3]), torch.tensor([0.4]))
+        tensor([0.5000])
+    """
+    return torch.hypot(cr_inverse, loss)
+
+
+class MeanPhi(MeanMetric):
+    r"""Average :math:`\varphi` over examples, exactly: sums and counts, over unequal batches and over ranks.
+
+    It is the mean of norms, so never less than the norm of the mean :math:`CR^{-1}` and the mean
+    :math:`\tilde{\mathcal{L}}`. A value that is not a number is an error, never passed over.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 7.
+
+    Example:
+        >>> mean_phi = MeanPhi()
+        >>> mean_phi.update(torch.tensor([0.3, 0.0]), torch.tensor([0.4, 1.0]))
+        >>> mean_phi.update(torch.tensor([0.0]), torch.tensor([0.0]))
+        >>> mean_phi.compute()
+        tensor(0.5000)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(nan_strategy="error")
+
+    def update(self, cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:
+        """Add the examples of a batch, given their inverse compression ratios and normalized losses."""
+        super().update(phi(cr_inverse, loss))

@@ -1,0 +1,46 @@
+"""The end of a multirun: its models in one table, one figure and one checkpoint."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+__all__ = ["MultirunSummary"]
+
+log = logging.getLogger(__name__)
+
+
+class MultirunSummary(Callback):
+    """Write ``sweep.csv``, ``sweep.png`` and the best model from the folders of the jobs, and print a table.
+
+    Jobs that failed are told with their reason, and the exit code is then 1.
+    """
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Summarise the jobs, wherever they ran."""
+        from san.figures.style import save
+        from san.figures.sweep import draw_sweep
+        from san.results import SWEEP_COLUMNS, print_sweep, sweep_row, write_csv
+
+        folder = Path(config.hydra.sweep.dir).resolve()
+        jobs = sorted(path.parent for path in folder.glob("*/.hydra"))
+        finished = {job: json.loads((job / "results.json").read_text()) for job in jobs if _has(job, "results.json")}
+        failures = {job.name: (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
+        rows = [sweep_row(results) for results in finished.values()]
+        if rows:
+            write_csv(folder / "sweep.csv", SWEEP_COLUMNS, rows)
+            save(draw_sweep(rows), folder / "sweep.png")
+            best = min(finished, key=lambda job: float(finished[job]["validation"]["phi"]))
+            (folder / "checkpoints").mkdir(exist_ok=True)
+            shutil.copyfile(best / "checkpoints" / "best.ckpt", folder / "checkpoints" / "best.ckpt")
+        print_sweep(rows, failures, folder)
+        if failures:
+            raise SystemExit(1)
+
+
+def _has(job: Path, name: str) -> bool:
+    return (job / name).is_file()

@@ -1,0 +1,168 @@
+"""The Sparsely Activated Network: a bank of kernels that finds its own patterns and puts them back."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from san.activations import SparseActivation
+from san.shapes import Float
+
+__all__ = ["SparselyActivatedNetwork"]
+
+
+class SparselyActivatedNetwork(nn.Module):
+    r"""Describe an input by kernels and the few positions and amplitudes at which they occur.
+
+    .. math::
+        s^{(i)} = x * w^{(i)} \qquad \alpha^{(i)} = \phi(s^{(i)}, d^{(i)}) \qquad
+        r^{(i)} = \alpha^{(i)} * w^{(i)} \qquad \hat{x} = \sum_i r^{(i)}
+
+    The convolution keeps the size of x by zeros: (m - 1) // 2 before the first sample, the rest after the last; there
+    is no bias. As in every deep-learning framework it is a cross-correlation, and the paper's decoder is the same one,
+    so what it puts back at a spike is the *mirrored* kernel. The adjoint decoder is the exact transpose of the encoder
+    and puts back the kernel itself, where the encoder found it.
+
+    The kernels lie side by side in one tensor, padded with zeros to the largest of them, so that kernels of different
+    sizes are still one convolution; the padding stays zero and has no gradient.
+
+    Args:
+        kernel_sizes: Samples a side of each kernel, >= 1.
+        activation: What turns similarity maps into activation maps.
+        n_dims: 1 for signals, 2 for images.
+        decoder: ``paper`` for the paper's second convolution, ``adjoint`` for the transpose of the first.
+        initial_deviation: Standard deviation of the normal distribution with mean zero that the kernels start from.
+
+    Raises:
+        ValueError: If there is no kernel, a kernel size is not a positive integer, or a choice is unknown; on a call,
+            if a kernel is longer than the input.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section III-B, Eq. 9 to 13.
+
+    Example:
+        >>> from san.activations import Extrema
+        >>> network = SparselyActivatedNetwork([8, 5], Extrema(border_tolerance=2))
+        >>> network.encode(torch.randn(4, 1, 100)).shape
+        torch.Size([4, 2, 100])
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        kernel_sizes: Sequence[int],
+        activation: SparseActivation,
+        n_dims: Literal[1, 2] = 1,
+        *,
+        decoder: Literal["paper", "adjoint"] = "paper",
+        initial_deviation: float = 0.1,
+    ) -> None:
+        super().__init__()
+        sizes = list(kernel_sizes)
+        if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+            raise ValueError(f"kernel_sizes={sizes} must be positive integers, one for each kernel")
+        if n_dims not in (1, 2):
+            raise ValueError(f"n_dims={n_dims} must be 1 (signals) or 2 (images)")
+        if decoder not in ("paper", "adjoint"):
+            raise ValueError(f"decoder={decoder} must be 'paper' or 'adjoint'")
+        self.kernel_sizes = sizes
+        self.activation = activation
+        self.n_dims = n_dims
+        self.decoder = decoder
+        largest = max(sizes)
+        weight = torch.zeros(len(sizes), *[largest] * n_dims)
+        self.register_buffer("mask", torch.zeros_like(weight, dtype=torch.bool), persistent=False)
+        for kernel, size in enumerate(sizes):
+            weight[self._inside(kernel)] = initial_deviation * torch.randn([size] * n_dims)
+            self.mask[self._inside(kernel)] = True
+        self.weight = nn.Parameter(weight)
+
+    @property
+    def kernels(self) -> list[Tensor]:
+        """The kernels without their padding, views of shape [m] or [m, m]."""
+        return [self.weight[self._inside(kernel)] for kernel in range(len(self.kernel_sizes))]
+
+    @property
+    def patterns(self) -> list[Tensor]:
+        """What the decoder puts back for an activation of one: the kernels, mirrored for the paper's decoder."""
+        if self.decoder == "adjoint":
+            return self.kernels
+        return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
+
+    def n_weights(self, count: Literal["samples", "side"] = "samples") -> int:
+        """Count the weights W of all kernels.
+
+        Args:
+            count: ``samples`` counts m * m for a two-dimensional kernel, as the paper defines it; ``side`` counts m,
+                as its printed tables do. In one dimension they are the same.
+
+        Raises:
+            ValueError: If the choice is unknown.
+
+        Reference:
+            Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2.
+        """
+        if count not in ("samples", "side"):
+            raise ValueError(f"count_weights={count} must be 'samples' or 'side'")
+        return sum(size**self.n_dims if count == "samples" else size for size in self.kernel_sizes)
+
+    def check(self, space: Sequence[int]) -> None:
+        """Refuse a space that a kernel does not fit into.
+
+        Raises:
+            ValueError: If a kernel is longer than an axis.
+        """
+        longest, shortest = max(self.kernel_sizes), min(space)
+        if longest > shortest:
+            raise ValueError(f"kernel_size={longest} is longer than the signal, which has {shortest} samples a side")
+
+    def similarity(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
+        """Correlate the input with each kernel, Eq. 10."""
+        self.check(x.shape[2:])
+        return self._correlate(x, self._weight().unsqueeze(1))
+
+    def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps, Eq. 11."""
+        maps: Tensor = self.activation(self.similarity(x), self.kernel_sizes)
+        return maps
+
+    def partial_reconstructions(
+        self, maps: Float[Tensor, "batch kernels *space"]
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Put each kernel back at its activations, Eq. 12."""
+        n_kernels, weight = len(self.kernel_sizes), self._weight().unsqueeze(1)
+        if self.decoder == "paper":
+            return self._correlate(maps, weight, groups=n_kernels)
+        transpose = F.conv_transpose1d if self.n_dims == 1 else F.conv_transpose2d
+        before = (weight.shape[-1] - 1) // 2
+        full = transpose(maps, weight, groups=n_kernels)
+        for axis, length in enumerate(maps.shape[2:], start=2):
+            full = full.narrow(axis, before, length)
+        return full
+
+    def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch 1 *space"]:
+        """Return the reconstruction, the sum of the partial ones, Eq. 13."""
+        return self.partial_reconstructions(maps).sum(1, keepdim=True)
+
+    def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch 1 *space"]:
+        """Encode and decode."""
+        return self.decode(self.encode(x))
+
+    def _weight(self) -> Tensor:
+        return self.weight * self.mask
+
+    def _inside(self, kernel: int) -> tuple[int | slice, ...]:
+        """Index a kernel inside the padded tensor so that its "same" convolution is that of the padded one."""
+        size = self.kernel_sizes[kernel]
+        start = (max(self.kernel_sizes) - 1) // 2 - (size - 1) // 2
+        return (kernel, *[slice(start, start + size)] * self.n_dims)
+
+    def _correlate(self, maps: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        extent = weight.shape[-1]
+        before = (extent - 1) // 2
+        padded = F.pad(maps, [before, extent - 1 - before] * self.n_dims)
+        convolve = F.conv1d if self.n_dims == 1 else F.conv2d
+        return convolve(padded, weight, groups=groups)

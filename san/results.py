@@ -1,0 +1,102 @@
+"""What a run leaves: results.json, the rows of sweep.csv, and the tables on the console."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import san
+
+__all__ = ["FIGURES", "SWEEP_COLUMNS", "print_run", "print_sweep", "sweep_row", "versions", "write_csv", "write_json"]
+
+FIGURES = ("phi", "cr_inverse", "loss_normalized")
+SWEEP_COLUMNS = (
+    "dataset",
+    "activation",
+    "kernel_size",
+    "seed",
+    "best_epoch",
+    *(f"{split}_{name}" for split in ("validation", "test") for name in FIGURES),
+)
+
+Results = Mapping[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {"torch": version("torch"), "pytorch-lightning": version("pytorch-lightning"), "san": san.__version__}
+
+
+def write_json(path: Path, content: Results) -> None:
+    """Write a JSON file that is never seen half-written."""
+    _write(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Results]) -> None:
+    """Write a CSV file that is never seen half-written."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    unfinished.replace(path)
+
+
+def sweep_row(results: Results) -> dict[str, Any]:
+    """Return the row of sweep.csv for the results of a run; sizes that differ are joined by a plus."""
+    sizes = results["kernel_sizes"]
+    return {
+        **{key: results[key] for key in ("dataset", "activation", "seed", "best_epoch")},
+        "kernel_size": sizes[0] if len(set(sizes)) == 1 else "+".join(map(str, sizes)),
+        **{f"{split}_{name}": results[split][name] for split in ("validation", "test") for name in FIGURES},
+    }
+
+
+def print_run(results: Results, folder: Path) -> None:
+    """Print the figures of a run and where everything is."""
+    sizes = ", ".join(map(str, results["kernel_sizes"]))
+    table = Table()
+    table.add_column(results["dataset"])
+    for heading in ("φ̄", "CR⁻¹", "L̃"):
+        table.add_column(heading, justify="right")
+    for split in ("validation", "test"):
+        if split in results:
+            table.add_row(split, *(f"{results[split][name]:.4f}" for name in FIGURES))
+    console = Console()
+    console.print(table)
+    console.print(f"{results['activation']}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
+    console.print(_shown(folder), soft_wrap=True, highlight=False)
+
+
+def print_sweep(rows: Sequence[Results], failures: Mapping[str, str], folder: Path) -> None:
+    """Print the models of a sweep, the best by validation phi first, then the jobs that failed and why."""
+    table = Table(title=f"{len(rows)} models by validation φ̄", title_justify="left")
+    for heading in ("dataset", "activation"):
+        table.add_column(heading)
+    for heading in ("kernel size", "seed", "epoch", "validation φ̄", "test φ̄", "test CR⁻¹", "test L̃"):
+        table.add_column(heading, justify="right")
+    for row in sorted(rows, key=lambda row: float(row["validation_phi"])):
+        figures = (row["validation_phi"], *(row[f"test_{name}"] for name in FIGURES))
+        keys = ("dataset", "activation", "kernel_size", "seed", "best_epoch")
+        table.add_row(*(str(row[key]) for key in keys), *(f"{figure:.4f}" for figure in figures))
+    console = Console()
+    console.print(table)
+    for job, reason in failures.items():
+        console.print(f"job {job} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
+    console.print(_shown(folder), soft_wrap=True, highlight=False)
+
+
+def _shown(folder: Path) -> str:
+    return os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(path)

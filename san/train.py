@@ -1,0 +1,178 @@
+"""``python -m san.train``: learn kernels from a dataset and select the epoch by phi."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from san.command import command, instantiate
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from san.checkpoint import PhiCheckpoint
+    from san.data.splits import Splits
+    from san.training import SANModule
+
+__all__ = ["build", "main", "train"]
+
+
+def train(config: DictConfig) -> float:
+    """Train, select, test, and write what a run leaves.
+
+    Returns:
+        The validation phi of the selected epoch, for a sweeper that optimises it.
+    """
+    plain = {str(key): value for key, value in OmegaConf.to_container(config).items()}
+    plain["activation_name"] = config.activation_name
+    folder = Path(config.paths.output_dir)
+    if config.skip_finished and (phi := _finished(folder, plain)) is not None:
+        return phi
+    _check(config)
+
+    import pytorch_lightning as pl
+
+    from san.callbacks import KernelFigures
+    from san.checkpoint import PhiCheckpoint, find, load_weights, read
+    from san.datamodule import SplitsDataModule
+
+    start = time.perf_counter()
+    pl.seed_everything(config.seed, verbose=False)
+    splits = instantiate(config.dataset)
+    module = build(config, splits)
+    data = SplitsDataModule(splits, config.batch_size, config.seed if config.shuffle else None)
+    checkpoint = PhiCheckpoint(folder / "checkpoints", plain)
+    resumed = None
+    if config.checkpoint is not None:
+        given = find(config.checkpoint, "last")
+        load_weights(module, read(given), given)
+        resumed = checkpoint.adopt(given)
+    kernels = KernelFigures(splits.name, splits.sampling_frequency, config.kernel_figure_every)
+    trainer = instantiate(config.trainer, default_root_dir=str(folder), logger=instantiate(config.logger),
+                          callbacks=[_progress(), kernels, checkpoint])  # fmt: skip
+    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    best = Path(checkpoint.best_model_path)
+    load_weights(module, read(best), best)
+    trainer.test(module, data, verbose=False)
+    if trainer.is_global_zero:
+        results = {
+            **describe(config, splits, module, trainer),
+            "best_epoch": checkpoint.best_epoch,
+            "validation": checkpoint.validation_per_epoch[checkpoint.best_epoch],
+            "phi_per_epoch": checkpoint.phi_per_epoch,
+            "wall_seconds": time.perf_counter() - start,
+            "config": plain,
+        }
+        _leave(config, results, splits, module, trainer)
+    return checkpoint.best_model_score
+
+
+def build(config: DictConfig, splits: "Splits") -> "SANModule":
+    """Make the module that a configuration describes, for the examples at hand."""
+    from san.networks import SparselyActivatedNetwork
+    from san.training import SANModule
+
+    sizes = [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
+    activation = instantiate(config.activation)
+    network = SparselyActivatedNetwork(sizes, activation, splits.n_dims, decoder=config.decoder)
+    network.check(splits.shape[1:])
+    return SANModule(
+        network,
+        loss=instantiate(config.loss),
+        optimizer=instantiate(config.optimizer),
+        count_weights=config.metric.count_weights,
+    )
+
+
+def describe(config: DictConfig, splits: "Splits", module: "SANModule", trainer: "pl.Trainer") -> dict[str, Any]:
+    """Return the part of the results that training and evaluation share."""
+    from san.results import FIGURES, versions
+
+    return {
+        "dataset": splits.name,
+        "activation": config.activation_name,
+        "kernel_sizes": module.network.kernel_sizes,
+        "seed": config.seed,
+        "n_weights": module.n_weights,
+        "test": {**{name: float(trainer.callback_metrics[f"test/{name}"]) for name in FIGURES}, "accuracy": None},
+        "versions": versions(),
+    }
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse what no other part of the program could tell so clearly."""
+    for key in ("seed", "n_kernels", "batch_size", "kernel_figure_every"):
+        if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < (key != "seed"):
+            raise ValueError(f"{key}={config[key]} must be {'an integer, 0 or more' if key == 'seed' else 'a positive integer'}")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
+        raise ValueError(
+            f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
+            "use trainer=cpu or trainer=gpu"
+        )
+
+
+def _finished(folder: Path, plain: dict[str, Any]) -> float | None:
+    """Return the validation phi that an equal configuration has left in a folder."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except FileNotFoundError:
+        return None
+    unlike = {"skip_finished", "checkpoint"}
+    same = all(results["config"].get(key) == value for key, value in plain.items() if key not in unlike)
+    return float(results["validation"]["phi"]) if same else None
+
+
+def _progress() -> "pl.Callback":
+    from pytorch_lightning.callbacks import RichProgressBar
+
+    from san.callbacks import EpochLines
+
+    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines()
+
+
+def _leave(
+    config: DictConfig, results: dict[str, Any], splits: "Splits", module: "SANModule", trainer: "pl.Trainer"
+) -> None:
+    """Write the results and the figures, log the hyperparameters, and print the table."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    from san.figures.style import Run, save
+    from san.results import FIGURES, print_run, write_json
+
+    folder = Path(config.paths.output_dir)
+    write_json(folder / "results.json", results)
+    run = Run(
+        name=splits.name,
+        activation=results["activation"],
+        network=module.network.cpu(),
+        example=splits.test[0],
+        phi_per_epoch=results["phi_per_epoch"],
+        best_epoch=results["best_epoch"],
+        sampling_frequency=splits.sampling_frequency,
+        units=splits.units,
+    )
+    for name, draw in instantiate(config.figure).items():
+        save(draw(run), folder / "figures" / f"{name}.png")
+    hyperparameters = {
+        "dataset": splits.name,
+        "kernel_size": ", ".join(map(str, results["kernel_sizes"])),
+        "n_kernels": len(results["kernel_sizes"]),
+        **{key: config[key] for key in ("activation_name", "decoder", "seed", "batch_size")},
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            metrics = {f"test/{name}": results["test"][name] for name in FIGURES}
+            logger.log_hyperparams(hyperparameters, metrics, step=trainer.global_step)
+            logger.finalize("success")
+    print_run(results, folder)
+
+
+main = command("train")(train)
+
+if __name__ == "__main__":
+    main()
