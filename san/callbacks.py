@@ -1,30 +1,47 @@
 """What a run shows while it trains."""
 
 import logging
+import sys
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.checkpoint import MONITOR
 from san.figures.kernels import draw_kernels
 
-__all__ = ["EpochLines", "KernelFigures"]
+__all__ = ["EpochLines", "KernelFigures", "progress"]
 
 log = logging.getLogger(__name__)
+
+
+def progress() -> ProgressBar:
+    """Return a bar on a terminal, and a line an epoch elsewhere, so that it does not flood a log file."""
+    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines()
 
 
 class EpochLines(ProgressBar):
     """Log one line an epoch, where there is no terminal for a bar."""
 
+    enabled = True
+
+    def enable(self) -> None:
+        """Log from now on."""
+        self.enabled = True
+
+    def disable(self) -> None:
+        """Be silent, as Lightning asks of all ranks but the first."""
+        self.enabled = False
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the training loss and the validation phi."""
-        figures = trainer.callback_metrics
-        log.info(
-            "epoch %d of %s: training loss %.4f, validation phi %.4f",
-            trainer.current_epoch + 1, trainer.max_epochs, figures["train/loss"], figures[MONITOR],
-        )  # fmt: skip
+        if self.enabled:
+            figures = trainer.callback_metrics
+            log.info(
+                "epoch %d of %s: training loss %.4f, validation phi %.4f",
+                trainer.current_epoch + 1, trainer.max_epochs, figures["train/loss"], figures[MONITOR],
+            )  # fmt: skip
 
 
 class KernelFigures(pl.Callback):
@@ -34,14 +51,9 @@ class KernelFigures(pl.Callback):
         name: Of the dataset, the title.
         sampling_frequency: In hertz; None for images.
         every: Epochs between two figures.
-
-    Raises:
-        ValueError: If the number of epochs is below one.
     """
 
     def __init__(self, name: str, sampling_frequency: float | None, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"kernel_figure_every={every} must be at least 1 epoch")
         self.name = name
         self.sampling_frequency = sampling_frequency
         self.every = every

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_only
 
 __all__ = ["MONITOR", "PhiCheckpoint", "find", "load_weights", "read"]
 
@@ -64,16 +65,18 @@ class PhiCheckpoint(Checkpoint):
             self.best_epoch = trainer.current_epoch
         unfinished = self.dirpath / "unfinished.ckpt"
         trainer.save_checkpoint(unfinished, weights_only=False)
-        if not trainer.is_global_zero:
-            return
-        if improved:
-            _copy(unfinished, self.dirpath / self._best_name)
-            _copy(unfinished, self.dirpath / "best.ckpt")
-            if previous not in ("", self._best_name):
-                (self.dirpath / previous).unlink(missing_ok=True)
-        unfinished.replace(self.dirpath / "last.ckpt")
+        if trainer.is_global_zero:
+            if improved:
+                _copy(unfinished, self.dirpath / self._best_name)
+                _copy(unfinished, self.dirpath / "best.ckpt")
+                if previous not in ("", self._best_name):
+                    (self.dirpath / previous).unlink(missing_ok=True)
+            unfinished.replace(self.dirpath / "last.ckpt")
+        trainer.strategy.barrier()
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Store the configuration."""
         checkpoint["config"] = self.config
 
@@ -101,14 +104,15 @@ class PhiCheckpoint(Checkpoint):
         """
         checkpoint = read(path)
         self.load_state_dict(checkpoint["callbacks"][self.state_key])
-        last, best = self.dirpath / "last.ckpt", self.dirpath / "best.ckpt"
+        last = self.dirpath / "last.ckpt"
         if self.best_epoch is not None:
             source = path if checkpoint["epoch"] == self.best_epoch else path.with_name(self._best_name)
             if not source.is_file():
-                raise FileNotFoundError(f"{source} is not there: it is the best epoch before {path}, keep them together")
-            self.dirpath.mkdir(parents=True, exist_ok=True)
+                raise FileNotFoundError(
+                    f"{source} is not there: it is the best epoch before {path}, keep them together"
+                )
             _copy(source, self.dirpath / self._best_name)
-            _copy(source, best)
+            _copy(source, self.dirpath / "best.ckpt")
         _copy(path, last)
         return last
 
@@ -142,7 +146,7 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(checkpoint, dict) or not {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys():
             raise ValueError("it lacks the parts of a checkpoint of san")
     except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a checkpoint of san, or is cut short ({reason})") from error
     return checkpoint
 
@@ -163,8 +167,10 @@ def load_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: P
     module.load_state_dict(checkpoint["state_dict"])
 
 
+@rank_zero_only
 def _copy(source: Path, target: Path) -> None:
     """Copy a file so that the target is never seen half-written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and source.samefile(target):
         return
     unfinished = target.with_name(f"{target.name}.unfinished")

@@ -13,10 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
-__all__ = ["CONF", "command", "instantiate"]
+__all__ = ["CONF", "WithoutTraceback", "command", "instantiate"]
 
 PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
@@ -25,6 +25,14 @@ TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 log = logging.getLogger(__name__)
+
+
+class WithoutTraceback(logging.Formatter):
+    """Leave out tracebacks, on the console, where one line is enough."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 (the name is logging's)
+        """Return nothing."""
+        return ""
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]], Callable[[], None]]:
@@ -51,7 +59,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]]
                 return function(config)
             except Exception as error:
                 if multirun:
-                    log.exception("job %s", HydraConfig.get().job.num)
+                    log.exception(_line(error))
                     _error_file().write_text(_line(error))
                     return float("nan")
                 if full == "1" or not _is_mistake(error):
@@ -64,6 +72,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]]
             os.environ[FULL_ERROR] = "1"
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+            except OSError as error:
+                if full == "1":
+                    raise
+                sys.exit(f"{_line(error)}: the output folder cannot be written, choose another by hydra.run.dir=FOLDER")
             except MISTAKES as error:
                 if full == "1":
                     raise
@@ -86,7 +98,7 @@ def instantiate(config: DictConfig, **kwargs: Any) -> Any:
     try:
         return hydra.utils.instantiate(config, _convert_="all", **kwargs)
     except InstantiationException as error:
-        if isinstance(error.__cause__, MISTAKES):
+        if isinstance(error.__cause__, Exception) and _is_mistake(error.__cause__):
             raise error.__cause__ from error
         raise
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -47,8 +48,7 @@ class GlobalBatches(Sampler[Tensor]):
         """Yield the indices of each batch."""
         order = torch.arange(self.n_examples)
         if self.seed is not None:
-            generator = torch.Generator().manual_seed(2**32 * self.seed + self.epoch)
-            order = torch.randperm(self.n_examples, generator=generator)
+            order = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.n_examples))
         for batch in order.split(self.batch_size):
             yield batch[self.rank :: self.world_size]
 
@@ -60,15 +60,10 @@ class SplitsDataModule(pl.LightningDataModule):
         splits: The examples.
         batch_size: Examples of a batch over all ranks, so that results do not depend on how many there are.
         seed: Of the order of the training examples; None to keep theirs.
-
-    Raises:
-        ValueError: If the batch size is below one.
     """
 
     def __init__(self, splits: Splits, batch_size: int, seed: int | None) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed

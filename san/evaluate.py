@@ -16,6 +16,7 @@ def evaluate(config: DictConfig) -> float:
     Returns:
         The test phi.
     """
+    from san.callbacks import progress
     from san.checkpoint import find, load_weights, read
     from san.datamodule import SplitsDataModule
     from san.results import print_run, write_json
@@ -26,7 +27,7 @@ def evaluate(config: DictConfig) -> float:
     splits = instantiate(trained.dataset if config.dataset is None else config.dataset)
     module = build(trained, splits)
     load_weights(module, checkpoint, path)
-    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False)
+    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, callbacks=[progress()])
     trainer.test(module, SplitsDataModule(splits, trained.batch_size, None), verbose=False)
     results = {
         **describe(trained, splits, module, trainer),

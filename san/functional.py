@@ -130,10 +130,7 @@ def _select(similarity: Tensor, density: Density, rule: Callable[[Tensor, int], 
 
 
 def _one_for_each(density: Density, n_kernels: int) -> list[int]:
-    if isinstance(density, int):
-        densities = [density] * n_kernels
-    else:
-        densities = [int(value) for value in density]
+    densities = [density] * n_kernels if isinstance(density, int) else [int(value) for value in density]
     if len(densities) != n_kernels:
         raise ValueError(f"density has {len(densities)} values for {n_kernels} kernels: give one, or one for each")
     if any(value < 1 for value in densities):

@@ -1,11 +1,11 @@
 r"""How verbose and how wrong a description is: :math:`CR^{-1}`, :math:`\tilde{\mathcal{L}}` and :math:`\varphi`."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from san.shapes import Float
 
@@ -19,16 +19,11 @@ __all__ = [
 ]
 
 
-class Loss(Protocol):
-    """A reconstruction loss, called as those of ``torch.nn.functional`` are."""
-
-    def __call__(self, input: Tensor, target: Tensor, *, reduction: str) -> Tensor:
-        """Return the loss of each sample where the reduction is ``none``."""
+# A reconstruction loss, called as those of torch.nn.functional are: loss(input, target, reduction="none").
+Loss = Callable[..., Tensor]
 
 
-def inverse_compression_ratio(
-    maps: Float[Tensor, "batch kernels *space"], n_weights: int
-) -> Float[Tensor, "batch"]:
+def inverse_compression_ratio(maps: Float[Tensor, "batch kernels *space"], n_weights: int) -> Float[Tensor, "batch"]:
     r"""Count the numbers stored to describe each example, per sample of it.
 
     .. math:: CR^{-1} = \frac{W + (\dim(x) + 1) A_x}{n}
@@ -104,11 +99,11 @@ def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Flo
     return torch.hypot(cr_inverse, loss)
 
 
-class MeanPhi(MeanMetric):
+class MeanPhi(Metric):
     r"""Average :math:`\varphi` over examples, exactly: sums and counts, over unequal batches and over ranks.
 
     It is the mean of norms, so never less than the norm of the mean :math:`CR^{-1}` and the mean
-    :math:`\tilde{\mathcal{L}}`. A value that is not a number is an error, never passed over.
+    :math:`\tilde{\mathcal{L}}`. An example that is not a number makes the mean not a number.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 7.
@@ -121,9 +116,19 @@ class MeanPhi(MeanMetric):
         tensor(0.5000)
     """
 
+    total: Tensor
+    count: Tensor
+
     def __init__(self) -> None:
-        super().__init__(nan_strategy="error")
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:
         """Add the examples of a batch, given their inverse compression ratios and normalized losses."""
-        super().update(phi(cr_inverse, loss))
+        self.total += phi(cr_inverse, loss).sum()
+        self.count += len(loss)
+
+    def compute(self) -> Float[Tensor, ""]:
+        """Return the mean over all examples so far."""
+        return self.total / self.count

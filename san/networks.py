@@ -1,7 +1,6 @@
 """The Sparsely Activated Network: a bank of kernels that finds its own patterns and puts them back."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,21 +48,19 @@ class SparselyActivatedNetwork(nn.Module):
         torch.Size([4, 2, 100])
     """
 
-    mask: Tensor
-
     def __init__(
         self,
         kernel_sizes: Sequence[int],
         activation: SparseActivation,
-        n_dims: Literal[1, 2] = 1,
+        n_dims: int = 1,
         *,
-        decoder: Literal["paper", "adjoint"] = "paper",
+        decoder: str = "paper",
         initial_deviation: float = 0.1,
     ) -> None:
         super().__init__()
         sizes = list(kernel_sizes)
-        if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-            raise ValueError(f"kernel_sizes={sizes} must be positive integers, one for each kernel")
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"kernel sizes are {sizes}: there must be one for each kernel, a positive integer")
         if n_dims not in (1, 2):
             raise ValueError(f"n_dims={n_dims} must be 1 (signals) or 2 (images)")
         if decoder not in ("paper", "adjoint"):
@@ -74,10 +71,8 @@ class SparselyActivatedNetwork(nn.Module):
         self.decoder = decoder
         largest = max(sizes)
         weight = torch.zeros(len(sizes), *[largest] * n_dims)
-        self.register_buffer("mask", torch.zeros_like(weight, dtype=torch.bool), persistent=False)
         for kernel, size in enumerate(sizes):
             weight[self._inside(kernel)] = initial_deviation * torch.randn([size] * n_dims)
-            self.mask[self._inside(kernel)] = True
         self.weight = nn.Parameter(weight)
 
     @property
@@ -92,7 +87,7 @@ class SparselyActivatedNetwork(nn.Module):
             return self.kernels
         return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
 
-    def n_weights(self, count: Literal["samples", "side"] = "samples") -> int:
+    def n_weights(self, count: str = "samples") -> int:
         """Count the weights W of all kernels.
 
         Args:
@@ -152,7 +147,13 @@ class SparselyActivatedNetwork(nn.Module):
         return self.decode(self.encode(x))
 
     def _weight(self) -> Tensor:
-        return self.weight * self.mask
+        """Return the padded kernels, cut off from the gradient where they are padding."""
+        if len(set(self.kernel_sizes)) == 1:
+            return self.weight
+        mask = torch.zeros_like(self.weight)
+        for kernel in range(len(self.kernel_sizes)):
+            mask[self._inside(kernel)] = 1
+        return self.weight * mask
 
     def _inside(self, kernel: int) -> tuple[int | slice, ...]:
         """Index a kernel inside the padded tensor so that its "same" convolution is that of the padded one."""

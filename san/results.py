@@ -76,17 +76,19 @@ def print_run(results: Results, folder: Path) -> None:
 
 def print_sweep(rows: Sequence[Results], failures: Mapping[str, str], folder: Path) -> None:
     """Print the models of a sweep, the best by validation phi first, then the jobs that failed and why."""
-    table = Table(title=f"{len(rows)} models by validation φ̄", title_justify="left")
-    for heading in ("dataset", "activation"):
-        table.add_column(heading)
-    for heading in ("kernel size", "seed", "epoch", "validation φ̄", "test φ̄", "test CR⁻¹", "test L̃"):
+    varying = [key for key in ("dataset", "activation", "seed") if len({row[key] for row in rows}) > 1]
+    table = Table()
+    for key in varying:
+        table.add_column(key)
+    for heading in ("kernel size", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
     for row in sorted(rows, key=lambda row: float(row["validation_phi"])):
         figures = (row["validation_phi"], *(row[f"test_{name}"] for name in FIGURES))
-        keys = ("dataset", "activation", "kernel_size", "seed", "best_epoch")
+        keys = (*varying, "kernel_size", "best_epoch")
         table.add_row(*(str(row[key]) for key in keys), *(f"{figure:.4f}" for figure in figures))
     console = Console()
-    console.print(table)
+    if rows:
+        console.print(table)
     for job, reason in failures.items():
         console.print(f"job {job} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
     console.print(_shown(folder), soft_wrap=True, highlight=False)

@@ -1,10 +1,9 @@
 """``python -m san.train``: learn kernels from a dataset and select the epoch by phi."""
 
 import json
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,7 +14,6 @@ from san.command import command, instantiate
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-    from san.checkpoint import PhiCheckpoint
     from san.data.splits import Splits
     from san.training import SANModule
 
@@ -28,8 +26,8 @@ def train(config: DictConfig) -> float:
     Returns:
         The validation phi of the selected epoch, for a sweeper that optimises it.
     """
-    plain = {str(key): value for key, value in OmegaConf.to_container(config).items()}
-    plain["activation_name"] = config.activation_name
+    stored = cast("dict[str, Any]", OmegaConf.to_container(config))
+    plain = {**stored, "activation_name": config.activation_name}
     folder = Path(config.paths.output_dir)
     if config.skip_finished and (phi := _finished(folder, plain)) is not None:
         return phi
@@ -37,7 +35,7 @@ def train(config: DictConfig) -> float:
 
     import pytorch_lightning as pl
 
-    from san.callbacks import KernelFigures
+    from san.callbacks import KernelFigures, progress
     from san.checkpoint import PhiCheckpoint, find, load_weights, read
     from san.datamodule import SplitsDataModule
 
@@ -54,8 +52,10 @@ def train(config: DictConfig) -> float:
         resumed = checkpoint.adopt(given)
     kernels = KernelFigures(splits.name, splits.sampling_frequency, config.kernel_figure_every)
     trainer = instantiate(config.trainer, default_root_dir=str(folder), logger=instantiate(config.logger),
-                          callbacks=[_progress(), kernels, checkpoint])  # fmt: skip
+                          callbacks=[progress(), kernels, checkpoint])  # fmt: skip
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    if checkpoint.best_epoch is None:
+        raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
     best = Path(checkpoint.best_model_path)
     load_weights(module, read(best), best)
     trainer.test(module, data, verbose=False)
@@ -106,9 +106,12 @@ def describe(config: DictConfig, splits: "Splits", module: "SANModule", trainer:
 
 def _check(config: DictConfig) -> None:
     """Refuse what no other part of the program could tell so clearly."""
-    for key in ("seed", "n_kernels", "batch_size", "kernel_figure_every"):
-        if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < (key != "seed"):
-            raise ValueError(f"{key}={config[key]} must be {'an integer, 0 or more' if key == 'seed' else 'a positive integer'}")
+    least = {"seed": 0, "n_kernels": 1, "kernel_size": 1, "batch_size": 1, "kernel_figure_every": 1}
+    values = [(key, config[key]) for key in least]
+    values += [("kernel_sizes", size) for size in config.kernel_sizes or []]
+    for key, value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least.get(key, 1):
+            raise ValueError(f"{key}={value} must be an integer, {least.get(key, 1)} or more")
     if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
         raise ValueError(
             f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
@@ -125,14 +128,6 @@ def _finished(folder: Path, plain: dict[str, Any]) -> float | None:
     unlike = {"skip_finished", "checkpoint"}
     same = all(results["config"].get(key) == value for key, value in plain.items() if key not in unlike)
     return float(results["validation"]["phi"]) if same else None
-
-
-def _progress() -> "pl.Callback":
-    from pytorch_lightning.callbacks import RichProgressBar
-
-    from san.callbacks import EpochLines
-
-    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines()
 
 
 def _leave(

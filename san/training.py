@@ -2,12 +2,11 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from san.metrics import (
     Loss,
@@ -54,15 +53,16 @@ class SANModule(pl.LightningModule):
         *,
         loss: Loss,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-        count_weights: Literal["samples", "side"],
+        count_weights: str,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
         self.n_weights = network.n_weights(count_weights)
-        self.train_loss = MeanMetric(nan_strategy="error")
-        self.metrics = nn.ModuleDict({"validation_split": _description(), "test_split": _description()})
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.validation_figures = _Figures()
+        self.test_figures = _Figures()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer."""
@@ -80,33 +80,43 @@ class SANModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the validation figures."""
-        self._describe(batch[0], "validation", batch_index)
+        self._describe(batch[0], "validation", self.validation_figures, batch_index)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the test figures."""
-        self._describe(batch[0], "test", batch_index)
+        self._describe(batch[0], "test", self.test_figures, batch_index)
 
-    def _describe(self, x: Tensor, split: str, batch_index: int) -> None:
+    def _describe(self, x: Tensor, split: str, figures: "_Figures", batch_index: int) -> None:
         maps = self.network.encode(x)
         cr_inverse = inverse_compression_ratio(maps, self.n_weights)
         loss = normalized_reconstruction_loss(self.network.decode(maps), x, self.loss)
         self._refuse_non_finite(loss, split, batch_index)
-        metrics = self.metrics[f"{split}_split"]
-        metrics["phi"].update(cr_inverse, loss)
-        metrics["cr_inverse"].update(cr_inverse)
-        metrics["loss_normalized"].update(loss)
-        for name, metric in metrics.items():
+        figures.update(cr_inverse, loss)
+        for name, metric in figures.by_name.items():
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "phi", batch_size=len(x))
 
     def _refuse_non_finite(self, losses: Tensor, split: str, batch_index: int) -> None:
         if not losses.isfinite().all():
             raise FloatingPointError(
                 f"the {split} loss is not finite in epoch {self.current_epoch}, batch {batch_index}: "
-                f"lower optimizer.lr; the best checkpoint so far is kept"
+                "lower optimizer.lr; the best checkpoint so far is kept"
             )
 
 
-def _description() -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {"phi": MeanPhi(), "cr_inverse": MeanMetric(nan_strategy="error"), "loss_normalized": MeanMetric(nan_strategy="error")}
-    )
+class _Figures(nn.Module):
+    """The means over the examples of a split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phi = MeanPhi()
+        self.cr_inverse = MeanMetric(nan_strategy="disable")
+        self.loss_normalized = MeanMetric(nan_strategy="disable")
+
+    @property
+    def by_name(self) -> dict[str, Metric]:
+        return {"phi": self.phi, "cr_inverse": self.cr_inverse, "loss_normalized": self.loss_normalized}
+
+    def update(self, cr_inverse: Tensor, loss: Tensor) -> None:
+        self.phi.update(cr_inverse, loss)
+        self.cr_inverse.update(cr_inverse)
+        self.loss_normalized.update(loss)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,8 +15,13 @@ __all__ = ["load"]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED = ("mitdb", "208")
+REMOTE = (OSError, ValueError, IndexError)
 
 log = logging.getLogger(__name__)
+
+
+class UnknownChannelError(ValueError):
+    """The record has no channel of that name or index."""
 
 
 def load(
@@ -27,7 +31,7 @@ def load(
     channel: int | str,
     signal_length: int,
     split: Sequence[int],
-    nan: Literal["refuse", "interpolate"],
+    nan: str,
     first_records: Mapping[str, str],
     data_dir: str,
 ) -> Splits:
@@ -63,27 +67,17 @@ def load(
     if record is None:
         record = first_records.get(database) or _first_record(database, local)
     name = f"physionet/{database}/{record}"
-    place, remote = _find(database, str(record), local)
-    try:
-        header = wfdb.rdheader(place, pn_dir=remote)
-        index = _channel(channel, header.sig_name, name)
-        n_samples = signal_length * sum(split)
-        if header.sig_len is not None and header.sig_len < n_samples:
-            raise ValueError(
-                f"{name} has {header.sig_len} samples of the {n_samples} asked for: "
-                f"lower dataset.signal_length={signal_length} or dataset.split={list(split)}"
-            )
-        content = wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=n_samples)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{name}: {place} refers to a file that is not there ({error})") from error
+    n_samples = signal_length * sum(split)
+    content = _read(name, *_find(database, str(record), local), channel, n_samples)
     samples = content.p_signal[:, 0]
     if len(samples) < n_samples:
-        raise ValueError(f"{name}: its file ends after {len(samples)} of the {n_samples} samples asked for")
+        raise ValueError(
+            f"{name} has {content.sig_len} samples of the {n_samples} asked for: "
+            f"lower dataset.signal_length={signal_length} or dataset.split={list(split)}"
+        )
     signals = torch.from_numpy(_finite(samples, nan, name)).view(-1, 1, signal_length)
     train, validation, test = standardize(signals, name).split(list(split))
-    return Splits(
-        name=name, train=train, validation=validation, test=test, sampling_frequency=float(content.fs)
-    )
+    return Splits(name=name, train=train, validation=validation, test=test, sampling_frequency=float(content.fs))
 
 
 def _find(database: str, record: str, local: Path) -> tuple[str, str | None]:
@@ -95,8 +89,8 @@ def _find(database: str, record: str, local: Path) -> tuple[str, str | None]:
             return str(path), None
     try:
         wfdb.rdheader(record, pn_dir=database)
-    except (OSError, ValueError, IndexError) as error:
-        raise _unavailable(f"{database}/{record}", local, error) from error
+    except REMOTE as error:
+        raise _unavailable(database, f"record {record}", f"{record}.hea", local, error) from error
     log.info("reading %s/%s from PhysioNet", database, record)
     return record, database
 
@@ -105,19 +99,32 @@ def _first_record(database: str, local: Path) -> str:
     records = local / database / "RECORDS"
     try:
         names = records.read_text().split() if records.is_file() else wfdb.get_record_list(database)
-    except (OSError, ValueError, IndexError) as error:
-        raise _unavailable(f"{database}/RECORDS", local, error) from error
+    except REMOTE as error:
+        raise _unavailable(database, "list of records", "RECORDS", local, error) from error
     return str(names[0])
 
 
-def _unavailable(name: str, local: Path, error: Exception) -> FileNotFoundError:
-    missing = isinstance(error, FileNotFoundError | ValueError | IndexError)
-    reason = "has no such file" if missing else f"cannot be reached ({type(error).__name__})"
+def _unavailable(database: str, what: str, file: str, local: Path, error: Exception) -> FileNotFoundError:
+    absent = isinstance(error, FileNotFoundError | ValueError | IndexError)
+    remote = "has none of that name" if absent else f"cannot be reached ({type(error).__name__})"
     return FileNotFoundError(
-        f"{name}: not in {local.resolve()}, not shipped (that is {'/'.join(SHIPPED)}), and PhysioNet {reason}: "
-        f"check dataset.database and dataset.record, or put the WFDB files at {local / name} "
-        "(paths.data_dir or SAN_DATA_DIR names the folder above physionet)"
+        f"no {what} of the database {database}: {local.resolve() / database / file} is not there, only "
+        f"{'/'.join(SHIPPED)} is shipped, and PhysioNet {remote}; check dataset.database and dataset.record, "
+        "or put the WFDB files there (paths.data_dir or SAN_DATA_DIR names the folder above physionet)"
     )
+
+
+def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int) -> wfdb.Record:
+    """Read at most a number of samples of one channel."""
+    try:
+        header = wfdb.rdheader(place, pn_dir=remote)
+        index = _channel(channel, header.sig_name, name)
+        end = n_samples if header.sig_len is None else min(n_samples, header.sig_len)
+        return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=end)
+    except UnknownChannelError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read, its files are damaged or incomplete: {error}") from error
 
 
 def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
@@ -126,7 +133,7 @@ def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
     if channel in names:
         return names.index(str(channel))
     choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
-    raise ValueError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
+    raise UnknownChannelError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
 
 
 def _finite(samples: NDArray[np.float64], nan: str, name: str) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ class Splits:
         validation: Examples to select the epoch and the kernel size with.
         test: Examples that only the final test reads.
         sampling_frequency: In hertz; None for images.
-        units: What the amplitude is measured in.
+        units: Label of the amplitude's axis.
         planted: The kernels that synthetic data was made from, [m] or [m, m] each.
 
     Raises:
@@ -31,7 +31,7 @@ class Splits:
     validation: Tensor
     test: Tensor
     sampling_frequency: float | None = None
-    units: str = "standard deviations"
+    units: str = "amplitude (SD)"
     planted: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:

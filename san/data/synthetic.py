@@ -65,20 +65,20 @@ def load(
         validation=validation,
         test=test,
         sampling_frequency=1.0 if len(space) == 1 else None,
-        units="planted amplitudes",
+        units="amplitude",
         planted=kernels,
     )
 
 
 def _kernel(size: int, n_dims: int, generator: torch.Generator) -> Tensor:
-    kernel = torch.randn([size] * n_dims, generator=generator)
+    kernel: Tensor = torch.randn([size] * n_dims, generator=generator)
     window = torch.hann_window(size + 2, periodic=False)[1:-1]
     frequencies = torch.fft.fftfreq(size)
     for axis in range(n_dims):
         shape = [-1 if other == axis else 1 for other in range(n_dims)]
         smooth = torch.exp(-((frequencies * size / 3) ** 2)).view(shape)
         kernel = torch.fft.ifft(torch.fft.fft(kernel, dim=axis) * smooth, dim=axis).real * window.view(shape)
-    return kernel / kernel.norm()
+    return torch.nn.functional.normalize(kernel.flatten(), dim=0).view_as(kernel)
 
 
 def _activations(space: Sequence[int], size: int, occupancy: float, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,10 @@
 """The forward pass of one example, step by step, as in Fig. 2 of the paper."""
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from san.figures.style import COLORS, Run, figure, label, show_image, styled, time_axis
@@ -28,43 +30,50 @@ def draw(run: Run) -> Figure:
 def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
     x, n_kernels = run.example[0].numpy(), len(steps["maps"])
     times, time_label = time_axis(len(x), run.sampling_frequency)
-    drawn = figure(7.0, 7.5)
-    grid = drawn.add_gridspec(6, n_kernels, height_ratios=[2, 1.4, 2, 2, 2, 2])
-    whole = dict(xlim=(times[0], times[-1]), ylabel="amplitude")
+    heights = {"x": 2.0, "kernel": 1.4, "similarity": 2.0, "maps": 2.0, "partial": 2.0, "reconstruction": 2.0}
+    if n_kernels == 1:
+        del heights["partial"]
+    rows = {name: row for row, name in enumerate(heights)}
+    drawn = figure(7.0, 1.25 * len(rows))
+    grid = drawn.add_gridspec(len(rows), n_kernels, height_ratios=list(heights.values()))
 
-    axes = drawn.add_subplot(grid[0, :])
-    axes.plot(times, x, color=COLORS["input"])
-    axes.set(title=f"{run.name}: input x ({run.units})", **whole)
+    def add(name: str, column: slice | int, title: str, y_label: str = "") -> Axes:
+        axes = drawn.add_subplot(grid[rows[name], column])
+        axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+        axes.set(title=title, ylabel=y_label, xlim=(times[0], times[-1]))
+        axes.tick_params(labelbottom=name == "reconstruction")
+        return axes
+
+    every = slice(None)
+    add("x", every, f"{run.name}: input x", run.units).plot(times, x, color=COLORS["input"])
     for index in range(n_kernels):
-        column = [drawn.add_subplot(grid[row, index]) for row in range(1, 5)]
         number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
-        kernel = run.network.patterns[index].detach().numpy()
-        start = (len(x) - len(kernel)) // 2
-        column[0].plot(times[start : start + len(kernel)], kernel, color=COLORS["kernel"])
-        column[0].set_title(f"kernel w{number}, {len(kernel)} samples, as it reconstructs")
-        column[1].plot(times, steps["similarity"][index], color=COLORS["similarity"])
-        column[1].set_title(f"similarity s{number}")
-        _stems(column[2], times, steps["similarity"][index], steps["maps"][index])
-        count = int(steps["maps"][index].count_nonzero())
-        column[2].set_title(f"activation map α{number}: {label(run.activation)}, {count} of {len(x)} not zero")
-        column[3].plot(times, steps["partial"][index], color=COLORS["reconstruction"])
-        column[3].set_title(f"partial reconstruction r{number}")
-        for each in column:
-            each.set(**whole)
-    axes = drawn.add_subplot(grid[5, :])
-    axes.plot(times, x, color=COLORS["input"], alpha=0.4, label="x")
-    axes.plot(times, steps["reconstruction"][0], color=COLORS["reconstruction"], label="x̂")
-    axes.set(title="reconstruction x̂", xlabel=time_label, **whole)
-    axes.legend(loc="upper right", ncols=2)
+        kernel, similarity, activations = run.network.patterns[index], steps["similarity"][index], steps["maps"][index]
+        middle = (len(x) - len(kernel)) // 2
+        axes = add("kernel", index, f"kernel w{number}, {len(kernel)} samples, as it reconstructs", "weight")
+        axes.plot(times[middle : middle + len(kernel)], kernel.detach(), color=COLORS["kernel"])
+        axes = add("similarity", index, f"similarity s{number}", "similarity")
+        axes.plot(times, similarity, color=COLORS["similarity"])
+        count = f"{int(activations.count_nonzero())} of {len(x)} not zero"
+        _stems(
+            add("maps", index, f"activation map α{number}, {label(run.activation)}: {count}", "similarity"),
+            times, similarity, activations,
+        )  # fmt: skip
+        if "partial" in rows:
+            axes = add("partial", index, f"partial reconstruction r{number}", run.units)
+            axes.plot(times, steps["partial"][index], color=COLORS["reconstruction"])
+    axes = add("reconstruction", every, "reconstruction x̂ over the input", run.units)
+    axes.plot(times, x, color=COLORS["input"], alpha=0.4)
+    axes.plot(times, steps["reconstruction"][0], color=COLORS["reconstruction"])
+    axes.set_xlabel(time_label)
     return drawn
 
 
-def _stems(axes: Axes, times: object, similarity: Tensor, activations: Tensor) -> None:
+def _stems(axes: Axes, times: NDArray[np.float64], similarity: Tensor, activations: Tensor) -> None:
     axes.plot(times, similarity, color=COLORS["similarity"], alpha=0.4)
     kept = activations.nonzero().flatten()
-    if len(kept):
-        axes.vlines([times[i] for i in kept], 0, activations[kept], color=COLORS["activation"], linewidth=0.8)
-    axes.plot([times[i] for i in kept], activations[kept], "o", color=COLORS["activation"], markersize=2.5)
+    axes.vlines(times[kept], 0, activations[kept], color=COLORS["activation"], linewidth=0.8)
+    axes.plot(times[kept], activations[kept], "o", color=COLORS["activation"], markersize=2.5)
 
 
 def _images(run: Run, steps: dict[str, Tensor]) -> Figure:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from san.networks import SparselyActivatedNetwork
 
-__all__ = ["COLORS", "IMAGE", "Draw", "Run", "activation_color", "figure", "label", "save", "show_image", "styled", "time_axis"]
+__all__ = ["COLORS", "Run", "activation_color", "figure", "label", "save", "show_image", "styled", "time_axis"]
 
 # Okabe and Ito's colours, which stay apart for the colour-blind.
 COLORS = {
@@ -34,7 +34,7 @@ ACTIVATIONS = {
 }
 OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
 IMAGE = "RdBu_r"
-STYLE = {
+STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -57,7 +57,7 @@ class Run:
         phi_per_epoch: Validation phi of each epoch.
         best_epoch: The selected one.
         sampling_frequency: In hertz; None for images.
-        units: Of the amplitude.
+        units: Label of the amplitude's axis.
     """
 
     name: str
@@ -70,7 +70,6 @@ class Run:
     units: str
 
 
-Draw = Callable[[Run], Figure]
 P = ParamSpec("P")
 
 
@@ -132,6 +131,8 @@ def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np
 
 def show_image(axes: Axes, image: Tensor, title: str) -> None:
     """Show an image with red above and blue below zero."""
-    limit = float(image.abs().max()) or 1.0
-    axes.imshow(image.detach().numpy(), cmap=IMAGE, vmin=-limit, vmax=limit)
+    pixels = image.detach().numpy()
+    limit = abs(pixels).max() or 1.0
+    axes.imshow(pixels, cmap=IMAGE, vmin=-limit, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)

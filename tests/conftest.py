@@ -1,0 +1,55 @@
+import os
+import sys
+from pathlib import Path
+
+import hydra
+import pytest
+from hypothesis import settings
+
+from san.command import CONF
+
+settings.register_profile("default", deadline=None, max_examples=150, derandomize=True)
+settings.load_profile("default")
+
+
+def choices(group):
+    """Every choice of a configuration group: what is added there is tested, with no test edited."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture
+def compose(tmp_path):
+    """Compose a configuration as a command does."""
+
+    def compose(*overrides, name="train"):
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            fixed = [f"paths.output_dir={tmp_path}"] + (["activation_name=any"] if name == "train" else [])
+            return hydra.compose(name, [*fixed, *overrides])
+
+    return compose
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process; return its exit code and what it said on standard error."""
+
+    def run(command, *arguments):
+        monkeypatch.setattr(sys, "argv", [command.__module__, *arguments])
+        try:
+            command()
+        except SystemExit as stop:
+            if isinstance(stop.code, str):
+                return 1, stop.code
+            return stop.code or 0, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real data, where there is one."""
+    folder = Path(os.environ.get("SAN_DATA_DIR", "data")).resolve()
+    if not (folder / "physionet").is_dir():
+        pytest.skip("no real data: SAN_DATA_DIR is not set to a folder that has physionet/")
+    return folder

@@ -1,0 +1,77 @@
+"""What each selection keeps, in loops written from its definition; nothing here is shared with the package."""
+
+import itertools
+
+import numpy as np
+
+
+def topk_absolutes(image, k):
+    kept = np.zeros_like(image)
+    for index in descending(image, list(np.ndindex(image.shape)))[:k]:
+        kept[index] = image[index]
+    return kept
+
+
+def extrema_pool_indices(image, side, ceil_mode=False):
+    kept = np.zeros_like(image)
+    cells = [-(-length // side) if ceil_mode else length // side for length in image.shape]
+    for cell in np.ndindex(*cells):
+        ranges = [range(at * side, min((at + 1) * side, length)) for at, length in zip(cell, image.shape, strict=True)]
+        largest = descending(image, list(itertools.product(*ranges)))[0]
+        kept[largest] = image[largest]
+    return kept
+
+
+def extrema(image, distance, require_sign=True):
+    kept = np.zeros_like(image)
+    left = descending(image, candidates(image, require_sign))
+    while left:
+        first = left.pop(0)
+        kept[first] = image[first]
+        left = [other for other in left if max(abs(a - b) for a, b in zip(first, other, strict=True)) > distance]
+    return kept
+
+
+def candidates(image, require_sign=True):
+    found = []
+    for index in np.ndindex(image.shape):
+        peak = image[index] > 0 or not require_sign
+        valley = image[index] <= 0 or not require_sign
+        for axis, length in enumerate(image.shape):
+            after = image[step(index, axis, 1)] - image[index] if index[axis] + 1 < length else 0
+            before = image[index] - image[step(index, axis, -1)] if index[axis] > 0 else 0
+            peak = peak and not after > 0 and before > 0
+            valley = valley and after > 0 and before <= 0
+        if peak or valley:
+            found.append(index)
+    return found
+
+
+def descending(image, indices):
+    return sorted(indices, key=lambda index: (-abs(image[index]), index))
+
+
+def step(index, axis, by):
+    return tuple(at + by if other == axis else at for other, at in enumerate(index))
+
+
+def correlate(x, kernel):
+    """The "same" cross-correlation: zeros (m - 1) // 2 before, the rest after."""
+    result = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        for offset in np.ndindex(kernel.shape):
+            at = tuple(i + o - (m - 1) // 2 for i, o, m in zip(index, offset, kernel.shape, strict=True))
+            if all(0 <= i < n for i, n in zip(at, x.shape, strict=True)):
+                result[index] += x[at] * kernel[offset]
+    return result
+
+
+def put_back(activations, kernel):
+    """The transpose of the above: at each activation the kernel itself, where it was found."""
+    result = np.zeros_like(activations)
+    for index in np.ndindex(activations.shape):
+        for offset in np.ndindex(kernel.shape):
+            at = tuple(i + o - (m - 1) // 2 for i, o, m in zip(index, offset, kernel.shape, strict=True))
+            if all(0 <= i < n for i, n in zip(at, activations.shape, strict=True)):
+                result[at] += activations[index] * kernel[offset]
+    return result

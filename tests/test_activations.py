@@ -1,0 +1,76 @@
+import pytest
+import torch
+from conftest import choices
+
+from san.activations import Extrema, ExtremaPoolIndices, TopKAbsolutes
+from san.command import instantiate
+
+SPACES = [(40,), (9, 12)]
+SIZES = [3, 5]
+
+
+@pytest.fixture(params=choices("activation"))
+def activation(request, compose):
+    return instantiate(compose(f"activation={request.param}").activation)
+
+
+@pytest.fixture(params=SPACES, ids=["1d", "2d"])
+def maps(request):
+    torch.manual_seed(0)
+    return torch.randn(3, 2, *request.param, dtype=torch.float64)
+
+
+def test_map_has_the_shape_and_type_of_its_input(activation, maps):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        result = activation(maps.to(dtype), SIZES)
+        assert result.shape == maps.shape
+        assert result.dtype == dtype
+    assert activation(maps[:0], SIZES).shape == (0, *maps.shape[1:])
+
+
+def test_kept_values_are_unchanged_and_all_others_exactly_zero(activation, maps):
+    before = maps.clone()
+    result = activation(maps, SIZES)
+    assert torch.equal(maps, before)
+    assert ((result == maps) | (result == 0)).all()
+    assert result.any()
+
+
+def test_examples_and_kernels_do_not_interact(activation, maps):
+    whole = activation(maps, SIZES)
+    for example in range(3):
+        for kernel, size in enumerate(SIZES):
+            alone = activation(maps[example : example + 1, kernel : kernel + 1], [size])
+            assert torch.equal(whole[example, kernel], alone[0, 0])
+
+
+def test_memory_layout_does_not_matter(activation, maps):
+    scattered = maps.transpose(0, -1).contiguous().transpose(0, -1)
+    assert not scattered.is_contiguous()
+    assert torch.equal(activation(scattered, SIZES), activation(maps, SIZES))
+
+
+def test_one_kernel_size_stands_for_all(activation, maps):
+    assert torch.equal(activation(maps, 4), activation(maps, [4, 4]))
+
+
+def test_gradient_is_that_of_the_mask(activation, maps):
+    assert torch.autograd.gradcheck(lambda x: activation(x, SIZES), maps[:1].clone().requires_grad_())
+
+
+def test_all_zeros_stay_zeros(activation, maps):
+    assert not activation(torch.zeros_like(maps), SIZES).any()
+
+
+def test_density_follows_the_table():
+    assert TopKAbsolutes().density(6, (28, 28)) == 16
+    assert TopKAbsolutes().density(7, (1000,)) == 142
+    assert TopKAbsolutes().density(9, (8,)) == 1
+    assert ExtremaPoolIndices().density(7, (1000,)) == 7
+    assert Extrema(border_tolerance=3).density(10, (1000,)) == 7
+    assert Extrema(border_tolerance=3).density(2, (1000,)) == 1
+
+
+def test_negative_border_tolerance_is_refused():
+    with pytest.raises(ValueError, match="border_tolerance=-1"):
+        Extrema(border_tolerance=-1)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from conftest import choices
+
+from san.activations import Extrema
+from san.command import instantiate
+from san.figures.style import Run, activation_color, save
+from san.figures.sweep import draw_sweep
+from san.networks import SparselyActivatedNetwork
+
+
+def finished_run(n_dims, sizes):
+    torch.manual_seed(0)
+    space = (200,) if n_dims == 1 else (20, 20)
+    return Run(
+        name="mine",
+        activation="extrema",
+        network=SparselyActivatedNetwork(sizes, Extrema(), n_dims),
+        example=torch.randn(1, *space),
+        phi_per_epoch=[0.9, 0.5, 0.6],
+        best_epoch=1,
+        sampling_frequency=100.0 if n_dims == 1 else None,
+        units="amplitude (SD)",
+    )
+
+
+def check(drawn, path):
+    for axes in drawn.axes:
+        assert axes.get_title() or axes.get_title(loc="left")
+        if not axes.images:
+            assert axes.get_ylabel()
+    if not all(axes.images for axes in drawn.axes):
+        assert any(axes.get_xlabel() for axes in drawn.axes)
+    save(drawn, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+@pytest.mark.parametrize("sizes", [[5], [5, 8]])
+@pytest.mark.parametrize("name", choices("figure"))
+def test_every_figure_draws_with_labels(compose, tmp_path, name, n_dims, sizes):
+    (draw,) = instantiate(compose(f"figure=[{name}]").figure).values()
+    check(draw(finished_run(n_dims, sizes)), tmp_path / "figure.png")
+
+
+def row(**values):
+    common = {"dataset": "mine", "activation": "extrema", "kernel_size": 8, "seed": 0, "validation_phi": 0.5}
+    return common | values
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row()],
+        [row(kernel_size=size, validation_phi=1 / size, seed=seed) for size in range(1, 40) for seed in (0, 1)],
+        [row(kernel_size="8+9"), row(kernel_size=10), row(dataset="other", activation="mine")],
+    ],
+    ids=["one", "many", "mixed"],
+)
+def test_sweep_draws_whatever_was_swept(tmp_path, rows):
+    check(draw_sweep(rows), tmp_path / "sweep.png")
+
+
+def test_colors_tell_activations_apart():
+    names = [*choices("activation"), "mine", "yours"]
+    assert len({activation_color(name, names) for name in names}) == len(names)

@@ -1,0 +1,53 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torchmetrics import MeanAbsoluteError
+
+from san.metrics import MeanPhi, inverse_compression_ratio, normalized_reconstruction_loss, phi
+
+
+def test_inverse_compression_ratio_counts_what_is_stored():
+    signal = torch.zeros(1, 2, 100)
+    signal[0, 0, 3] = signal[0, 1, 7] = signal[0, 1, 8] = -1.0
+    assert inverse_compression_ratio(signal, 10) == pytest.approx((10 + 2 * 3) / 100)
+    image = torch.zeros(1, 2, 28, 28)
+    image.flatten(2)[0, :, :16] = 1
+    # top-k, m = 6, q = 2 on MNIST: printed as 0.14 with the weights counted by side
+    assert inverse_compression_ratio(image, 12) == pytest.approx((12 + 3 * 32) / 784)
+    assert inverse_compression_ratio(image, 72) == pytest.approx(0.214, abs=5e-4)
+
+
+def test_zero_of_either_sign_costs_nothing():
+    assert inverse_compression_ratio(torch.tensor([[[0.0, -0.0, 1e-30]]]), 0) == pytest.approx(2 / 3)
+
+
+def test_normalized_loss_is_the_ratio_of_mean_absolute_errors():
+    torch.manual_seed(0)
+    x, reconstruction = torch.randn(3, 1, 50), torch.randn(3, 1, 50)
+    for example, loss in enumerate(normalized_reconstruction_loss(reconstruction, x)):
+        error = MeanAbsoluteError()(reconstruction[example], x[example])
+        assert loss == pytest.approx(float(error / MeanAbsoluteError()(torch.zeros(1, 50), x[example])))
+    assert normalized_reconstruction_loss(torch.zeros_like(x), x).tolist() == [1, 1, 1]
+    squared = normalized_reconstruction_loss(reconstruction, x, F.mse_loss)
+    assert torch.allclose(squared, (reconstruction - x).square().sum(2)[:, 0] / x.square().sum(2)[:, 0])
+
+
+@given(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 2)), min_size=1, max_size=20), st.integers(1, 7))
+def test_mean_phi_is_exact_over_unequal_batches_and_obeys_jensen(examples, batch_size):
+    cr_inverse, loss = torch.tensor(examples).unbind(1)
+    mean_phi = MeanPhi()
+    for batch in zip(cr_inverse.split(batch_size), loss.split(batch_size), strict=True):
+        mean_phi.update(*batch)
+    assert torch.allclose(mean_phi.compute(), phi(cr_inverse, loss).mean())
+    assert mean_phi.compute() >= torch.hypot(cr_inverse.mean(), loss.mean()) - 1e-6
+
+
+def test_mean_phi_passes_over_empty_batches_and_not_over_nan():
+    mean_phi = MeanPhi()
+    mean_phi.update(torch.tensor([0.3]), torch.tensor([0.4]))
+    mean_phi.update(torch.zeros(0), torch.zeros(0))
+    assert mean_phi.compute() == pytest.approx(0.5)
+    mean_phi.update(torch.tensor([0.3]), torch.tensor([float("nan")]))
+    assert mean_phi.compute().isnan()

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import reference
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from san.activations import Extrema, Identity
+from san.networks import SparselyActivatedNetwork
+
+SPACES = {1: (14,), 2: (7, 6)}
+
+
+def random_network(sizes, n_dims, decoder="paper"):
+    torch.manual_seed(0)
+    return SparselyActivatedNetwork(sizes, Identity(), n_dims, decoder=decoder).double()
+
+
+kernels = st.lists(st.integers(1, 6), min_size=1, max_size=3)
+
+
+@given(kernels, st.sampled_from([1, 2]))
+def test_similarity_and_both_decoders_follow_their_definitions(sizes, n_dims):
+    network = random_network(sizes, n_dims)
+    x = torch.randn(2, 1, *SPACES[n_dims], dtype=torch.float64)
+    similarity = network.similarity(x).detach().numpy()
+    maps = torch.randn(2, len(sizes), *SPACES[n_dims], dtype=torch.float64)
+    for index, kernel in enumerate(kernel.detach().numpy() for kernel in network.kernels):
+        assert np.allclose(similarity[0, index], reference.correlate(x[0, 0].numpy(), kernel))
+        network.decoder = "paper"
+        partial = network.partial_reconstructions(maps)[1, index].detach().numpy()
+        assert np.allclose(partial, reference.correlate(maps[1, index].numpy(), kernel))
+        network.decoder = "adjoint"
+        partial = network.partial_reconstructions(maps)[1, index].detach().numpy()
+        assert np.allclose(partial, reference.put_back(maps[1, index].numpy(), kernel))
+
+
+@given(kernels, st.sampled_from([1, 2]))
+def test_adjoint_decoder_is_the_transpose_of_the_encoder(sizes, n_dims):
+    network = random_network(sizes, n_dims, decoder="adjoint")
+    x = torch.randn(1, 1, *SPACES[n_dims], dtype=torch.float64)
+    maps = torch.randn(1, len(sizes), *SPACES[n_dims], dtype=torch.float64)
+    assert torch.allclose((network.similarity(x) * maps).sum(), (x * network.decode(maps)).sum())
+
+
+@pytest.mark.parametrize("decoder", ["paper", "adjoint"])
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_spike_puts_back_the_pattern(size, decoder):
+    network = random_network([size], 1, decoder)
+    maps = torch.zeros(1, 1, 20, dtype=torch.float64)
+    maps[0, 0, 10] = 2
+    put_back = network.decode(maps)[0, 0]
+    start = int(put_back.nonzero()[0])
+    assert torch.allclose(put_back[start : start + size], 2 * network.patterns[0])
+    assert not put_back[start + size :].any()
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_padding_of_smaller_kernels_stays_zero_while_training(n_dims):
+    network = random_network([3, 6], n_dims)
+    optimizer = torch.optim.Adam(network.parameters())
+    x = torch.randn(2, 1, *SPACES[n_dims], dtype=torch.float64)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (network(x) - x).abs().mean().backward()
+        optimizer.step()
+    assert network.weight.count_nonzero() == 3**n_dims + 6**n_dims
+    assert [tuple(kernel.shape) for kernel in network.kernels] == [(3,) * n_dims, (6,) * n_dims]
+
+
+@pytest.mark.parametrize("decoder", ["paper", "adjoint"])
+def test_gradient_of_the_kernels_is_right(decoder):
+    network = random_network([3, 4], 1, decoder)
+    network.activation = Extrema(border_tolerance=1)
+    x = torch.randn(2, 1, 14, dtype=torch.float64)
+
+    def reconstruct(weight):
+        return torch.func.functional_call(network, {"weight": weight}, x)
+
+    assert torch.autograd.gradcheck(reconstruct, network.weight.detach().clone().requires_grad_())
+
+
+def test_kernels_are_views_that_can_be_set():
+    network = random_network([3, 4], 1)
+    with torch.no_grad():
+        network.kernels[0].copy_(torch.arange(3))
+    assert network.kernels[0].tolist() == [0, 1, 2]
+
+
+def test_kernels_start_from_the_normal_distribution_of_the_paper():
+    torch.manual_seed(0)
+    first, second = (kernel.detach() for kernel in SparselyActivatedNetwork([1000, 1000], Identity()).kernels)
+    assert abs(float(first.std()) - 0.1) < 0.01
+    assert abs(float(first.mean())) < 0.01
+    assert not torch.equal(first, second)
+
+
+def test_weights_are_counted_both_ways():
+    assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights() == 34
+    assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights("side") == 8
+    assert SparselyActivatedNetwork([3, 5], Identity(), 1).n_weights() == 8
+
+
+def test_works_on_an_empty_batch():
+    network = SparselyActivatedNetwork([3, 4], Extrema())
+    network(torch.zeros(0, 1, 20)).sum().backward()
+    assert not network.weight.grad.any()
+
+
+def test_impossible_choices_are_refused():
+    with pytest.raises(ValueError, match="kernel sizes are"):
+        SparselyActivatedNetwork([], Identity())
+    with pytest.raises(ValueError, match="kernel sizes are"):
+        SparselyActivatedNetwork([3, 0], Identity())
+    with pytest.raises(ValueError, match="n_dims=3"):
+        SparselyActivatedNetwork([3], Identity(), 3)
+    with pytest.raises(ValueError, match="longer than the signal, which has 4"):
+        SparselyActivatedNetwork([5], Identity(), 2)(torch.zeros(1, 1, 9, 4))
