@@ -2,11 +2,9 @@
 
 import math
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import pytorch_lightning as pl
 import torch
@@ -108,9 +106,7 @@ class PhiCheckpoint(Checkpoint):
         if self.best_epoch is not None:
             source = path if checkpoint["epoch"] == self.best_epoch else path.with_name(self._best_name)
             if not source.is_file():
-                raise FileNotFoundError(
-                    f"{source} is not there: it is the best epoch before {path}, keep them together"
-                )
+                raise FileNotFoundError(f"{source}, the best epoch before {path.name}, is not beside it")
             _copy(source, self.dirpath / self._best_name)
             _copy(source, self.dirpath / "best.ckpt")
         _copy(path, last)
@@ -145,7 +141,7 @@ def read(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint, dict) or not {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys():
             raise ValueError("it lacks the parts of a checkpoint of san")
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, BadZipFile) as error:
+    except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a checkpoint of san, or is cut short ({reason})") from error
     return checkpoint

@@ -23,6 +23,7 @@ CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
 TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
 FULL_ERROR = "HYDRA_FULL_ERROR"
+FOLDER = ": the output folder cannot be written, choose another by hydra.run.dir=FOLDER"
 
 log = logging.getLogger(__name__)
 
@@ -47,39 +48,24 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]]
     """
 
     def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
-        full = os.environ.get(FULL_ERROR)
-
-        @wraps(function)
-        def job(config: DictConfig) -> float | None:
-            _restore(full)
-            multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-            if multirun:
-                _error_file().unlink(missing_ok=True)
-            try:
-                return function(config)
-            except Exception as error:
-                if multirun:
-                    log.exception(_line(error))
-                    _error_file().write_text(_line(error))
-                    return float("nan")
-                if full == "1" or not _is_mistake(error):
-                    raise
-                sys.exit(_line(error))
-
         @wraps(function)
         def main() -> None:
+            full = os.environ.get(FULL_ERROR)
+
+            @wraps(function)
+            def job(config: DictConfig) -> float | None:
+                _restore(full)
+                return _run(function, config)
+
             # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.
             os.environ[FULL_ERROR] = "1"
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
-            except OSError as error:
-                if full == "1":
+            except Exception as error:
+                if full == "1" or not _is_mistake(error):
                     raise
-                sys.exit(f"{_line(error)}: the output folder cannot be written, choose another by hydra.run.dir=FOLDER")
-            except MISTAKES as error:
-                if full == "1":
-                    raise
-                sys.exit(_line(error))
+                advice = FOLDER if isinstance(error, OSError) else ""
+                sys.exit(_line(error) + advice)
             finally:
                 _restore(full)
 
@@ -126,8 +112,22 @@ def _is_allowed(target: str) -> bool:
     return callable(found) and f"{getattr(found, '__module__', '')}.".startswith(TARGETS)
 
 
-def _error_file() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir, "error.txt")
+def _run(function: Callable[[DictConfig], float | None], config: DictConfig) -> float | None:
+    """Run a job, and tell its mistakes where one looks for them."""
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    reason = Path(HydraConfig.get().runtime.output_dir, "error.txt")
+    if multirun:
+        reason.unlink(missing_ok=True)
+    try:
+        return function(config)
+    except Exception as error:
+        if multirun:
+            log.exception(_line(error))
+            reason.write_text(_line(error))
+            return float("nan")
+        if os.environ.get(FULL_ERROR) == "1" or not _is_mistake(error):
+            raise
+        sys.exit(_line(error))
 
 
 def _is_mistake(error: Exception) -> bool:

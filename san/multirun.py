@@ -27,7 +27,7 @@ class MultirunSummary(Callback):
         from san.results import SWEEP_COLUMNS, print_sweep, sweep_row, write_csv
 
         folder = Path(config.hydra.sweep.dir).resolve()
-        jobs = sorted(path.parent for path in folder.glob("*/.hydra"))
+        jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
         finished = {job: json.loads((job / "results.json").read_text()) for job in jobs if _has(job, "results.json")}
         failures = {job.name: (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
         rows = [sweep_row(results) for results in finished.values()]

@@ -1,7 +1,8 @@
 """PhysioNet: one channel of one WFDB record, cut into signals of equal length."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,6 @@ SHIPPED = ("mitdb", "208")
 REMOTE = (OSError, ValueError, IndexError)
 
 log = logging.getLogger(__name__)
-
-
-class UnknownChannelError(ValueError):
-    """The record has no channel of that name or index."""
 
 
 def load(
@@ -116,13 +113,18 @@ def _unavailable(database: str, what: str, file: str, local: Path, error: Except
 
 def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int) -> wfdb.Record:
     """Read at most a number of samples of one channel."""
-    try:
+    with _damage_named(name):
         header = wfdb.rdheader(place, pn_dir=remote)
-        index = _channel(channel, header.sig_name, name)
-        end = n_samples if header.sig_len is None else min(n_samples, header.sig_len)
+    index = _channel(channel, header.sig_name, name)
+    end = n_samples if header.sig_len is None else min(n_samples, header.sig_len)
+    with _damage_named(name):
         return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=end)
-    except UnknownChannelError:
-        raise
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         raise ValueError(f"{name} cannot be read, its files are damaged or incomplete: {error}") from error
 
@@ -133,7 +135,7 @@ def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
     if channel in names:
         return names.index(str(channel))
     choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
-    raise UnknownChannelError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
+    raise ValueError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
 
 
 def _finite(samples: NDArray[np.float64], nan: str, name: str) -> NDArray[np.float64]:

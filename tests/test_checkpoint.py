@@ -1,0 +1,138 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from san.checkpoint import MONITOR, PhiCheckpoint, find, load_weights, read
+from san.training import SANModule
+
+
+class Scripted(pl.LightningModule):
+    """A module whose epochs have given phis and whose weight is the number of the epoch."""
+
+    def __init__(self, phis):
+        super().__init__()
+        self.phis = phis
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def training_step(self, batch, batch_index):
+        with torch.no_grad():
+            self.weight.fill_(self.current_epoch)
+        return self.weight.sum()
+
+    def validation_step(self, batch, batch_index):
+        self.log(MONITOR, self.phis[self.current_epoch])
+
+
+def end_epochs(callback, *phis, ckpt_path=None):
+    """Train by epochs of those phis, from the first or from where the checkpoint stopped."""
+    loader = DataLoader(torch.zeros(1))
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=len(phis), callbacks=[callback], logger=False, num_sanity_val_steps=0,
+        log_every_n_steps=1, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Scripted(phis), loader, loader, ckpt_path=ckpt_path, weights_only=True)
+
+
+@pytest.fixture
+def callback(tmp_path):
+    return PhiCheckpoint(tmp_path / "run" / "checkpoints", {"key": "value"})
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_best_is_a_copy_of_the_lowest_phi_and_last_the_last(callback):
+    folder = callback.dirpath
+    end_epochs(callback, 0.9, 0.44231, 0.7)
+    assert names(folder) == ["best.ckpt", "epoch01-phi0.4423.ckpt", "last.ckpt"]
+    assert read(folder / "best.ckpt")["state_dict"]["weight"] == 1
+    assert read(folder / "epoch01-phi0.4423.ckpt")["epoch"] == 1
+    assert read(folder / "last.ckpt")["state_dict"]["weight"] == 2
+    assert callback.best_model_score == pytest.approx(0.44231)
+    assert callback.best_model_path == str(folder / "best.ckpt")
+
+
+def test_of_equal_epochs_the_first_is_the_best(callback):
+    end_epochs(callback, 0.5, 0.5)
+    assert callback.best_epoch == 0
+
+
+def test_what_is_not_finite_is_never_the_best(callback):
+    assert callback.best_model_path == ""
+    assert callback.best_model_score == math.inf
+    end_epochs(callback, math.nan, -math.inf, 0.9, math.nan)
+    assert callback.best_epoch == 2
+    assert names(callback.dirpath) == ["best.ckpt", "epoch02-phi0.9000.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_resuming_carries_the_best_epoch_and_the_history_over(callback, tmp_path, elsewhere):
+    end_epochs(callback, 0.9, 0.4, 0.7)
+    folder = tmp_path / "other" if elsewhere else callback.dirpath
+    resumed = PhiCheckpoint(folder, {})
+    assert resumed.adopt(callback.dirpath / "last.ckpt") == folder / "last.ckpt"
+    assert names(folder) == ["best.ckpt", "epoch01-phi0.4000.ckpt", "last.ckpt"]
+    assert resumed.phi_per_epoch == pytest.approx([0.9, 0.4, 0.7])
+    end_epochs(resumed, 0.9, 0.4, 0.7, 0.5, 0.3, 0.6, ckpt_path=folder / "last.ckpt")
+    assert resumed.phi_per_epoch == pytest.approx([0.9, 0.4, 0.7, 0.5, 0.3, 0.6])
+    assert names(folder) == ["best.ckpt", "epoch04-phi0.3000.ckpt", "last.ckpt"]
+
+
+def test_resuming_from_the_best_epoch_goes_back_to_it(callback, tmp_path):
+    end_epochs(callback, 0.9, 0.4)
+    early = tmp_path / "early.ckpt"
+    early.write_bytes((callback.dirpath / "best.ckpt").read_bytes())
+    end_epochs(callback, 0.9, 0.4, 0.3, ckpt_path=early)
+    resumed = PhiCheckpoint(tmp_path / "other", {})
+    resumed.adopt(early)
+    assert read(resumed.dirpath / "best.ckpt")["epoch"] == 1
+    assert resumed.best_model_score == pytest.approx(0.4)
+
+
+def test_resuming_without_the_best_epoch_is_refused(callback, tmp_path):
+    end_epochs(callback, 0.4, 0.9)
+    alone = tmp_path / "last.ckpt"
+    alone.write_bytes((callback.dirpath / "last.ckpt").read_bytes())
+    with pytest.raises(FileNotFoundError, match=r"epoch00-phi0.4000.ckpt, the best epoch before last.ckpt"):
+        PhiCheckpoint(tmp_path / "other", {}).adopt(alone)
+
+
+def test_a_folder_stands_for_its_checkpoint(callback, tmp_path):
+    end_epochs(callback, 0.4)
+    folder = callback.dirpath
+    for given in (folder / "best.ckpt", folder, folder.parent):
+        assert find(given, "best") == folder / "best.ckpt"
+    with pytest.raises(FileNotFoundError, match="neither a checkpoint nor the folder"):
+        find(tmp_path / "nothing", "best")
+
+
+def test_broken_and_foreign_files_are_refused(callback, tmp_path):
+    end_epochs(callback, 0.4)
+    whole = (callback.dirpath / "best.ckpt").read_bytes()
+    path = tmp_path / "broken.ckpt"
+    for content in (b"", b"text", whole[:20], whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken.ckpt is not a checkpoint of san"):
+            read(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(ValueError, match="lacks the parts"):
+        read(path)
+    torch.save(SimpleNamespace(), path)
+    with pytest.raises(ValueError, match="not a checkpoint of san"):
+        read(path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    module = SANModule.__new__(SANModule)
+    torch.nn.Module.__init__(module)
+    module.weight = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(ValueError, match=r"has weights of the shapes \{'weight': \(3,\)\}, not \{'weight': \(2,\)\}"):
+        load_weights(module, {"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "x.ckpt")

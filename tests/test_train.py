@@ -1,0 +1,288 @@
+"""The commands, run in this process."""
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import choices
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from san import evaluate, train
+from san.checkpoint import read
+from san.command import instantiate
+from san.networks import SparselyActivatedNetwork
+
+FIGURES = ["phi", "cr_inverse", "loss_normalized"]
+
+
+@pytest.fixture
+def run_train(run, tmp_path):
+    """Train into a folder of the test; return the folder and what was said."""
+
+    def run_train(folder, *arguments, fails=False):
+        where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / folder}"
+        code, said = run(train.main, *arguments, where)
+        assert (code != 0) == fails, said
+        return tmp_path / folder, said
+
+    return run_train
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(folder):
+    return {key: value for key, value in results(folder).items() if key not in ("config", "wall_seconds")}
+
+
+def test_a_run_leaves_what_the_readme_promises(run_train):
+    folder, _ = run_train("run", "trainer.max_epochs=4", "kernel_size=20")
+    left = results(folder)
+    assert left["dataset"] == "physionet/mitdb/208"
+    assert (left["activation"], left["kernel_sizes"], left["n_weights"], left["seed"]) == ("extrema", [20], 20, 0)
+    assert len(left["phi_per_epoch"]) == 4
+    assert left["validation"]["phi"] == min(left["phi_per_epoch"]) == left["phi_per_epoch"][left["best_epoch"]]
+    assert left["test"]["accuracy"] is None
+    assert set(left["versions"]) == {"torch", "pytorch-lightning", "san"}
+    for split in ("validation", "test"):
+        assert left[split]["phi"] >= math.hypot(left[split]["cr_inverse"], left[split]["loss_normalized"]) - 1e-6
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == [
+        "forward_pass.png", "kernels.png", "phi_per_epoch.png",
+    ]  # fmt: skip
+    assert {"best.ckpt", "last.ckpt"} <= {path.name for path in (folder / "checkpoints").iterdir()}
+    assert not list(folder.rglob("*unfinished*"))
+    assert torch.load(folder / "checkpoints" / "best.ckpt")["config"]["kernel_size"] == 20
+
+
+def test_tensorboard_has_the_curves_the_hyperparameters_and_the_kernels(run_train):
+    folder, _ = run_train("run", "trainer.max_epochs=3")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    tags = events.Tags()
+    for tag in ["train/loss", *(f"validation/{name}" for name in FIGURES)]:
+        assert len(events.Scalars(tag)) == 3
+    assert events.Scalars("test/phi")[-1].value == pytest.approx(results(folder)["test"]["phi"])
+    assert "hp_metric" not in tags["scalars"]
+    assert tags["images"] == ["kernels"]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_the_test_figures_are_those_of_the_selected_epoch_by_definition(run_train, compose):
+    folder, _ = run_train("run", "trainer.max_epochs=6", "optimizer.lr=0.05", "kernel_size=30")
+    left = results(folder)
+    assert left["best_epoch"] < 6
+    network = SparselyActivatedNetwork([30], instantiate(compose("activation=extrema").activation))
+    network.load_state_dict({"weight": read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"]})
+    for split, examples in (("validation", 1), ("test", 2)):
+        x = [instantiate(compose().dataset).validation, instantiate(compose().dataset).test][examples - 1]
+        with torch.no_grad():
+            maps = network.encode(x)
+            loss = (network.decode(maps) - x).abs().mean((1, 2)) / x.abs().mean((1, 2))
+        cr_inverse = (30 + 2 * (maps != 0).sum((1, 2))) / 1000
+        assert left[split]["cr_inverse"] == pytest.approx(float(cr_inverse.mean()))
+        assert left[split]["loss_normalized"] == pytest.approx(float(loss.mean()))
+        assert left[split]["phi"] == pytest.approx(float((cr_inverse**2 + loss**2).sqrt().mean()))
+
+
+def test_training_is_adam_on_the_mean_absolute_error(run_train, compose):
+    folder, _ = run_train("run", "trainer.max_epochs=3", "shuffle=false", "kernel_size=15")
+    torch.manual_seed(0)
+    network = SparselyActivatedNetwork([15], instantiate(compose("activation=extrema").activation))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.9, 0.999), eps=1e-8)
+    for _ in range(3):
+        for x in instantiate(compose().dataset).train.split(2):
+            optimizer.zero_grad()
+            F.l1_loss(network(x), x).backward()
+            optimizer.step()
+    trained = read(folder / "checkpoints" / "last.ckpt")["state_dict"]["network.weight"]
+    assert torch.allclose(trained, network.weight.detach(), atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(run_train):
+    first, _ = run_train("first", "trainer.max_epochs=3")
+    second, _ = run_train("second", "trainer.max_epochs=3")
+    other, _ = run_train("other", "trainer.max_epochs=3", "seed=1")
+    assert numbers(first) == numbers(second)
+    assert numbers(first)["test"] != numbers(other)["test"]
+
+
+@pytest.mark.parametrize("given", ["short", "short/checkpoints/last.ckpt"])
+def test_a_resumed_run_ends_with_the_numbers_of_one_that_ran_through(run_train, tmp_path, given):
+    through, _ = run_train("through", "trainer.max_epochs=8")
+    run_train("short", "trainer.max_epochs=3")
+    resumed, _ = run_train("resumed", "trainer.max_epochs=8", f"checkpoint={tmp_path / given}")
+    assert numbers(through) == numbers(resumed)
+    weights = [read(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in (through, resumed)]
+    assert torch.equal(weights[0]["network.weight"], weights[1]["network.weight"])
+
+
+def test_evaluation_repeats_the_test_figures_to_the_last_digit(run, run_train, tmp_path):
+    folder, _ = run_train("run", "trainer.max_epochs=3", "kernel_sizes=[9,20]", "decoder=adjoint", "loss=mse")
+    code, said = run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert code == 0, said
+    assert results(tmp_path / "evaluated")["test"] == results(folder)["test"]
+    other = ["dataset=physionet", "dataset.signal_length=500", f"hydra.run.dir={tmp_path / 'other'}"]
+    code, said = run(evaluate.main, f"checkpoint={folder}/checkpoints/last.ckpt", *other)
+    assert code == 0, said
+    assert results(tmp_path / "other")["test"] != results(folder)["test"]
+
+
+@pytest.mark.parametrize("activation", choices("activation"))
+@pytest.mark.parametrize("dataset", choices("dataset"))
+def test_every_activation_runs_on_every_dataset(run_train, dataset, activation):
+    arguments = [f"dataset={dataset}", f"activation={activation}", "debug=one_batch", "n_kernels=2", "logger=csv"]
+    folder, _ = run_train("run", *arguments)
+    assert math.isfinite(results(folder)["test"]["phi"])
+    assert results(folder)["activation"] == activation
+
+
+def test_overfitting_one_batch_lowers_its_loss(run_train):
+    folder, _ = run_train("run", "debug=overfit", "logger=csv", "trainer.max_epochs=40", "activation=identity")
+    rows = table(folder / "csv" / "metrics.csv")
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_multirun_ends_with_a_table_a_figure_and_the_best_model(run_train, run, tmp_path):
+    folder, _ = run_train("sweep", "-m", "kernel_size=8,16", "activation=extrema,relu", "trainer.max_epochs=2")
+    rows = table(folder / "sweep.csv")
+    assert list(rows[0]) == [
+        "dataset", "activation", "kernel_size", "seed", "best_epoch",
+        "validation_phi", "validation_cr_inverse", "validation_loss_normalized",
+        "test_phi", "test_cr_inverse", "test_loss_normalized",
+    ]  # fmt: skip
+    assert [(row["kernel_size"], row["activation"]) for row in rows] == [
+        ("8", "extrema"), ("8", "relu"), ("16", "extrema"), ("16", "relu"),
+    ]  # fmt: skip
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    best = min(rows, key=lambda row: float(row["validation_phi"]))
+    code, said = run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert code == 0, said
+    assert results(tmp_path / "evaluated")["test"]["phi"] == float(best["test_phi"])
+
+
+def test_failed_jobs_of_a_multirun_are_told_and_the_others_go_on(run_train):
+    folder, _ = run_train("sweep", "-m", "kernel_size=8,2000,16", "debug=one_batch", fails=True)
+    assert [row["kernel_size"] for row in table(folder / "sweep.csv")] == ["8", "16"]
+    assert "longer than the signal" in (folder / "1" / "error.txt").read_text()
+    assert "Traceback" in (folder / "1" / "train.log").read_text()
+
+
+def test_finished_jobs_are_left_out_on_request(run_train):
+    arguments = ("-m", "kernel_size=8,16", "debug=one_batch", "skip_finished=true")
+    folder, _ = run_train("sweep", *arguments)
+    stamps = [(folder / job / "results.json").stat().st_mtime_ns for job in "01"]
+    (folder / "1" / "results.json").unlink()
+    run_train("sweep", *arguments)
+    assert (folder / "0" / "results.json").stat().st_mtime_ns == stamps[0]
+    assert (folder / "1" / "results.json").stat().st_mtime_ns > stamps[1]
+    run_train("sweep", *arguments, "seed=3")
+    assert (folder / "0" / "results.json").stat().st_mtime_ns > stamps[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dataset.channel=7"], "no channel 7"),
+        (["dataset.signal_length=100000"], "108000 samples of the 1200000 asked for"),
+        (["kernel_size=0"], "kernel_size=0 must be an integer, 1 or more"),
+        (["kernel_size=-3"], "kernel_size=-3"),
+        (["kernel_size=ten"], "kernel_size=ten"),
+        (["kernel_sizes=[3,0]"], "kernel_sizes=0"),
+        (["kernel_size=1001"], "longer than the signal, which has 1000"),
+        (["kernel_sze=3"], "kernel_sze"),
+        (["activation=sparse"], "Available options in 'activation'"),
+        (["decoder=other"], "'paper' or 'adjoint'"),
+        (["metric.count_weights=other"], "'samples' or 'side'"),
+        (["batch_size=0"], "batch_size=0"),
+        (["trainer.max_epochs=0"], "left nothing to train"),
+        (["checkpoint=nowhere"], "checkpoint=nowhere is neither"),
+        (["optimizer.lr=1e30"], "the training loss is not finite in epoch 0, batch 1"),
+        (["activation._target_=os.system"], "_target_=os.system is not allowed"),
+    ],
+)
+def test_mistakes_are_one_line(run_train, arguments, said):
+    folder, line = run_train("run", *arguments, fails=True)
+    assert line.startswith("san: ")
+    assert said in line
+    assert "\n" not in line.strip()
+    assert not (folder / "results.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path):
+    (tmp_path / "file").touch()
+    code, line = run(train.main, f"hydra.run.dir={tmp_path / 'file' / 'run'}")
+    assert code == 1
+    assert "the output folder cannot be written" in line
+
+
+def test_checkpoints_of_another_shape_are_one_line(run, run_train, tmp_path):
+    folder, _ = run_train("run", "debug=one_batch", "kernel_size=20")
+    before = {path: path.read_bytes() for path in folder.rglob("*.ckpt")}
+    _, line = run_train("other", f"checkpoint={folder}", "kernel_size=21", fails=True)
+    assert "weights of the shapes" in line
+    (tmp_path / "cut.ckpt").write_bytes((folder / "checkpoints" / "best.ckpt").read_bytes()[:-100])
+    code, line = run(evaluate.main, f"checkpoint={tmp_path / 'cut.ckpt'}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert (code, line.startswith("san: ")) == (1, True)
+    assert "is not a checkpoint of san, or is cut short" in line
+    assert before == {path: path.read_bytes() for path in folder.rglob("*.ckpt")}
+
+
+def test_a_traceback_is_there_for_who_asks(monkeypatch, run_train):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="kernel_size=0"):
+        run_train("run", "kernel_size=0")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_a_multirun_of_several_processes_is_refused(run_train):
+    folder, _ = run_train("sweep", "-m", "kernel_size=8,9", "trainer=ddp", "trainer.devices=2", fails=True)
+    assert "each of its jobs trains in one process" in (folder / "0" / "error.txt").read_text()
+
+
+def test_nothing_is_written_into_the_working_folder(run_train, monkeypatch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    run_train("run", "debug=one_batch")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def recovered(kernel, planted):
+    """The largest absolute correlation over shifts, of the planted kernel and of its mirror image."""
+    return max(
+        float(F.conv1d(F.pad(kernel, [len(kernel)] * 2).view(1, 1, -1), pattern.view(1, 1, -1)).abs().max())
+        / float(kernel.norm() * pattern.norm())
+        for pattern in (planted, planted.flip(0))
+    )
+
+
+@pytest.mark.parametrize(("decoder", "least", "most"), [("adjoint", 9, 10), ("paper", 6, 10)])
+def test_extrema_recovers_the_planted_kernel(run_train, compose, decoder, least, most):
+    """The adjoint decoder on all of ten seeds; the paper's, which is not the transpose of its encoder, on most."""
+    found = 0
+    for seed in range(10):
+        arguments = ["dataset=synthetic", "dataset.noise=0", f"seed={seed}"]
+        folder, _ = run_train(f"{seed}", *arguments, f"decoder={decoder}", "logger=csv", "figure=[]")
+        (planted,) = instantiate(compose(*arguments).dataset).planted
+        kernel = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"][0]
+        found += recovered(kernel, planted) > 0.95
+    assert least <= found <= most
+
+
+@pytest.mark.parametrize(
+    ("database", "kernel_size", "printed", "tolerance"), [("emgdb", 7, 0.53, 0.02), ("bidmc", 113, 0.32, 0.04)]
+)
+def test_table_1_comes_out_on_the_real_records(run_train, real_data, database, kernel_size, printed, tolerance):
+    arguments = [f"dataset.database={database}", f"kernel_size={kernel_size}", f"paths.data_dir={real_data}"]
+    folder, _ = run_train("run", *arguments)
+    assert results(folder)["test"]["phi"] == pytest.approx(printed, abs=tolerance)
