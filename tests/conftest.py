@@ -4,9 +4,13 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from hypothesis import settings
 
 from san.command import CONF
+
+# The suite runs in as many processes as there are cores.
+torch.set_num_threads(1)
 
 settings.register_profile("default", deadline=None, max_examples=150, derandomize=True)
 settings.load_profile("default")

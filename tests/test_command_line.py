@@ -1,0 +1,101 @@
+"""The commands as processes of their own, from other folders."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+SCRIPTS = Path(sys.executable).parent
+
+
+def start(*command, cwd, **environment):
+    inherited = {key: value for key, value in os.environ.items() if key not in ("SAN_DATA_DIR", "PYTHONPATH")}
+    finished = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished
+
+
+def test_console_scripts_work_from_any_folder(tmp_path):
+    start(SCRIPTS / "san-train", "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    evaluated = start(SCRIPTS / "san-evaluate", "checkpoint=run", "hydra.run.dir=evaluated", cwd=tmp_path)
+    trained, tested = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("run", "evaluated"))
+    assert trained["test"] == tested["test"]
+    assert f"{tested['test']['phi']:.4f}" in evaluated.stdout
+
+
+def test_the_wheel_has_all_that_a_run_needs(tmp_path):
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    start(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, PROJECT, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = "import san, san.train; print(san.__file__); san.train.main()"
+    arguments = ["debug=one_batch", "hydra.run.dir=run"]
+    ran = start(sys.executable, "-c", program, *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path / "installed"))
+    assert ran.stdout.startswith(str(tmp_path / "installed" / "san" / "__init__.py"))
+    assert (tmp_path / "run" / "results.json").is_file()
+
+
+def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
+    """With numbers of examples that two processes cannot share evenly, and a split of which one has none."""
+    common = [sys.executable, "-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
+    start(*common, "hydra.run.dir=one", cwd=tmp_path)
+    two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    said = start(*common, "hydra.run.dir=two", *two, cwd=tmp_path)
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    assert one["phi_per_epoch"] == pytest.approx(two["phi_per_epoch"], abs=1e-5)
+    assert one["best_epoch"] == two["best_epoch"]
+    for split in ("validation", "test"):
+        for name in ("phi", "cr_inverse", "loss_normalized"):
+            assert one[split][name] == pytest.approx(two[split][name], abs=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert said.stdout.count("epoch 3 of 3") == 1
+
+
+def test_every_rank_logs_the_phi_of_one_process_on_the_same_weights(tmp_path):
+    program = """
+import json, sys, torch
+import pytorch_lightning as pl
+from san.activations import Extrema
+from san.data.splits import Splits
+from san.datamodule import SplitsDataModule
+from san.networks import SparselyActivatedNetwork
+from san.training import SANModule
+
+devices = int(sys.argv[1])
+torch.manual_seed(0)
+x = torch.randn(7, 1, 60)
+module = SANModule(SparselyActivatedNetwork([5, 8], Extrema()), loss=torch.nn.functional.l1_loss,
+                   optimizer=torch.optim.Adam, count_weights="samples")
+trainer = pl.Trainer(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", logger=False,
+                     use_distributed_sampler=False, enable_progress_bar=False, enable_checkpointing=False)
+trainer.validate(module, SplitsDataModule(Splits("x", x, x, x), 3, None), verbose=False)
+figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+open(f"{devices}-{trainer.global_rank}.json", "w").write(json.dumps(figures))
+"""
+    (tmp_path / "program.py").write_text(program)
+    for devices in (1, 2):
+        start(sys.executable, "program.py", str(devices), cwd=tmp_path)
+    alone, *ranks = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    assert alone.keys() == {"validation/phi", "validation/cr_inverse", "validation/loss_normalized"}
+    for rank in ranks:
+        assert rank == pytest.approx(alone, abs=1e-6)
+
+
+def test_help_is_told_without_loading_torch(tmp_path):
+    program = "import sys, san.train\ntry: san.train.main()\nfinally: print('torch' in sys.modules)"
+    said = start(sys.executable, "-c", program, "--help", cwd=tmp_path)
+    assert said.stdout.splitlines()[-1] == "False"
+    assert "activation: extrema" in said.stdout
