@@ -79,7 +79,7 @@ def print_sweep(rows: Sequence[Results], failures: Mapping[str, str], folder: Pa
     varying = [key for key in ("dataset", "activation", "seed") if len({row[key] for row in rows}) > 1]
     table = Table()
     for key in varying:
-        table.add_column(key)
+        table.add_column(key, no_wrap=True)
     for heading in ("kernel size", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
     for row in sorted(rows, key=lambda row: float(row["validation_phi"])):

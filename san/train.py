@@ -137,7 +137,7 @@ def _leave(
     from pytorch_lightning.loggers import TensorBoardLogger
 
     from san.figures.style import Run, save
-    from san.results import FIGURES, print_run, write_json
+    from san.results import FIGURES, print_run, sweep_row, write_json
 
     folder = Path(config.paths.output_dir)
     write_json(folder / "results.json", results)
@@ -153,11 +153,11 @@ def _leave(
     )
     for name, draw in instantiate(config.figure).items():
         save(draw(run), folder / "figures" / f"{name}.png")
+    row = sweep_row(results)
     hyperparameters = {
-        "dataset": splits.name,
-        "kernel_size": ", ".join(map(str, results["kernel_sizes"])),
+        **{key: row[key] for key in ("dataset", "activation", "kernel_size", "seed")},
+        **{key: config[key] for key in ("decoder", "batch_size")},
         "n_kernels": len(results["kernel_sizes"]),
-        **{key: config[key] for key in ("activation_name", "decoder", "seed", "batch_size")},
     }
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

@@ -34,7 +34,7 @@ def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
     if n_kernels == 1:
         del heights["partial"]
     rows = {name: row for row, name in enumerate(heights)}
-    drawn = figure(7.0, 1.25 * len(rows))
+    drawn = figure(max(7.0, 4.5 * n_kernels), 1.25 * len(rows))
     grid = drawn.add_gridspec(len(rows), n_kernels, height_ratios=list(heights.values()))
 
     def add(name: str, column: slice | int, title: str, y_label: str = "") -> Axes:
@@ -45,7 +45,7 @@ def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
         return axes
 
     every = slice(None)
-    add("x", every, f"{run.name}: input x", run.units).plot(times, x, color=COLORS["input"])
+    add("x", every, f"{run.name}, {label(run.activation)}: input x", run.units).plot(times, x, color=COLORS["input"])
     for index in range(n_kernels):
         number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
         kernel, similarity, activations = run.network.patterns[index], steps["similarity"][index], steps["maps"][index]
@@ -54,9 +54,9 @@ def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
         axes.plot(times[middle : middle + len(kernel)], kernel.detach(), color=COLORS["kernel"])
         axes = add("similarity", index, f"similarity s{number}", "similarity")
         axes.plot(times, similarity, color=COLORS["similarity"])
-        count = f"{int(activations.count_nonzero())} of {len(x)} not zero"
+        count = f"{int(activations.count_nonzero())} of {len(x)} are not zero"
         _stems(
-            add("maps", index, f"activation map α{number}, {label(run.activation)}: {count}", "similarity"),
+            add("maps", index, f"activation map α{number}: {count}", "similarity"),
             times, similarity, activations,
         )  # fmt: skip
         if "partial" in rows:

@@ -1,6 +1,6 @@
 """How every figure looks, and what it is drawn from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,7 +15,18 @@ from torch import Tensor
 
 from san.networks import SparselyActivatedNetwork
 
-__all__ = ["COLORS", "Run", "activation_color", "figure", "label", "save", "show_image", "styled", "time_axis"]
+__all__ = [
+    "COLORS",
+    "Run",
+    "activation_color",
+    "figure",
+    "in_paper_order",
+    "label",
+    "save",
+    "show_image",
+    "styled",
+    "time_axis",
+]
 
 # Okabe and Ito's colours, which stay apart for the colour-blind.
 COLORS = {
@@ -108,6 +119,12 @@ def activation_color(name: str, others: Sequence[str] = ()) -> str:
         return ACTIVATIONS[name]
     strangers = sorted(set(others) - set(ACTIVATIONS))
     return OTHERS[strangers.index(name) % len(OTHERS)] if name in strangers else OTHERS[0]
+
+
+def in_paper_order(names: Iterable[str]) -> list[str]:
+    """Sort names of activation functions, the paper's first and in its order."""
+    order = list(ACTIVATIONS)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def label(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from san.figures.style import activation_color, figure, label, styled
+from san.figures.style import activation_color, figure, in_paper_order, label, styled
 
 __all__ = ["draw_sweep"]
 
@@ -23,8 +23,9 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
         rows: The rows of sweep.csv.
     """
     datasets = sorted({row["dataset"] for row in rows})
-    activations = sorted({row["activation"] for row in rows})
-    drawn = figure(max(5.0, 4.2 * min(3, len(datasets))), 3.4 * -(-len(datasets) // 3))
+    activations = in_paper_order({row["activation"] for row in rows})
+    names = [label(activation) for activation in activations]
+    drawn = figure(max(5.0, 4.2 * min(3, len(datasets))), 3.8 * -(-len(datasets) // 3))
     for index, dataset in enumerate(datasets):
         axes = drawn.add_subplot(-(-len(datasets) // 3), min(3, len(datasets)), index + 1)
         chosen = [row for row in rows if row["dataset"] == dataset]
@@ -47,8 +48,8 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
         if len(sizes) < 10:
             axes.set_xticks([place[size] for size in sizes], [str(size) for size in sizes])
         axes.set(title=dataset, xlabel="kernel size (samples)", ylabel="validation φ̄ (dimensionless)")
-        if index == 0:
-            axes.legend()
+    lines = {line.get_label(): line for axes in drawn.axes for line in axes.lines if line.get_label() in names}
+    drawn.legend([lines[name] for name in names], names, loc="outside lower center", ncols=min(3, len(names)))
     return drawn
 
 

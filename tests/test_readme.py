@@ -1,0 +1,44 @@
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from san import train
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line, comments=True)[3:]
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("python -m san.train")
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_commands_run_as_written(run, compose, tmp_path, arguments):
+    if "trainer=ddp" in arguments:  # run for real in test_command_line.py
+        assert compose(*arguments).trainer.devices == 2
+        return
+    where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path}"
+    code, said = run(train.main, *arguments, "debug=one_batch", where)
+    assert code == 0, said
+    assert (tmp_path / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
+
+
+def test_there_are_commands_to_run():
+    assert len(COMMANDS) >= 5
+
+
+def test_the_library_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(example, names)  # noqa: S102 (the README's own code)
+    assert names["maps"].shape == (4, 1, 1000)
+
+
+def test_the_quick_start_names_targets_that_exist():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    (block,) = re.findall(r"## Quick start\n\n```sh\n(.*?)```", README, re.DOTALL)
+    for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
