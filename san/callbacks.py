@@ -49,7 +49,7 @@ class KernelFigures(pl.Callback):
 
     Args:
         name: Of the dataset, the title.
-        sampling_frequency: In hertz; None for images.
+        sampling_frequency: In hertz; None where there is none.
         every: Epochs between two figures.
     """
 

@@ -139,12 +139,12 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(checkpoint, dict) or not {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys():
-            raise ValueError("it lacks the parts of a checkpoint of san")
+        complete = {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys()
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is not a checkpoint of san, or is cut short ({reason})") from error
-    return checkpoint
+        raise ValueError(f"{path} is not a checkpoint of san, or is cut short") from error
+    if not complete:
+        raise ValueError(f"{path} is not a checkpoint of san: it lacks the parts of one")
+    return dict(checkpoint)
 
 
 def load_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: Path) -> None:

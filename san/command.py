@@ -25,6 +25,8 @@ TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FOLDER = ": the output folder cannot be written, choose another by hydra.run.dir=FOLDER"
 
+Job = Callable[[DictConfig], float | None]
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ class WithoutTraceback(logging.Formatter):
         return ""
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]], Callable[[], None]]:
+def command(config_name: str, function: Job) -> Callable[[], None]:
     """Make a console command of a function of the composed configuration.
 
     A mistake of the user (a ``ValueError``, an ``OSError``, Hydra's own) is one line on standard error and exit code
@@ -45,33 +47,30 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], float | None]]
 
     Args:
         config_name: The primary configuration, a file of ``conf/``.
+        function: What to do; its value is what a sweeper optimises.
     """
 
-    def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
+    @wraps(function)
+    def main() -> None:
+        full = os.environ.get(FULL_ERROR)
+
         @wraps(function)
-        def main() -> None:
-            full = os.environ.get(FULL_ERROR)
+        def job(config: DictConfig) -> float | None:
+            _restore(full)
+            return _run(function, config)
 
-            @wraps(function)
-            def job(config: DictConfig) -> float | None:
-                _restore(full)
-                return _run(function, config)
+        # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.
+        os.environ[FULL_ERROR] = "1"
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        except MISTAKES as error:
+            if full == "1":
+                raise
+            sys.exit(_line(error) + (FOLDER if isinstance(error, OSError) else ""))
+        finally:
+            _restore(full)
 
-            # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.
-            os.environ[FULL_ERROR] = "1"
-            try:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
-            except Exception as error:
-                if full == "1" or not _is_mistake(error):
-                    raise
-                advice = FOLDER if isinstance(error, OSError) else ""
-                sys.exit(_line(error) + advice)
-            finally:
-                _restore(full)
-
-        return main
-
-    return decorate
+    return main
 
 
 def instantiate(config: DictConfig, **kwargs: Any) -> Any:
@@ -112,7 +111,7 @@ def _is_allowed(target: str) -> bool:
     return callable(found) and f"{getattr(found, '__module__', '')}.".startswith(TARGETS)
 
 
-def _run(function: Callable[[DictConfig], float | None], config: DictConfig) -> float | None:
+def _run(function: Job, config: DictConfig) -> float | None:
     """Run a job, and tell its mistakes where one looks for them."""
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     reason = Path(HydraConfig.get().runtime.output_dir, "error.txt")
@@ -131,9 +130,11 @@ def _run(function: Callable[[DictConfig], float | None], config: DictConfig) -> 
 
 
 def _is_mistake(error: Exception) -> bool:
+    if isinstance(error, MISTAKES):
+        return True
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    return isinstance(error, (*MISTAKES, MisconfigurationException))
+    return isinstance(error, MisconfigurationException)
 
 
 def _line(error: BaseException) -> str:

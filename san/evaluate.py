@@ -41,7 +41,7 @@ def evaluate(config: DictConfig) -> float:
     return float(results["test"]["phi"])
 
 
-main = command("evaluate")(evaluate)
+main = command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

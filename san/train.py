@@ -167,7 +167,7 @@ def _leave(
     print_run(results, folder)
 
 
-main = command("train")(train)
+main = command("train", train)
 
 if __name__ == "__main__":
     main()

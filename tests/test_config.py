@@ -13,15 +13,19 @@ ALL = [(group, choice) for group in GROUPS for choice in choices(group)]
 PACKAGE = Path(san.__file__).parent
 
 
+def chosen(group, choice):
+    return {"figure": f"figure=[{choice}]", "sweep": f"+sweep={choice}"}.get(group, f"{group}={choice}")
+
+
 @pytest.mark.parametrize(("group", "choice"), ALL)
 def test_every_choice_of_every_group_composes(compose, group, choice):
-    config = compose(f"{group}=[{choice}]" if group == "figure" else f"{group}={choice}")
+    config = compose(chosen(group, choice))
     assert OmegaConf.is_config(config)
 
 
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in ALL if pair[0] not in ("sweep", "debug", "trainer")])
 def test_every_target_instantiates(compose, group, choice):
-    config = compose(f"{group}=[{choice}]" if group == "figure" else f"{group}={choice}")
+    config = compose(chosen(group, choice))
     assert instantiate(config[group]) is not None
 
 

@@ -171,6 +171,12 @@ def test_a_multirun_ends_with_a_table_a_figure_and_the_best_model(run_train, run
     assert results(tmp_path / "evaluated")["test"]["phi"] == float(best["test_phi"])
 
 
+def test_the_papers_kernel_sizes_are_swept(run_train):
+    arguments = ("-m", "+sweep=kernel_size_mnist", "dataset=synthetic_images", "debug=one_batch", "logger=csv")
+    folder, _ = run_train("sweep", *arguments)
+    assert [row["kernel_size"] for row in table(folder / "sweep.csv")] == ["1", "2", "3", "4", "5", "6"]
+
+
 def test_failed_jobs_of_a_multirun_are_told_and_the_others_go_on(run_train):
     folder, _ = run_train("sweep", "-m", "kernel_size=8,2000,16", "debug=one_batch", fails=True)
     assert [row["kernel_size"] for row in table(folder / "sweep.csv")] == ["8", "16"]

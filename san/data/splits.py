@@ -17,7 +17,7 @@ class Splits:
         train: Examples to learn from, [examples, 1, *space].
         validation: Examples to select the epoch and the kernel size with.
         test: Examples that only the final test reads.
-        sampling_frequency: In hertz; None for images.
+        sampling_frequency: In hertz; None where there is none.
         units: Label of the amplitude's axis.
         planted: The kernels that synthetic data was made from, [m] or [m, m] each.
 
@@ -41,11 +41,13 @@ class Splits:
                 raise ValueError(f"{self.name}: there is no {split} example: give each split at least one")
             if examples.shape[1:] != self.train.shape[1:]:
                 raise ValueError(f"{self.name}: {split} examples are {tuple(examples.shape[1:])}, not {self.shape}")
-            for index, example in enumerate(examples):
-                if not example.isfinite().all():
-                    raise ValueError(f"{self.name}: {split} example {index} has samples that are not finite")
-                if not example.any():
-                    raise ValueError(f"{self.name}: {split} example {index} is zero everywhere, phi is undefined there")
+            undefined = {
+                "has samples that are not finite": ~examples.isfinite().flatten(1).all(1),
+                "is zero everywhere, phi is undefined there": ~examples.flatten(1).any(1),
+            }
+            for reason, where in undefined.items():
+                if where.any():
+                    raise ValueError(f"{self.name}: {split} example {int(where.nonzero()[0])} {reason}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,12 +70,12 @@ def standardize(signals: Tensor, name: str) -> Tensor:
     Raises:
         ValueError: If a signal is constant.
     """
-    length = signals.shape[-1]
-    for index, signal in enumerate(signals):
-        if signal.min() == signal.max():
-            raise ValueError(
-                f"{name}: signal {index} (samples {index * length} to {(index + 1) * length - 1}) is constant, "
-                "phi is undefined there: choose another record, channel or signal_length"
-            )
+    constant = (signals == signals[..., :1]).flatten(1).all(1)
+    if constant.any():
+        index, length = int(constant.nonzero()[0]), signals.shape[-1]
+        raise ValueError(
+            f"{name}: signal {index} (samples {index * length} to {(index + 1) * length - 1}) is constant, "
+            "phi is undefined there: choose another record, channel or signal_length"
+        )
     deviations = signals - signals.mean(-1, keepdim=True)
     return (deviations / signals.std(-1, keepdim=True)).to(torch.get_default_dtype())

@@ -64,7 +64,6 @@ def load(
         train=train,
         validation=validation,
         test=test,
-        sampling_frequency=1.0 if len(space) == 1 else None,
         units="amplitude",
         planted=kernels,
     )

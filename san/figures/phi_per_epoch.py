@@ -13,7 +13,7 @@ def draw(run: Run) -> Figure:
     """Draw validation phi over the epochs."""
     drawn = figure(5.0, 3.2)
     axes = drawn.add_subplot()
-    color = activation_color(run.activation, [run.activation])
+    color = activation_color(run.activation)
     axes.plot(run.phi_per_epoch, color=color, marker=".", label=label(run.activation))
     best = run.phi_per_epoch[run.best_epoch]
     axes.plot(run.best_epoch, best, "o", markersize=8, markerfacecolor="none", markeredgecolor="black")

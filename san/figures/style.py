@@ -1,6 +1,6 @@
 """How every figure looks, and what it is drawn from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -37,11 +37,11 @@ COLORS = {
     "reconstruction": "#D55E00",
 }
 ACTIVATIONS = {
-    "identity": "#999999",
-    "relu": "#E69F00",
-    "topk_absolutes": "#56B4E9",
-    "extrema_pool_indices": "#009E73",
-    "extrema": "#D55E00",
+    "identity": ("Identity", "#999999"),
+    "relu": ("ReLU", "#E69F00"),
+    "topk_absolutes": ("top-k absolutes", "#56B4E9"),
+    "extrema_pool_indices": ("Extrema-Pool indices", "#009E73"),
+    "extrema": ("Extrema", "#D55E00"),
 }
 OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
 IMAGE = "RdBu_r"
@@ -67,7 +67,7 @@ class Run:
         example: An example of the test split, [1, *space].
         phi_per_epoch: Validation phi of each epoch.
         best_epoch: The selected one.
-        sampling_frequency: In hertz; None for images.
+        sampling_frequency: In hertz; None where there is none.
         units: Label of the amplitude's axis.
     """
 
@@ -116,9 +116,9 @@ def activation_color(name: str, others: Sequence[str] = ()) -> str:
         others: All names in the figure, to tell apart those that are not the paper's.
     """
     if name in ACTIVATIONS:
-        return ACTIVATIONS[name]
-    strangers = sorted(set(others) - set(ACTIVATIONS))
-    return OTHERS[strangers.index(name) % len(OTHERS)] if name in strangers else OTHERS[0]
+        return ACTIVATIONS[name][1]
+    strangers = sorted({name, *others} - set(ACTIVATIONS))
+    return OTHERS[strangers.index(name) % len(OTHERS)]
 
 
 def in_paper_order(names: Iterable[str]) -> list[str]:
@@ -129,19 +129,12 @@ def in_paper_order(names: Iterable[str]) -> list[str]:
 
 def label(name: str) -> str:
     """Return the paper's name of an activation function."""
-    names: Mapping[str, str] = {
-        "identity": "Identity",
-        "relu": "ReLU",
-        "topk_absolutes": "top-k absolutes",
-        "extrema_pool_indices": "Extrema-Pool indices",
-        "extrema": "Extrema",
-    }
-    return names.get(name, name)
+    return ACTIVATIONS[name][0] if name in ACTIVATIONS else name
 
 
 def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:
     """Return the instants of samples and the label of their axis: seconds, or samples where the rate is unknown."""
-    if sampling_frequency is None or sampling_frequency == 1.0:
+    if sampling_frequency is None:
         return np.arange(length, dtype=float), "time (samples)"
     return np.arange(length) / sampling_frequency, "time (s)"
 
