@@ -67,9 +67,9 @@ class PhiCheckpoint(Checkpoint):
             if improved:
                 _copy(unfinished, self.dirpath / self._best_name)
                 _copy(unfinished, self.dirpath / "best.ckpt")
-                if previous not in ("", self._best_name):
-                    (self.dirpath / previous).unlink(missing_ok=True)
             unfinished.replace(self.dirpath / "last.ckpt")
+            if previous not in ("", self._best_name):
+                (self.dirpath / previous).unlink(missing_ok=True)
         trainer.strategy.barrier()
 
     def on_save_checkpoint(
