@@ -5,6 +5,7 @@ from pathlib import Path
 import hydra
 import pytest
 import torch
+import torchvision
 from hypothesis import settings
 
 from san.command import CONF
@@ -48,6 +49,15 @@ def run(monkeypatch, capsys):
         return 0, capsys.readouterr().err
 
     return run
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Refuse connections at once, as a machine without network does."""
+    monkeypatch.setattr("wfdb.io.download.PN_CONTENT_URL", "http://127.0.0.1:9/content/")
+    monkeypatch.setattr("wfdb.io.download.config.db_index_url", "http://127.0.0.1:9/files/")
+    for collection in (torchvision.datasets.MNIST, torchvision.datasets.FashionMNIST):
+        monkeypatch.setattr(collection, "mirrors", ["http://127.0.0.1:9/"])
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
+from collections import Counter
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import wfdb
@@ -7,6 +10,9 @@ from conftest import choices
 from san.command import instantiate
 from san.data.physionet import RECORDS
 from san.data.splits import Splits, standardize
+from san.data.uci_epilepsy import recording_of_id, recordings
+from san.metrics import inverse_compression_ratio
+from san.networks import SparselyActivatedNetwork
 
 
 @pytest.fixture
@@ -34,26 +40,23 @@ def write_record(tmp_path):
     return write_record
 
 
-@pytest.fixture
-def offline(monkeypatch):
-    """Refuse connections at once, as a machine without network does."""
-    monkeypatch.setattr("wfdb.io.download.PN_CONTENT_URL", "http://127.0.0.1:9/content/")
-    monkeypatch.setattr("wfdb.io.download.config.db_index_url", "http://127.0.0.1:9/files/")
-
-
 def noise(n=12000):
     return np.random.default_rng(0).standard_normal(n)
 
 
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("dataset", choices("dataset"))
-def test_every_dataset_gives_splits_that_can_be_described(load, dataset):
-    splits = load(dataset)
+def test_every_dataset_gives_splits_that_can_be_described(compose, dataset):
+    config = compose(f"dataset={dataset}").dataset
+    try:
+        splits = instantiate(config)
+    except FileNotFoundError as absent:
+        pytest.skip(str(absent))
     for examples in (splits.train, splits.validation, splits.test):
         assert examples.dtype == torch.float32
         assert examples.shape[1] == 1
         assert examples.isfinite().all()
-    again = load(dataset)
-    assert torch.equal(splits.test, again.test)
+    assert torch.equal(splits.test, instantiate(config).test)
     assert splits.name.startswith(dataset.split("_")[0])
 
 
@@ -180,3 +183,154 @@ def test_real_records_are_read(compose, real_data):
     for database in ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg"):
         config = compose(f"dataset.database={database}", f"paths.data_dir={real_data}").dataset
         assert instantiate(config).shape == (1, 1000)
+
+
+@pytest.fixture
+def write_images(tmp_path):
+    """Write a small collection in MNIST's layout: images of a number each, the training file's from 1 on."""
+
+    def write_images(collection):
+        folder = tmp_path / collection / "raw"
+        folder.mkdir(parents=True)
+        for prefix, values in (("train", range(1, 21)), ("t10k", range(101, 111))):
+            pixels = np.repeat(np.array(values, dtype=np.uint8), 784).tobytes()
+            header = b"".join(number.to_bytes(4, "big") for number in (0x803, len(values), 28, 28))
+            (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + pixels)
+            header = b"".join(number.to_bytes(4, "big") for number in (0x801, len(values)))
+            (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(header + bytes(len(values)))
+        return folder
+
+    return write_images
+
+
+@pytest.mark.parametrize(("dataset", "collection"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_the_last_training_images_are_for_validation(load, write_images, dataset, collection):
+    write_images(collection)
+    splits = load(dataset, "dataset.n_validation=5")
+    assert splits.name == collection.lower()
+    for examples, numbers in (
+        (splits.train, range(1, 16)), (splits.validation, range(16, 21)), (splits.test, range(101, 111)),
+    ):  # fmt: skip
+        assert (examples[:, 0, 0, 0] * 255).round().tolist() == list(numbers)
+
+
+@pytest.mark.usefixtures("offline")
+def test_absent_or_damaged_images_say_where_they_should_be(load, write_images, tmp_path):
+    with pytest.raises(FileNotFoundError, match="MNIST: its files are not") as error:
+        load("mnist")
+    assert str(tmp_path / "MNIST" / "raw") in str(error.value)
+    folder = write_images("FashionMNIST")
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(FileNotFoundError, match="put the four idx files there"):
+        load("fashion_mnist")
+
+
+def test_impossible_image_splits_are_refused(load, write_images):
+    write_images("MNIST")
+    with pytest.raises(ValueError, match=r"dataset\.n_validation=20"):
+        load("mnist", "dataset.n_validation=20")
+    with pytest.raises(ValueError, match=r"dataset\.collection=KMNIST"):
+        load("mnist", "dataset.collection=KMNIST")
+
+
+PRINTED_CR_INVERSE = {  # Tables III and IV, m = 2, 5 and 6; they depend on no training
+    "mnist": {"identity": [1.55, 2.66, 3.02], "topk_absolutes": [1.37, 0.20, 0.14],
+              "extrema_pool_indices": [0.48, 0.16, 0.12]},
+    "fashion_mnist": {"identity": [3.58, 4.45, 4.70], "topk_absolutes": [1.50, 0.20, 0.14],
+                      "extrema_pool_indices": [0.99, 0.19, 0.13]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", list(PRINTED_CR_INVERSE))
+def test_printed_compression_ratios_come_out_to_the_last_digit(compose, real_data, dataset):
+    torch.manual_seed(0)
+    test = instantiate(compose(f"dataset={dataset}", f"paths.data_dir={real_data}").dataset).test
+    for activation, printed in PRINTED_CR_INVERSE[dataset].items():
+        for size, expected in zip((2, 5, 6), printed, strict=True):
+            module = instantiate(compose(f"activation={activation}").activation)
+            network = SparselyActivatedNetwork([size, size], module, 2)
+            with torch.no_grad():
+                ratios = [
+                    inverse_compression_ratio(network.encode(x), network.n_weights("side")) for x in test.split(1000)
+                ]
+            assert f"{torch.cat(ratios).mean():.2f}" == f"{expected:.2f}", (activation, size)
+
+
+@pytest.fixture
+def write_segments(tmp_path):
+    """Write a table like the UCI's, of which each sample tells the recording, in a shuffled order."""
+
+    def write_segments(name="uci_epilepsy/data.csv", id_heading="", newline="\n", rows=11500):
+        origins = recording_of_id()
+        order = np.random.default_rng(0).permutation(list(origins))[:rows]
+        table = pd.DataFrame(
+            {id_heading: order} | {f"X{i + 1}": [origins[one] + i for one in order] for i in range(178)}
+        )
+        table["y"] = [5 - origins[one] // 100 for one in order]
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        table.to_csv(path, index=False, lineterminator=newline)
+        return path
+
+    return write_segments
+
+
+def test_segments_are_split_in_file_order_and_scaled(load, write_segments):
+    write_segments()
+    splits = load("uci_epilepsy")
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [8740, 1380, 1380]
+    assert (float(splits.train.min()), float(splits.train.max())) == (0, 1)
+    symmetric = load("uci_epilepsy", "dataset.value_range=[-1,1]")
+    assert torch.allclose(symmetric.test, 2 * splits.test - 1, atol=1e-6)
+
+
+def test_by_recording_keeps_the_segments_of_a_recording_together(load, write_segments):
+    write_segments()
+    splits = load("uci_epilepsy", "dataset.split=by_recording")
+    found = [
+        set((examples[:, 0, 0] * (499 + 177)).round().int().tolist())
+        for examples in (splits.train, splits.validation, splits.test)
+    ]
+    assert [len(recordings) for recordings in found] == [380, 60, 60]
+    assert len(set.union(*found)) == 500
+
+
+def test_mirrors_of_the_table_are_read(load, write_segments):
+    original = load("uci_epilepsy", f"dataset.path={write_segments()}")
+    for heading in ("Unnamed", "id"):
+        mirror = write_segments("mirror.csv", heading, newline="\r\n")
+        assert torch.equal(load("uci_epilepsy", f"dataset.path={mirror}").test, original.test)
+
+
+def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tmp_path):
+    with pytest.raises(FileNotFoundError, match="SHA-1 33b6fa1c") as error:
+        load("uci_epilepsy")
+    assert str(tmp_path / "uci_epilepsy" / "data.csv") in str(error.value)
+    with pytest.raises(ValueError, match=r"has \(9, 178\) samples: it should have 11500 rows"):
+        load("uci_epilepsy", f"dataset.path={write_segments(rows=9)}")
+    (tmp_path / "broken.csv").write_bytes(b"\x00\xff,\n1,2,3\n")
+    with pytest.raises(ValueError, match="it should have 11500 rows"):
+        load("uci_epilepsy", f"dataset.path={tmp_path / 'broken.csv'}")
+    path = write_segments()
+    path.write_text(path.read_text().replace("X1.V1,", "first,"))
+    with pytest.raises(ValueError, match="1 ids, the first first, do not tell their recording"):
+        load("uci_epilepsy", "dataset.split=by_recording")
+
+
+@pytest.mark.parametrize("bad", ["split=random", "fractions=[0.5,0.5]", "fractions=[0.5,0.3,0.3]", "value_range=[1,0]"])
+def test_impossible_choices_for_the_table_are_refused(load, bad):
+    with pytest.raises(ValueError, match="dataset." + bad.partition("=")[0]):
+        load("uci_epilepsy", f"dataset.{bad}")
+
+
+def test_every_id_tells_a_recording_of_23_segments():
+    assert set(Counter(recording_of_id().values()).values()) == {23}
+    assert len(recording_of_id()) == 11500
+
+
+def test_the_real_ids_agree_with_the_classes(real_data):
+    """And in file order each recording of the test segments has segments in training."""
+    table = pd.read_csv(real_data / "uci_epilepsy" / "data.csv")
+    found = recordings(list(table.iloc[:, 0]))
+    assert [5 - recording // 100 for recording in found] == list(table["y"])
+    assert len(set(found[-1380:])) == len(set(found[-1380:]) & set(found[:8740])) == 474

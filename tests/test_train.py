@@ -163,13 +163,17 @@ def test_evaluation_repeats_the_test_figures_to_the_last_digit(run, run_train, t
     assert results(tmp_path / "other")["test"] != results(folder)["test"]
 
 
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("activation", choices("activation"))
 @pytest.mark.parametrize("dataset", choices("dataset"))
-def test_every_activation_runs_on_every_dataset(run_train, dataset, activation):
+def test_every_activation_runs_on_every_dataset(run, tmp_path, dataset, activation):
     arguments = [f"dataset={dataset}", f"activation={activation}", "debug=one_batch", "n_kernels=2", "logger=csv"]
-    folder, _ = run_train("run", *arguments)
-    assert math.isfinite(results(folder)["test"]["phi"])
-    assert results(folder)["activation"] == activation
+    code, said = run(train.main, *arguments, f"hydra.run.dir={tmp_path}")
+    if "is not there" in said or "its files are not" in said:
+        pytest.skip(said)
+    assert code == 0, said
+    assert math.isfinite(results(tmp_path)["test"]["phi"])
+    assert results(tmp_path)["activation"] == activation
 
 
 def test_overfitting_one_batch_lowers_its_loss(run_train):

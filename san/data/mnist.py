@@ -1,0 +1,58 @@
+"""MNIST and FashionMNIST, by torchvision: images of 28 x 28 pixels."""
+
+import logging
+from pathlib import Path
+
+from torch import Tensor
+from torchvision import datasets
+
+from san.data.splits import Splits
+
+__all__ = ["load"]
+
+COLLECTIONS = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST}
+
+log = logging.getLogger(__name__)
+
+
+def load(*, collection: str, n_validation: int, data_dir: str) -> Splits:
+    """Read a collection from the data folder, or download it into it.
+
+    The pixels are in [0, 1]. The last images of the training file are the validation split.
+
+    Args:
+        collection: ``MNIST`` or ``FashionMNIST``.
+        n_validation: Images of the validation split.
+        data_dir: Folder that has, or is given, ``MNIST/raw`` or ``FashionMNIST/raw``.
+
+    Raises:
+        FileNotFoundError: If the collection is neither there nor can be downloaded.
+        ValueError: If there is no such collection, or the validation split takes all images.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-C.
+    """
+    if collection not in COLLECTIONS:
+        raise ValueError(f"dataset.collection={collection} must be one of {', '.join(COLLECTIONS)}")
+    training, test = (_images(collection, data_dir, train) for train in (True, False))
+    n_training = len(training) - n_validation
+    if n_validation < 1 or n_training < 1:
+        raise ValueError(
+            f"dataset.n_validation={n_validation} must leave some of the {len(training)} images to train on"
+        )
+    train, validation = training.split([n_training, n_validation])
+    return Splits(name=collection.lower(), train=train, validation=validation, test=test, units="intensity")
+
+
+def _images(collection: str, data_dir: str, train: bool) -> Tensor:
+    folder = Path(data_dir).resolve() / collection / "raw"
+    try:
+        found = COLLECTIONS[collection](data_dir, train=train, download=not folder.is_dir())
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"{collection}: its files are not, or not whole, in {folder}, and were not downloaded "
+            f"({type(error).__name__}): put the four idx files there (paths.data_dir or SAN_DATA_DIR names the "
+            f"folder above {collection})"
+        ) from error
+    pixels: Tensor = found.data
+    return pixels.unsqueeze(1) / 255

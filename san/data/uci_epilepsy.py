@@ -1,0 +1,130 @@
+"""UCI Epileptic Seizure Recognition: 11,500 segments of one second of EEG, from 500 recordings."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from san.data.splits import Splits
+
+__all__ = ["load", "recording_of_id", "recordings"]
+
+SEGMENTS, SAMPLES, CHUNKS, FILES = 11500, 178, 23, 100
+SHA1 = "33b6fa1c9f1229e040be2fabb824cfa1d76a5700"
+# 4,097 samples of a recording lasted 23.6 seconds.
+SAMPLING_FREQUENCY = 173.61
+
+
+def load(*, path: str, split: str, fractions: Sequence[float], value_range: Sequence[float]) -> Splits:
+    """Read ``data.csv``, or a mirror of it, and scale all segments by their common extremes.
+
+    In the order of the file the segments of one recording fall on both sides of the split: every recording of the
+    test segments has segments in training. That is the paper's protocol; ``by_recording`` keeps them together.
+
+    Args:
+        path: The file: an id, 178 samples and a class ``y`` from 1 to 5 in each row.
+        split: ``file_order`` or ``by_recording``.
+        fractions: Of the segments for training, validation and test, together one.
+        value_range: What the least and the largest of all samples become.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it is another file, or a choice is unknown.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-B.
+    """
+    if split not in ("file_order", "by_recording"):
+        raise ValueError(f"dataset.split={split} must be 'file_order' or 'by_recording'")
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"dataset.fractions={list(fractions)} must be three positive numbers of sum one")
+    if len(value_range) != 2 or value_range[0] >= value_range[1]:
+        raise ValueError(f"dataset.value_range={list(value_range)} must be two numbers, the lesser first")
+    identifiers, samples = _read(Path(path))
+    least, largest = value_range
+    scaled = least + (largest - least) * (samples - samples.min()) / (samples.max() - samples.min())
+    examples = scaled.to(torch.get_default_dtype()).unsqueeze(1)
+    groups = list(range(len(examples))) if split == "file_order" else recordings(identifiers)
+    order = list(dict.fromkeys(groups))
+    ends = [round(sum(fractions[:count]) * len(order)) for count in range(4)]
+    place = {group: index for index, group in enumerate(order)}
+    where = torch.tensor([place[group] for group in groups])
+    train, validation, test = (examples[(where >= start) & (where < end)] for start, end in pairwise(ends))
+    return Splits(
+        name=f"uci_epilepsy/{split}",
+        train=train,
+        validation=validation,
+        test=test,
+        sampling_frequency=SAMPLING_FREQUENCY,
+        units="amplitude (scaled)",
+    )
+
+
+def recordings(identifiers: Sequence[str]) -> list[int]:
+    """Return the number of the recording, 0 to 499, that each segment was cut from.
+
+    Args:
+        identifiers: The first column of the file.
+
+    Raises:
+        ValueError: If one of them is not an id of that file.
+    """
+    origins = recording_of_id()
+    unknown = [identifier for identifier in identifiers if identifier not in origins]
+    if unknown:
+        raise ValueError(
+            f"uci_epilepsy: {len(unknown)} ids, the first {unknown[0]}, do not tell their recording: "
+            "dataset.split=by_recording needs the ids of the original file"
+        )
+    return [origins[identifier] for identifier in identifiers]
+
+
+def recording_of_id() -> dict[str, int]:
+    """Return the recording of every id of the file.
+
+    The segments were named for the classes 5 to 1, chunk by chunk: ``X{chunk}.V1`` for the first file of the class and
+    ``X{chunk}.V1.{file}`` for the others. Names that then repeat were made unique as R's ``make.unique`` does without a
+    separator: by the least counter that gives a name not taken, counted on for each name.
+    """
+    named = [
+        (f"X{chunk}.V1.{file}" if file else f"X{chunk}.V1", group * FILES + file)
+        for group in range(5)
+        for chunk in range(1, CHUNKS + 1)
+        for file in range(FILES)
+    ]
+    plain = {name for name, _ in named}
+    counters: Counter[str] = Counter()
+    origins: dict[str, int] = {}
+    for name, recording in named:
+        unique = name
+        while unique in origins or (unique != name and unique in plain):
+            counters[name] += 1
+            unique = f"{name}{counters[name]}"
+        origins[unique] = recording
+    return origins
+
+
+def _read(path: Path) -> tuple[list[str], Tensor]:
+    """Return the identifiers and the samples, [segments, 178] in float64."""
+    what = (
+        f"{SEGMENTS} rows of an id, {SAMPLES} samples X1 to X{SAMPLES} and a class y from 1 to 5 (SHA-1 {SHA1}); "
+        "the UCI site no longer serves it, so check what a mirror has by that sum"
+    )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.resolve()} is not there: the Epileptic Seizure Recognition file has {what}, and put it there or "
+            "name it by dataset.path="
+        )
+    try:
+        table = pd.read_csv(path, dtype={0: str})
+        samples = torch.from_numpy(table.iloc[:, 1:-1].to_numpy(dtype="float64"))
+        classes = set(table.iloc[:, -1])
+    except (ValueError, UnicodeDecodeError, IndexError) as error:
+        raise ValueError(f"{path.resolve()} cannot be read as a table: it should have {what}") from error
+    if samples.shape != (SEGMENTS, SAMPLES) or not classes <= {1, 2, 3, 4, 5} or not samples.isfinite().all():
+        raise ValueError(f"{path.resolve()} has {tuple(samples.shape)} samples: it should have {what}")
+    return [str(identifier) for identifier in table.iloc[:, 0]], samples
