@@ -28,10 +28,17 @@ class PhiCheckpoint(Checkpoint):
     Args:
         dirpath: Folder of the checkpoints.
         config: The configuration of the run, in plain containers, stored in each checkpoint.
+        epoch: ``last`` takes every epoch for the best so far, as the paper's published numbers did.
+
+    Raises:
+        ValueError: If the epoch is neither ``best`` nor ``last``.
     """
 
-    def __init__(self, dirpath: str | Path, config: dict[str, Any] | None = None) -> None:
+    def __init__(self, dirpath: str | Path, config: dict[str, Any] | None = None, epoch: str = "best") -> None:
         super().__init__()
+        if epoch not in ("best", "last"):
+            raise ValueError(f"protocol.tested_epoch={epoch} must be 'best' or 'last'")
+        self.epoch = epoch
         self.dirpath = Path(dirpath)
         self.config = config
         self.best_epoch: int | None = None
@@ -58,7 +65,7 @@ class PhiCheckpoint(Checkpoint):
         figures = {name.removeprefix(SPLIT): float(logged[name]) for name in logged if name.startswith(SPLIT)}
         previous, lowest, phi = self._best_name, self.best_model_score, figures["phi"]
         self.validation_per_epoch.append(figures)
-        improved = math.isfinite(phi) and phi < lowest
+        improved = math.isfinite(phi) and (phi < lowest or self.epoch == "last")
         if improved:
             self.best_epoch = trainer.current_epoch
         unfinished = self.dirpath / "unfinished.ckpt"

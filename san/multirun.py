@@ -26,18 +26,18 @@ class MultirunSummary(Callback):
         from san.figures.sweep import draw_sweep
         from san.results import SWEEP_COLUMNS, print_sweep, sweep_row, write_csv
 
-        folder = Path(config.hydra.sweep.dir).resolve()
+        folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
         jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
         finished = {job: json.loads((job / "results.json").read_text()) for job in jobs if _has(job, "results.json")}
         failures = {job.name: (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
         rows = [sweep_row(results) for results in finished.values()]
         if rows:
             write_csv(folder / "sweep.csv", SWEEP_COLUMNS, rows)
-            save(draw_sweep(rows), folder / "sweep.png")
-            best = min(finished, key=lambda job: float(finished[job]["validation"]["phi"]))
+            save(draw_sweep(rows, split), folder / "sweep.png")
+            best = min(finished, key=lambda job: float(finished[job][split]["phi"]))
             (folder / "checkpoints").mkdir(exist_ok=True)
             shutil.copyfile(best / "checkpoints" / "best.ckpt", folder / "checkpoints" / "best.ckpt")
-        print_sweep(rows, failures, folder)
+        print_sweep(rows, split, failures, folder)
         if failures:
             raise SystemExit(1)
 

@@ -74,15 +74,15 @@ def print_run(results: Results, folder: Path) -> None:
     console.print(_shown(folder), soft_wrap=True, highlight=False)
 
 
-def print_sweep(rows: Sequence[Results], failures: Mapping[str, str], folder: Path) -> None:
-    """Print the models of a sweep, the best by validation phi first, then the jobs that failed and why."""
+def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str], folder: Path) -> None:
+    """Print the models of a sweep, the best by the phi of a split first, then the jobs that failed and why."""
     varying = [key for key in ("dataset", "activation", "seed") if len({row[key] for row in rows}) > 1]
     table = Table()
     for key in varying:
         table.add_column(key, no_wrap=True)
     for heading in ("kernel size", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
-    for row in sorted(rows, key=lambda row: float(row["validation_phi"])):
+    for row in sorted(rows, key=lambda row: float(row[f"{split}_phi"])):
         figures = (row["validation_phi"], *(row[f"test_{name}"] for name in FIGURES))
         keys = (*varying, "kernel_size", "best_epoch")
         table.add_row(*(str(row[key]) for key in keys), *(f"{figure:.4f}" for figure in figures))

@@ -44,7 +44,7 @@ def train(config: DictConfig) -> float:
     splits = instantiate(config.dataset)
     module = build(config, splits)
     data = SplitsDataModule(splits, config.batch_size, config.seed if config.shuffle else None)
-    checkpoint = PhiCheckpoint(folder / "checkpoints", plain)
+    checkpoint = PhiCheckpoint(folder / "checkpoints", plain, config.protocol.tested_epoch)
     resumed = None
     if config.checkpoint is not None:
         given = find(config.checkpoint, "last")

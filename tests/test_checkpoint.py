@@ -65,6 +65,15 @@ def test_of_equal_epochs_the_first_is_the_best(callback):
     assert callback.best_epoch == 0
 
 
+def test_the_papers_protocol_keeps_the_last_epoch(tmp_path):
+    callback = PhiCheckpoint(tmp_path, {}, epoch="last")
+    end_epochs(callback, 0.4, 0.5, math.nan)
+    assert callback.best_epoch == 1
+    assert names(tmp_path) == ["best.ckpt", "epoch01-phi0.5000.ckpt", "last.ckpt"]
+    with pytest.raises(ValueError, match=r"protocol.tested_epoch=first"):
+        PhiCheckpoint(tmp_path, {}, epoch="first")
+
+
 def test_what_is_not_finite_is_never_the_best(callback):
     assert callback.best_model_path == ""
     assert callback.best_model_score == math.inf

@@ -10,6 +10,7 @@ from san.command import CONF, instantiate
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "paths"))
 ALL = [(group, choice) for group in GROUPS for choice in choices(group)]
+NOT_INSTANTIATED = ("dataset", "sweep", "debug", "trainer", "protocol", "experiment")  # datasets: test_data.py
 PACKAGE = Path(san.__file__).parent
 
 
@@ -23,7 +24,7 @@ def test_every_choice_of_every_group_composes(compose, group, choice):
     assert OmegaConf.is_config(config)
 
 
-@pytest.mark.parametrize(("group", "choice"), [pair for pair in ALL if pair[0] not in ("sweep", "debug", "trainer")])
+@pytest.mark.parametrize(("group", "choice"), [pair for pair in ALL if pair[0] not in NOT_INSTANTIATED])
 def test_every_target_instantiates(compose, group, choice):
     config = compose(chosen(group, choice))
     assert instantiate(config[group]) is not None
@@ -39,6 +40,7 @@ def test_the_papers_settings_are_the_defaults(compose):
     config = compose("dataset=physionet")
     assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.weight_decay) == (0.01, [0.9, 0.999], 0)
     assert (config.trainer.max_epochs, config.batch_size, config.activation.border_tolerance) == (30, 2, 3)
+    assert compose("protocol=paper").metric.count_weights == "side"
     assert (config.decoder, config.metric.count_weights, config.n_kernels) == ("paper", "samples", 1)
 
 

@@ -201,6 +201,23 @@ def test_a_multirun_ends_with_a_table_a_figure_and_the_best_model(run_train, run
     assert results(tmp_path / "evaluated")["test"]["phi"] == float(best["test_phi"])
 
 
+def test_the_papers_protocol_tests_the_last_epoch_and_selects_by_test(run_train, run, tmp_path):
+    arguments = ("-m", "kernel_size=8,30", "trainer.max_epochs=6", "optimizer.lr=0.5", "protocol=paper")
+    folder, _ = run_train("sweep", *arguments)
+    rows = table(folder / "sweep.csv")
+    assert [row["best_epoch"] for row in rows] == ["5", "5"]
+    code, said = run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert code == 0, said
+    assert results(tmp_path / "evaluated")["test"]["phi"] == min(float(row["test_phi"]) for row in rows)
+
+
+def test_an_experiment_runs_a_chosen_part_of_its_table(run_train):
+    chosen = ("dataset.database=mitdb", "dataset.record=208", "kernel_size=5,6", "activation=relu")
+    folder, _ = run_train("sweep", "-m", "experiment=table1", *chosen, "debug=one_batch", "logger=csv")
+    found = [(row["dataset"], row["activation"], row["kernel_size"]) for row in table(folder / "sweep.csv")]
+    assert found == [("physionet/mitdb/208", "relu", "5"), ("physionet/mitdb/208", "relu", "6")]
+
+
 def test_the_papers_kernel_sizes_are_swept(run_train):
     arguments = ("-m", "+sweep=kernel_size_mnist", "dataset=synthetic_images", "debug=one_batch", "logger=csv")
     folder, _ = run_train("sweep", *arguments)

@@ -13,15 +13,17 @@ __all__ = ["draw_sweep"]
 
 
 @styled
-def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw validation phi over the kernel size, a panel a dataset and a line an activation function.
+def draw_sweep(rows: Sequence[Mapping[str, Any]], split: str = "validation") -> Figure:
+    """Draw phi over the kernel size, a panel a dataset and a line an activation function.
 
     Where several models share a dataset, an activation and a kernel size (seeds, say), the line is their mean and the
     band their range. A ring marks the best model of each panel.
 
     Args:
         rows: The rows of sweep.csv.
+        split: The split whose phi is drawn, and chooses the best: ``validation`` or ``test``.
     """
+    phi = f"{split}_phi"
     datasets = sorted({row["dataset"] for row in rows})
     activations = in_paper_order({row["activation"] for row in rows})
     names = [label(activation) for activation in activations]
@@ -35,19 +37,19 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
             models: dict[Any, list[float]] = defaultdict(list)
             for row in chosen:
                 if row["activation"] == activation:
-                    models[place[row["kernel_size"]]].append(row["validation_phi"])
+                    models[place[row["kernel_size"]]].append(row[phi])
             at = sorted(models)
             color = activation_color(activation, activations)
             marker = "o" if len(at) < 30 else None
             axes.plot(at, [fmean(models[x]) for x in at], color=color, marker=marker, markersize=4,
                       label=label(activation))  # fmt: skip
             axes.fill_between(at, [min(models[x]) for x in at], [max(models[x]) for x in at], color=color, alpha=0.2)
-        best = min(chosen, key=lambda row: float(row["validation_phi"]))
-        axes.plot(place[best["kernel_size"]], best["validation_phi"], "o", markersize=9, markerfacecolor="none",
+        best = min(chosen, key=lambda row: float(row[phi]))
+        axes.plot(place[best["kernel_size"]], best[phi], "o", markersize=9, markerfacecolor="none",
                   markeredgecolor="black")  # fmt: skip
         if len(sizes) < 10:
             axes.set_xticks([place[size] for size in sizes], [str(size) for size in sizes])
-        axes.set(title=dataset, xlabel="kernel size (samples)", ylabel="validation φ̄ (dimensionless)")
+        axes.set(title=dataset, xlabel="kernel size (samples)", ylabel=f"{split} φ̄ (dimensionless)")
     lines = {line.get_label(): line for axes in drawn.axes for line in axes.lines if line.get_label() in names}
     drawn.legend([lines[name] for name in names], names, loc="outside lower center", ncols=min(3, len(names)))
     return drawn
