@@ -7,27 +7,34 @@ import pytest
 from san import train
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-COMMANDS = [
-    shlex.split(line, comments=True)[3:]
+LINES = [
+    shlex.split(line, comments=True)
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("python -m san.train")
+    if line.startswith("python ")
 ]
+COMMANDS = [words[3:] for words in LINES if words[:3] == ["python", "-m", "san.train"]]
+PREPARATIONS = [words[2] for words in LINES if words[1] == "-c"]
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_commands_run_as_written(run, compose, tmp_path, arguments):
+def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    if any(argument.startswith("path=") for argument in arguments):
+        for program in PREPARATIONS:
+            exec(program, {})  # noqa: S102 (the README's own code)
     if "trainer=ddp" in arguments:  # run for real in test_command_line.py
         assert compose(*arguments).trainer.devices == 2
         return
-    where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path}"
+    where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / 'run'}"
     code, said = run(train.main, *arguments, "debug=one_batch", where)
     assert code == 0, said
-    assert (tmp_path / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
+    assert (tmp_path / "run" / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
 
 
 def test_there_are_commands_to_run():
-    assert len(COMMANDS) >= 5
+    assert len(COMMANDS) >= 9
+    assert len(PREPARATIONS) == 4
 
 
 def test_the_library_example_runs():

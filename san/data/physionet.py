@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 import wfdb
-from numpy.typing import NDArray
 
+from san.data.scaling import finite
 from san.data.splits import Splits, standardize
 
-__all__ = ["load"]
+__all__ = ["load", "read_channel"]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED = ("mitdb", "208")
@@ -53,8 +52,6 @@ def load(
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-A.
     """
-    if nan not in ("refuse", "interpolate"):
-        raise ValueError(f"dataset.nan={nan} must be 'refuse' or 'interpolate'")
     if signal_length < 1 or len(split) != 3 or min(split) < 1:
         raise ValueError(f"dataset.signal_length={signal_length} and the three numbers of dataset.split={split} "
                          "must be positive")  # fmt: skip
@@ -65,16 +62,37 @@ def load(
         record = first_records.get(database) or _first_record(database, local)
     name = f"physionet/{database}/{record}"
     n_samples = signal_length * sum(split)
-    content = _read(name, *_find(database, str(record), local), channel, n_samples)
+    content = read_channel(name, *_find(database, str(record), local), channel, n_samples)
     samples = content.p_signal[:, 0]
     if len(samples) < n_samples:
         raise ValueError(
             f"{name} has {content.sig_len} samples of the {n_samples} asked for: "
             f"lower dataset.signal_length={signal_length} or dataset.split={list(split)}"
         )
-    signals = torch.from_numpy(_finite(samples, nan, name)).view(-1, 1, signal_length)
+    signals = torch.from_numpy(finite(samples, nan, name)).view(-1, 1, signal_length)
     train, validation, test = standardize(signals, name).split(list(split))
     return Splits(name=name, train=train, validation=validation, test=test, sampling_frequency=float(content.fs))
+
+
+def read_channel(name: str, place: str, remote: str | None, channel: int | str, n_samples: int | None) -> wfdb.Record:
+    """Read one channel of a record.
+
+    Args:
+        name: What to call the record in an error.
+        place: Path of the record without suffix, or its name on PhysioNet.
+        remote: The database on PhysioNet; None for a file.
+        channel: Index or name.
+        n_samples: How many to read at most; None for all.
+
+    Raises:
+        ValueError: If there is no such channel, or the files are damaged.
+    """
+    with _damage_named(name):
+        header = wfdb.rdheader(place, pn_dir=remote)
+    index = _channel(channel, header.sig_name, name)
+    lengths = [length for length in (n_samples, header.sig_len) if length is not None]
+    with _damage_named(name):
+        return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=min(lengths, default=None))
 
 
 def _find(database: str, record: str, local: Path) -> tuple[str, str | None]:
@@ -111,16 +129,6 @@ def _unavailable(database: str, what: str, file: str, local: Path, error: Except
     )
 
 
-def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int) -> wfdb.Record:
-    """Read at most a number of samples of one channel."""
-    with _damage_named(name):
-        header = wfdb.rdheader(place, pn_dir=remote)
-    index = _channel(channel, header.sig_name, name)
-    end = n_samples if header.sig_len is None else min(n_samples, header.sig_len)
-    with _damage_named(name):
-        return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=end)
-
-
 @contextmanager
 def _damage_named(name: str) -> Iterator[None]:
     try:
@@ -136,15 +144,3 @@ def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
         return names.index(str(channel))
     choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
     raise ValueError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
-
-
-def _finite(samples: NDArray[np.float64], nan: str, name: str) -> NDArray[np.float64]:
-    invalid = ~np.isfinite(samples)
-    if not invalid.any():
-        return samples
-    count = f"{name} has {invalid.sum()} invalid samples, the first at {invalid.argmax()}"
-    if nan == "refuse" or invalid.all():
-        raise ValueError(f"{count}: choose another channel, or dataset.nan=interpolate")
-    log.warning("%s: interpolated", count)
-    valid = np.flatnonzero(~invalid)
-    return np.interp(np.arange(len(samples)), valid, samples[valid])

@@ -61,21 +61,22 @@ class Splits:
 
 
 def standardize(signals: Tensor, name: str) -> Tensor:
-    """Give each signal mean zero and sample standard deviation one.
+    """Give each example mean zero and sample standard deviation one.
 
     Args:
-        signals: [examples, 1, samples], in float64 so that the result is right to the last digit of float32.
+        signals: [examples, 1, *space], in float64 so that the result is right to the last digit of float32.
         name: What to call the signals in an error.
 
     Raises:
         ValueError: If a signal is constant.
     """
-    constant = (signals == signals[..., :1]).flatten(1).all(1)
+    flat = signals.flatten(1)
+    constant = (flat == flat[:, :1]).all(1)
     if constant.any():
-        index, length = int(constant.nonzero()[0]), signals.shape[-1]
+        index, length = int(constant.nonzero()[0]), flat.shape[1]
         raise ValueError(
             f"{name}: signal {index} (samples {index * length} to {(index + 1) * length - 1}) is constant, "
             "phi is undefined there: choose another record, channel or signal_length"
         )
-    deviations = signals - signals.mean(-1, keepdim=True)
-    return (deviations / signals.std(-1, keepdim=True)).to(torch.get_default_dtype())
+    scaled = (flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True)
+    return scaled.view_as(signals).to(torch.get_default_dtype())

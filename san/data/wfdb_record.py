@@ -1,0 +1,31 @@
+"""One channel of a WFDB record of one's own."""
+
+from pathlib import Path
+from typing import Any
+
+from san.data.physionet import read_channel
+from san.data.scaling import signal_splits
+from san.data.splits import Splits
+
+__all__ = ["load"]
+
+
+def load(*, path: str, channel: int | str, **how: Any) -> Splits:
+    """Read a channel and cut it into windows.
+
+    Args:
+        path: Of the record, with or without ``.hea``.
+        channel: Index or name.
+        **how: It is cut, split and scaled; see :func:`san.data.scaling.signal_splits`.
+
+    Raises:
+        FileNotFoundError: If there is no such record.
+        ValueError: If it cannot be read, cut or scaled as asked.
+    """
+    record = Path(path.removesuffix(".hea"))
+    if not record.with_name(f"{record.name}.hea").is_file():
+        raise FileNotFoundError(f"path={path} is not a WFDB record: {record}.hea is not there")
+    content = read_channel(str(record), str(record), None, channel, None)
+    return signal_splits(
+        content.p_signal[:, 0], name=f"wfdb/{record.name}", sampling_frequency=float(content.fs), **how
+    )
