@@ -22,6 +22,11 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def datasets():
+    """The datasets that need no file of the user's; tests/test_own_data.py has the others."""
+    return [name for name in choices("dataset") if "path: ???" not in (CONF / "dataset" / f"{name}.yaml").read_text()]
+
+
 @pytest.fixture
 def compose(tmp_path):
     """Compose a configuration as a command does."""
