@@ -219,7 +219,11 @@ def test_absent_or_damaged_images_say_where_they_should_be(load, write_images, t
     with pytest.raises(FileNotFoundError, match="MNIST: its files are not") as error:
         load("mnist")
     assert str(tmp_path / "MNIST" / "raw") in str(error.value)
+    assert not (tmp_path / "MNIST").exists()
     folder = write_images("FashionMNIST")
+    (folder / "train-images-idx3-ubyte").write_bytes((folder / "train-images-idx3-ubyte").read_bytes()[:999])
+    with pytest.raises(FileNotFoundError, match="not whole"):
+        load("fashion_mnist")
     (folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(FileNotFoundError, match="put the four idx files there"):
         load("fashion_mnist")

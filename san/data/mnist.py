@@ -1,6 +1,6 @@
 """MNIST and FashionMNIST, by torchvision: images of 28 x 28 pixels."""
 
-import logging
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -11,8 +11,6 @@ from san.data.splits import Splits
 __all__ = ["load"]
 
 COLLECTIONS = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST}
-
-log = logging.getLogger(__name__)
 
 
 def load(*, collection: str, n_validation: int, data_dir: str) -> Splits:
@@ -47,8 +45,11 @@ def load(*, collection: str, n_validation: int, data_dir: str) -> Splits:
 def _images(collection: str, data_dir: str, train: bool) -> Tensor:
     folder = Path(data_dir).resolve() / collection / "raw"
     try:
-        found = COLLECTIONS[collection](data_dir, train=train, download=not folder.is_dir())
-    except (OSError, RuntimeError) as error:
+        found = COLLECTIONS[collection](data_dir, train=train, download=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        for empty in (folder, folder.parent):
+            with suppress(OSError):
+                empty.rmdir()
         raise FileNotFoundError(
             f"{collection}: its files are not, or not whole, in {folder}, and were not downloaded "
             f"({type(error).__name__}): put the four idx files there (paths.data_dir or SAN_DATA_DIR names the "
