@@ -59,6 +59,7 @@ def run(monkeypatch, capsys):
 @pytest.fixture
 def offline(monkeypatch):
     """Refuse connections at once, as a machine without network does."""
+    monkeypatch.setattr("san.data.wfdb_files.WAITS", ())
     monkeypatch.setattr("wfdb.io.download.PN_CONTENT_URL", "http://127.0.0.1:9/content/")
     monkeypatch.setattr("wfdb.io.download.config.db_index_url", "http://127.0.0.1:9/files/")
     for collection in (torchvision.datasets.MNIST, torchvision.datasets.FashionMNIST):

@@ -8,9 +8,9 @@ import wfdb
 from conftest import datasets
 
 from san.command import instantiate
-from san.data.physionet import RECORDS
 from san.data.splits import Splits, standardize
 from san.data.uci_epilepsy import recording_of_id, recordings
+from san.data.wfdb_files import RECORDS
 from san.metrics import inverse_compression_ratio
 from san.networks import SparselyActivatedNetwork
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from san.data.physionet import read_channel
 from san.data.scaling import signal_splits
 from san.data.splits import Splits
+from san.data.wfdb_files import read_channel
 
 __all__ = ["load"]
 
@@ -25,7 +25,7 @@ def load(*, path: str, channel: int | str, **how: Any) -> Splits:
     record = Path(path.removesuffix(".hea"))
     if not record.with_name(f"{record.name}.hea").is_file():
         raise FileNotFoundError(f"path={path} is not a WFDB record: {record}.hea is not there")
-    content = read_channel(str(record), str(record), None, channel, None)
+    content = read_channel(str(record), record, channel, None)
     return signal_splits(
         content.p_signal[:, 0], name=f"wfdb/{record.name}", sampling_frequency=float(content.fs), **how
     )

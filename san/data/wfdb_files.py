@@ -1,0 +1,156 @@
+"""WFDB records: where they are, and how one channel is read."""
+
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import wfdb
+
+__all__ = ["SHIPPED", "find", "first_record", "read_channel"]
+
+RECORDS = Path(__file__).parent / "records"
+SHIPPED = ("mitdb", "208")
+WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
+
+Content = TypeVar("Content")
+
+log = logging.getLogger(__name__)
+
+
+def find(database: str, record: str, channel: int | str, n_samples: int, local: Path) -> tuple[Path, int | str]:
+    """Return where a channel of a record is, and which channel it is there.
+
+    The data folder comes first, then what the package ships, then PhysioNet. From PhysioNet only the samples asked for
+    are read, and kept in the data folder as a record of their own, complete or not at all.
+
+    Args:
+        database: Name of the database.
+        record: Name of the record.
+        channel: Index or name.
+        n_samples: How many from the start are needed.
+        local: Folder of the databases.
+
+    Raises:
+        FileNotFoundError: If no place has the record.
+        ValueError: If PhysioNet's has no such channel, or is damaged.
+    """
+    for folder in (local, RECORDS):
+        path = folder / database / record
+        if _is_record(path):
+            log.info("reading %s", path)
+            return path, channel
+    part = local / database / f"{record}-channel_{re.sub(r'[^0-9A-Za-z]', '_', str(channel))}-{n_samples}"
+    if not _is_record(part):
+        _fetch(database, record, channel, n_samples, part)
+    log.info("reading %s", part)
+    return part, 0
+
+
+def first_record(database: str, local: Path) -> str:
+    """Return the first record that a database lists.
+
+    Raises:
+        FileNotFoundError: If no place has the list.
+    """
+    file = local / database / "RECORDS"
+    if file.is_file():
+        return file.read_text().split()[0]
+    try:
+        return str(_persist(lambda: wfdb.get_record_list(database))[0])
+    except (OSError, ValueError, IndexError) as error:
+        raise _unavailable(database, "list of records", file, error) from error
+
+
+def read_channel(name: str, path: Path, channel: int | str, n_samples: int | None) -> wfdb.Record:
+    """Read one channel of a record on disk.
+
+    Args:
+        name: What to call the record in an error.
+        path: Of the record, without suffix.
+        channel: Index or name.
+        n_samples: How many to read at most; None for all.
+
+    Raises:
+        ValueError: If there is no such channel, or the files are damaged.
+    """
+    return _read(name, str(path), None, channel, n_samples)
+
+
+def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int | None) -> wfdb.Record:
+    with _damage_named(name):
+        header = wfdb.rdheader(place, pn_dir=remote)
+    index = _channel(channel, header.sig_name, name)
+    lengths = [length for length in (n_samples, header.sig_len) if length is not None]
+    with _damage_named(name):
+        return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=min(lengths, default=None))
+
+
+def _fetch(database: str, record: str, channel: int | str, n_samples: int, part: Path) -> None:
+    """Keep the first samples of a channel, at their original gain and offset."""
+    name = f"physionet/{database}/{record}"
+    log.info("reading %s from PhysioNet", name)
+    try:
+        content = _persist(lambda: _read(name, record, database, channel, n_samples))
+    except OSError as error:
+        raise _unavailable(database, f"record {record}", part.with_name(f"{record}.hea"), error) from error
+    content.fmt = ["32"]
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+        wfdb.wrsamp(
+            part.name, fs=content.fs, units=content.units, sig_name=content.sig_name, d_signal=content.adc(),
+            fmt=content.fmt, adc_gain=content.adc_gain, baseline=content.baseline, write_dir=folder,
+            comments=[f"{len(content.p_signal)} samples of {name}, https://physionet.org/content/{database}/"],
+        )  # fmt: skip
+        for suffix in (".dat", ".hea"):
+            Path(folder, part.name + suffix).replace(part.with_name(part.name + suffix))
+
+
+def _persist(read: Callable[[], Content]) -> Content:
+    """Read from PhysioNet, and again after a pause where the connection fails."""
+    for wait in WAITS:
+        try:
+            return read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            log.warning("PhysioNet: %s, trying again in %g s", type(error).__name__, wait)
+            time.sleep(wait)
+    return read()
+
+
+def _is_record(path: Path) -> bool:
+    return path.with_name(f"{path.name}.hea").is_file()
+
+
+def _unavailable(database: str, what: str, file: Path, error: Exception) -> FileNotFoundError:
+    absent = isinstance(error, FileNotFoundError | ValueError | IndexError)
+    remote = "has none of that name" if absent else f"cannot be reached ({type(error).__name__})"
+    return FileNotFoundError(
+        f"no {what} of the database {database}: {file.resolve()} is not there, only {'/'.join(SHIPPED)} is shipped, "
+        f"and PhysioNet {remote}; check dataset.database and dataset.record, or put the WFDB files there "
+        "(paths.data_dir or SAN_DATA_DIR names the folder above physionet)"
+    )
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read, its files are damaged or incomplete: {error}") from error
+
+
+def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
+    if isinstance(channel, int) and 0 <= channel < len(names):
+        return channel
+    if channel in names:
+        return names.index(str(channel))
+    choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
+    raise ValueError(f"{record} has no channel {channel}: dataset.channel can be {choices}")

@@ -1,0 +1,124 @@
+"""Reading from PhysioNet, of which a server on this machine serves the layout."""
+
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+
+from san.command import instantiate
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serve files, and drop the connection in the middle of those asked for, as often as the server says."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.path.endswith(".dat") and self.server.drops > 0:
+            self.server.drops -= 1
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write(b"\0" * 1000)
+            self.close_connection = True
+            return
+        super().do_GET()
+
+    def log_message(self, format, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serve a database of two records of two channels, the samples of one with gaps."""
+    files = tmp_path / "served" / "files" / "mydb" / "1.2.0"
+    files.mkdir(parents=True)
+    page = tmp_path / "served" / "content" / "mydb"
+    page.mkdir(parents=True)
+    (page / "index.html").write_text("<p>\nVersion: 1.2.0</p>\n")
+    (files / "RECORDS").write_text("b2\na1\n")
+    samples = np.random.default_rng(0).standard_normal((15000, 2))
+    samples[12500, 0] = np.nan
+    for record in ("a1", "b2"):
+        wfdb.wrsamp(record, fs=250, units=["mV", "mV"], sig_name=["I", "II"], p_signal=samples, fmt=["212"] * 2,
+                    write_dir=str(files))  # fmt: skip
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served"))
+    server.asked, server.drops, server.files = [], 0, files
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("wfdb.io.download.PN_CONTENT_URL", f"{address}/content/")
+    monkeypatch.setattr("wfdb.io.download.config.db_index_url", f"{address}/files/")
+    monkeypatch.setattr("san.data.wfdb_files.WAITS", (0.0, 0.0))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def load(compose, tmp_path):
+    def load(*overrides):
+        return instantiate(compose("dataset.database=mydb", f"paths.data_dir={tmp_path / 'data'}", *overrides).dataset)
+
+    return load
+
+
+def kept(tmp_path):
+    folder = tmp_path / "data" / "physionet" / "mydb"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_a_record_is_fetched_once_and_is_the_served_one(server, load, tmp_path):
+    first = load()
+    assert first.name == "physionet/mydb/b2"
+    samples = wfdb.rdrecord(str(server.files / "b2"), channels=[0], sampto=1000).p_signal[:, 0]
+    expected = (samples - samples.mean()) / samples.std(ddof=1)
+    assert np.allclose(first.train[0, 0], expected, atol=1e-6)
+    assert kept(tmp_path) == ["b2-channel_0-12000.dat", "b2-channel_0-12000.hea"]
+    server.asked.clear()
+    again = load("dataset.record=b2")
+    assert server.asked == []
+    assert torch.equal(again.test, first.test)
+
+
+def test_channels_are_kept_apart(load):
+    by_name, by_index, other = (load(f"dataset.channel={channel}") for channel in ("II", 1, 0))
+    assert torch.equal(by_name.train, by_index.train)
+    assert not torch.equal(by_name.train, other.train)
+
+
+def test_invalid_samples_stay_invalid(load):
+    with pytest.raises(ValueError, match="1 invalid samples, the first at 12500"):
+        load("dataset.split=[6,2,5]")
+
+
+def test_a_dropped_connection_is_tried_again(server, load, tmp_path):
+    server.drops = 2
+    assert load().name == "physionet/mydb/b2"
+    server.drops = 3
+    with pytest.raises(FileNotFoundError, match="PhysioNet cannot be reached"):
+        load("dataset.record=a1")
+    assert kept(tmp_path) == ["b2-channel_0-12000.dat", "b2-channel_0-12000.hea"]
+
+
+def test_a_truncated_file_is_refused_and_not_kept(server, load, tmp_path):
+    data = server.files / "b2.dat"
+    data.write_bytes(data.read_bytes()[:9000])
+    with pytest.raises(ValueError, match="physionet/mydb/b2 cannot be read, its files are damaged or incomplete"):
+        load()
+    assert kept(tmp_path) == []
+
+
+def test_what_physionet_does_not_have_is_told(load):
+    with pytest.raises(FileNotFoundError, match=r"no record c3 of the database mydb.*has none of that name"):
+        load("dataset.record=c3")
+    with pytest.raises(FileNotFoundError, match=r"no list of records of the database other.*has none of that name"):
+        load("dataset.database=other")
+    with pytest.raises(ValueError, match=r"no channel V5: dataset.channel can be 0 \(I\), 1 \(II\)"):
+        load("dataset.channel=V5")
