@@ -93,6 +93,21 @@ def test_channels_are_kept_apart(load):
     assert not torch.equal(by_name.train, other.train)
 
 
+def test_channels_of_like_names_are_kept_apart(server, load):
+    samples = np.random.default_rng(0).standard_normal((12000, 2))
+    wfdb.wrsamp("eeg", fs=100, units=["uV", "uV"], sig_name=["C3-A2", "C3+A2"], p_signal=samples, fmt=["16"] * 2,
+                write_dir=str(server.files))  # fmt: skip
+    first, second = (load("dataset.record=eeg", f"dataset.channel='{name}'") for name in ("C3-A2", "C3+A2"))
+    assert not torch.equal(first.train, second.train)
+
+
+def test_an_empty_list_of_records_is_told(load, tmp_path):
+    (tmp_path / "data" / "physionet" / "mydb").mkdir(parents=True)
+    (tmp_path / "data" / "physionet" / "mydb" / "RECORDS").touch()
+    with pytest.raises(FileNotFoundError, match="no list of records"):
+        load()
+
+
 def test_invalid_samples_stay_invalid(load):
     with pytest.raises(ValueError, match="1 invalid samples, the first at 12500"):
         load("dataset.split=[6,2,5]")

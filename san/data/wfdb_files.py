@@ -44,7 +44,7 @@ def find(database: str, record: str, channel: int | str, n_samples: int, local: 
         if _is_record(path):
             log.info("reading %s", path)
             return path, channel
-    part = local / database / f"{record}-channel_{re.sub(r'[^0-9A-Za-z]', '_', str(channel))}-{n_samples}"
+    part = local / database / f"{record}-{_file_name(channel)}-{n_samples}"
     if not _is_record(part):
         _fetch(database, record, channel, n_samples, part)
     log.info("reading %s", part)
@@ -58,10 +58,9 @@ def first_record(database: str, local: Path) -> str:
         FileNotFoundError: If no place has the list.
     """
     file = local / database / "RECORDS"
-    if file.is_file():
-        return file.read_text().split()[0]
     try:
-        return str(_persist(lambda: wfdb.get_record_list(database))[0])
+        names = file.read_text().split() if file.is_file() else _persist(lambda: wfdb.get_record_list(database))
+        return str(names[0])
     except (OSError, ValueError, IndexError) as error:
         raise _unavailable(database, "list of records", file, error) from error
 
@@ -108,6 +107,13 @@ def _fetch(database: str, record: str, channel: int | str, n_samples: int, part:
         )  # fmt: skip
         for suffix in (".dat", ".hea"):
             Path(folder, part.name + suffix).replace(part.with_name(part.name + suffix))
+
+
+def _file_name(channel: int | str) -> str:
+    """Write an index or a name in the letters of a record's name, no two alike."""
+    if isinstance(channel, int):
+        return f"channel_{channel}"
+    return "named_" + re.sub(r"[^0-9A-Za-z]", lambda match: f"_{ord(match[0]):x}_", channel)
 
 
 def _persist(read: Callable[[], Content]) -> Content:
