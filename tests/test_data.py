@@ -322,7 +322,8 @@ def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tm
 
 
 @pytest.mark.parametrize("bad", ["split=random", "fractions=[0.5,0.5]", "fractions=[0.5,0.3,0.3]", "value_range=[1,0]"])
-def test_impossible_choices_for_the_table_are_refused(load, bad):
+def test_impossible_choices_for_the_table_are_refused(load, write_segments, bad):
+    write_segments()
     with pytest.raises(ValueError, match="dataset." + bad.partition("=")[0]):
         load("uci_epilepsy", f"dataset.{bad}")
 

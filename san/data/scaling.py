@@ -82,7 +82,7 @@ def split_in_order(examples: Tensor, fractions: Sequence[float], name: str) -> l
         ValueError: If the fractions are not three positive numbers of sum one, or leave a part empty.
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"fractions={list(fractions)} must be three positive numbers of sum one")
+        raise ValueError(f"dataset.fractions={list(fractions)} must be three positive numbers of sum one")
     ends = [round(sum(fractions[:count]) * len(examples)) for count in range(4)]
     parts = [examples[start:end] for start, end in pairwise(ends)]
     if not all(len(part) for part in parts):
@@ -142,6 +142,8 @@ def scaled_splits(
         raise ValueError(f"scaling={scaling} must be 'none', 'example', 'all' or 'range'")
     if scaling in ("all", "range") and samples.min() == samples.max():
         raise ValueError(f"{name} is constant: there is nothing to scale")
+    if scaling == "range" and (len(value_range) != 2 or value_range[0] >= value_range[1]):
+        raise ValueError(f"dataset.value_range={list(value_range)} must be two numbers, the lesser first")
     if scaling == "example":
         scaled = [standardize(part, name) for part in parts]
     elif scaling == "all":

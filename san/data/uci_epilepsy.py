@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from san.data.scaling import scaled_splits, split_in_order
 from san.data.splits import Splits
 
 __all__ = ["load", "recording_of_id", "recordings"]
@@ -40,27 +40,17 @@ def load(*, path: str, split: str, fractions: Sequence[float], value_range: Sequ
     """
     if split not in ("file_order", "by_recording"):
         raise ValueError(f"dataset.split={split} must be 'file_order' or 'by_recording'")
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"dataset.fractions={list(fractions)} must be three positive numbers of sum one")
-    if len(value_range) != 2 or value_range[0] >= value_range[1]:
-        raise ValueError(f"dataset.value_range={list(value_range)} must be two numbers, the lesser first")
+    name = f"uci_epilepsy/{split}"
     identifiers, samples = _read(Path(path))
-    least, largest = value_range
-    scaled = least + (largest - least) * (samples - samples.min()) / (samples.max() - samples.min())
-    examples = scaled.to(torch.get_default_dtype()).unsqueeze(1)
-    groups = list(range(len(examples))) if split == "file_order" else recordings(identifiers)
-    order = list(dict.fromkeys(groups))
-    ends = [round(sum(fractions[:count]) * len(order)) for count in range(4)]
-    place = {group: index for index, group in enumerate(order)}
+    groups = list(range(SEGMENTS)) if split == "file_order" else recordings(identifiers)
+    place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     where = torch.tensor([place[group] for group in groups])
-    train, validation, test = (examples[(where >= start) & (where < end)] for start, end in pairwise(ends))
-    return Splits(
-        name=f"uci_epilepsy/{split}",
-        train=train,
-        validation=validation,
-        test=test,
-        sampling_frequency=SAMPLING_FREQUENCY,
-        units="amplitude (scaled)",
+    parts = [
+        samples[torch.isin(where, part)].unsqueeze(1)
+        for part in split_in_order(torch.arange(len(place)), fractions, name)
+    ]
+    return scaled_splits(
+        parts, name=name, scaling="range", value_range=value_range, sampling_frequency=SAMPLING_FREQUENCY
     )
 
 
