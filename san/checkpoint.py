@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 
+from san.files import replacing
+
 __all__ = ["MONITOR", "PhiCheckpoint", "find", "load_weights", "read"]
 
 SPLIT = "validation/"
@@ -173,9 +175,7 @@ def load_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: P
 @rank_zero_only
 def _copy(source: Path, target: Path) -> None:
     """Copy a file so that the target is never seen half-written."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and source.samefile(target):
         return
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
+    with replacing(target) as unfinished:
+        shutil.copyfile(source, unfinished)

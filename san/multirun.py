@@ -1,7 +1,6 @@
 """The end of a multirun: its models in one table, one figure and one checkpoint."""
 
 import json
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 __all__ = ["MultirunSummary"]
-
-log = logging.getLogger(__name__)
 
 
 class MultirunSummary(Callback):
@@ -24,6 +21,7 @@ class MultirunSummary(Callback):
         """Summarise the jobs, wherever they ran."""
         from san.figures.style import save
         from san.figures.sweep import draw_sweep
+        from san.files import replacing
         from san.results import SWEEP_COLUMNS, print_sweep, sweep_row, write_csv
 
         folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
@@ -35,8 +33,8 @@ class MultirunSummary(Callback):
             write_csv(folder / "sweep.csv", SWEEP_COLUMNS, rows)
             save(draw_sweep(rows, split), folder / "sweep.png")
             best = min(finished, key=lambda job: float(finished[job][split]["phi"]))
-            (folder / "checkpoints").mkdir(exist_ok=True)
-            shutil.copyfile(best / "checkpoints" / "best.ckpt", folder / "checkpoints" / "best.ckpt")
+            with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
+                shutil.copyfile(best / "checkpoints" / "best.ckpt", unfinished)
         print_sweep(rows, split, failures, folder)
         if failures:
             raise SystemExit(1)

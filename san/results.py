@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import san
+from san.files import replacing
 
 __all__ = ["FIGURES", "SWEEP_COLUMNS", "print_run", "print_sweep", "sweep_row", "versions", "write_csv", "write_json"]
 
@@ -35,17 +36,16 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: Results) -> None:
     """Write a JSON file that is never seen half-written."""
-    _write(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Results]) -> None:
     """Write a CSV file that is never seen half-written."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("w", newline="") as file:
+    with replacing(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    unfinished.replace(path)
 
 
 def sweep_row(results: Results) -> dict[str, Any]:
@@ -96,9 +96,3 @@ def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str]
 
 def _shown(folder: Path) -> str:
     return os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from san.files import replacing
 from san.networks import SparselyActivatedNetwork
 
 __all__ = [
@@ -102,10 +103,8 @@ def figure(width: float, height: float) -> Figure:
 
 def save(drawn: Figure, path: Path) -> None:
     """Write a figure as PNG, never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    drawn.savefig(unfinished, format="png", dpi=150)
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        drawn.savefig(unfinished, format="png", dpi=150)
 
 
 def activation_color(name: str, others: Sequence[str] = ()) -> str:
