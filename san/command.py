@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 __all__ = ["CONF", "WithoutTraceback", "command", "instantiate"]
@@ -61,6 +61,7 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
 
         # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.
         os.environ[FULL_ERROR] = "1"
+        sys.argv[1:] = _name_all_databases(sys.argv[1:])
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except MISTAKES as error:
@@ -86,6 +87,15 @@ def instantiate(config: DictConfig, **kwargs: Any) -> Any:
         if isinstance(error.__cause__, Exception) and _is_mistake(error.__cause__):
             raise error.__cause__ from error
         raise
+
+
+def _name_all_databases(arguments: list[str]) -> list[str]:
+    """Write ``dataset.database=all`` of a multirun as the names of the paper's databases."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments
+    names = OmegaConf.load(CONF / "dataset" / "physionet.yaml").dataset.first_records
+    everything = f"dataset.database={','.join(names)}"
+    return [everything if argument == "dataset.database=all" else argument for argument in arguments]
 
 
 def _refuse_foreign_targets(node: Any) -> None:

@@ -1,6 +1,7 @@
 """Reading from PhysioNet, of which a server on this machine serves the layout."""
 
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,6 +20,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         self.server.asked.append(self.path)
+        time.sleep(self.server.silence)
         if self.path.endswith(".dat") and self.server.drops > 0:
             self.server.drops -= 1
             self.send_response(200)
@@ -48,7 +50,7 @@ def server(tmp_path, monkeypatch):
         wfdb.wrsamp(record, fs=250, units=["mV", "mV"], sig_name=["I", "II"], p_signal=samples, fmt=["212"] * 2,
                     write_dir=str(files))  # fmt: skip
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served"))
-    server.asked, server.drops, server.files = [], 0, files
+    server.asked, server.drops, server.silence, server.files = [], 0, 0, files
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
@@ -120,6 +122,13 @@ def test_a_dropped_connection_is_tried_again(server, load, tmp_path):
     with pytest.raises(FileNotFoundError, match="PhysioNet cannot be reached"):
         load("dataset.record=a1")
     assert kept(tmp_path) == ["b2-channel_0-12000.dat", "b2-channel_0-12000.hea"]
+
+
+def test_a_silent_server_is_given_up(server, load, monkeypatch):
+    monkeypatch.setattr("san.data.wfdb_files.PATIENCE", 0.05)
+    server.silence = 0.3
+    with pytest.raises(FileNotFoundError, match="PhysioNet cannot be reached"):
+        load("dataset.record=a1")
 
 
 def test_a_truncated_file_is_refused_and_not_kept(server, load, tmp_path):

@@ -20,7 +20,7 @@ def load(
     signal_length: int,
     split: Sequence[int],
     nan: str,
-    first_records: Mapping[str, str],
+    first_records: Mapping[str, str | None],
     data_dir: str,
 ) -> Splits:
     """Read a record from the data folder, the package or PhysioNet, whichever has it first, and keep what is fetched.
@@ -34,7 +34,8 @@ def load(
         signal_length: Samples of a signal.
         split: How many signals are for training, validation and test, in this order from the record's start.
         nan: What to do about invalid samples: ``refuse`` the record, or ``interpolate`` linearly between valid ones.
-        first_records: The first record of known databases; for any other it is the first line of its RECORDS.
+        first_records: The first record of known databases; where it is None, and for any other, it is the first line
+            of its RECORDS.
         data_dir: Folder in which ``physionet/<database>/<record>.hea`` is looked for first.
 
     Raises:
@@ -47,6 +48,8 @@ def load(
     if signal_length < 1 or len(split) != 3 or min(split) < 1:
         raise ValueError(f"dataset.signal_length={signal_length} and the three numbers of dataset.split={split} "
                          "must be positive")  # fmt: skip
+    if database == "all":
+        raise ValueError("dataset.database=all is a choice of a multirun, one run for each database: add -m")
     local = Path(data_dir) / "physionet"
     if database is None:
         database, record = SHIPPED[0], record or SHIPPED[1]

@@ -7,15 +7,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import wfdb
+from requests.adapters import HTTPAdapter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from wfdb.io import _url
 
 __all__ = ["SHIPPED", "find", "first_record", "read_channel"]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED = ("mitdb", "208")
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
+PATIENCE = 30.0  # seconds that a server may be silent
 
 Content = TypeVar("Content")
 
@@ -94,7 +99,8 @@ def _fetch(database: str, record: str, channel: int | str, n_samples: int, part:
     name = f"physionet/{database}/{record}"
     log.info("reading %s from PhysioNet", name)
     try:
-        content = _persist(lambda: _read(name, record, database, channel, n_samples))
+        with _progress(name):
+            content = _persist(lambda: _read(name, record, database, channel, n_samples))
     except OSError as error:
         raise _unavailable(database, f"record {record}", part.with_name(f"{record}.hea"), error) from error
     content.fmt = ["32"]
@@ -118,6 +124,8 @@ def _file_name(channel: int | str) -> str:
 
 def _persist(read: Callable[[], Content]) -> Content:
     """Read from PhysioNet, and again after a pause where the connection fails."""
+    for scheme in ("http://", "https://"):
+        _url._get_session().mount(scheme, _Impatient())
     for wait in WAITS:
         try:
             return read()
@@ -127,6 +135,22 @@ def _persist(read: Callable[[], Content]) -> Content:
             log.warning("PhysioNet: %s, trying again in %g s", type(error).__name__, wait)
             time.sleep(wait)
     return read()
+
+
+class _Impatient(HTTPAdapter):
+    """Give up on a server that is silent; wfdb, which has no setting for it, would wait without end."""
+
+    def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return super().send(request, **{**kwargs, "timeout": PATIENCE})
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[None]:
+    """Show on a terminal that something is being read; wfdb does not tell how much of it is there."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(f"reading {name} from PhysioNet", total=None)
+        yield
 
 
 def _is_record(path: Path) -> bool:
