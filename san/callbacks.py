@@ -16,15 +16,23 @@ __all__ = ["EpochLines", "KernelFigures", "progress"]
 log = logging.getLogger(__name__)
 
 
-def progress() -> ProgressBar:
+def progress(monitor: str = MONITOR) -> ProgressBar:
     """Return a bar on a terminal, and a line an epoch elsewhere, so that it does not flood a log file."""
-    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines()
+    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines(monitor)
 
 
 class EpochLines(ProgressBar):
-    """Log one line an epoch, where there is no terminal for a bar."""
+    """Log one line an epoch, where there is no terminal for a bar.
+
+    Args:
+        monitor: The metric that the line tells beside the training loss.
+    """
 
     enabled = True
+
+    def __init__(self, monitor: str = MONITOR) -> None:
+        super().__init__()
+        self.monitor = monitor
 
     def enable(self) -> None:
         """Log from now on."""
@@ -35,12 +43,13 @@ class EpochLines(ProgressBar):
         self.enabled = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the training loss and the validation phi."""
+        """Log the training loss and the metric."""
         if self.enabled:
             figures = trainer.callback_metrics
             log.info(
-                "epoch %d of %s: training loss %.4f, validation phi %.4f",
-                trainer.current_epoch + 1, trainer.max_epochs, figures["train/loss"], figures[MONITOR],
+                "epoch %d of %s: training loss %.4f, %s %.4f",
+                trainer.current_epoch + 1, trainer.max_epochs, figures["train/loss"],
+                self.monitor.replace("/", " "), figures[self.monitor],
             )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
 
 from san.files import replacing
 
-__all__ = ["MONITOR", "PhiCheckpoint", "find", "load_weights", "read"]
+__all__ = ["MONITOR", "PhiCheckpoint", "add", "find", "load_state", "load_weights", "read"]
 
 SPLIT = "validation/"
 MONITOR = f"{SPLIT}phi"
@@ -156,20 +158,36 @@ def read(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
+@rank_zero_only
+def add(path: Path, **parts: Any) -> None:
+    """Put more parts, plain data and tensors, into a checkpoint."""
+    with replacing(path) as unfinished:
+        torch.save({**read(path), **parts}, unfinished)
+
+
 def load_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: Path) -> None:
     """Give a module the weights of a checkpoint.
 
     Raises:
         ValueError: If they are of another shape.
     """
+    load_state(module, checkpoint["state_dict"], path)
+
+
+def load_state(module: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Give a module the weights that a part of a checkpoint has.
+
+    Raises:
+        ValueError: If they are of another shape.
+    """
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    stored = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    stored = {name: tuple(value.shape) for name, value in state.items()}
     if wanted != stored:
         raise ValueError(
             f"{path} has weights of the shapes {stored}, not {wanted}: "
             "give the kernel sizes, the number of kernels and the dataset that it was trained with"
         )
-    module.load_state_dict(checkpoint["state_dict"])
+    module.load_state_dict(state)
 
 
 @rank_zero_only

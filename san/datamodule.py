@@ -1,14 +1,12 @@
 """Batches for every dataset: global batches of which each rank takes its share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
-
-from san.data.splits import Splits
 
 __all__ = ["GlobalBatches", "SplitsDataModule"]
 
@@ -54,33 +52,43 @@ class GlobalBatches(Sampler[Tensor]):
 
 
 class SplitsDataModule(pl.LightningDataModule):
-    """Serve the splits of a dataset from memory.
+    """Serve splits from memory.
 
     Args:
-        splits: The examples.
+        examples: Those of the splits ``train``, ``validation`` and ``test``, [examples, ...].
         batch_size: Examples of a batch over all ranks, so that results do not depend on how many there are.
         seed: Of the order of the training examples; None to keep theirs.
+        labels: Of each example of each split, [examples]; a batch then has two parts.
     """
 
-    def __init__(self, splits: Splits, batch_size: int, seed: int | None) -> None:
+    def __init__(
+        self,
+        examples: Mapping[str, Tensor],
+        batch_size: int,
+        seed: int | None,
+        labels: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.splits = splits
+        self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
+        self.labels = labels
 
     def train_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the training batches, in another order each epoch."""
-        return self._loader(self.splits.train, self.seed)
+        return self._loader("train", self.seed)
 
     def val_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the validation batches."""
-        return self._loader(self.splits.validation, None)
+        return self._loader("validation", None)
 
     def test_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the test batches."""
-        return self._loader(self.splits.test, None)
+        return self._loader("test", None)
 
-    def _loader(self, examples: Tensor, seed: int | None) -> DataLoader[Sequence[Tensor]]:
+    def _loader(self, split: str, seed: int | None) -> DataLoader[Sequence[Tensor]]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        examples = self.examples[split]
+        parts = (examples,) if self.labels is None else (examples, self.labels[split])
         batches = GlobalBatches(len(examples), self.batch_size, seed, rank, world_size)
-        return DataLoader(TensorDataset(examples), sampler=batches, batch_size=None)
+        return DataLoader(TensorDataset(*parts), sampler=batches, batch_size=None)

@@ -1,11 +1,12 @@
 """``python -m san.evaluate``: the test figures of a checkpoint, on its own data or on other."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from san.command import command, instantiate
-from san.train import build, describe
+from san.train import build, describe, warn_of_dead_kernels
 
 __all__ = ["evaluate", "main"]
 
@@ -17,7 +18,7 @@ def evaluate(config: DictConfig) -> float:
         The test phi.
     """
     from san.callbacks import progress
-    from san.checkpoint import find, load_weights, read
+    from san.checkpoint import find, load_state, load_weights, read
     from san.datamodule import SplitsDataModule
     from san.results import print_run, write_json
 
@@ -27,10 +28,24 @@ def evaluate(config: DictConfig) -> float:
     splits = instantiate(trained.dataset if config.dataset is None else config.dataset)
     module = build(trained, splits)
     load_weights(module, checkpoint, path)
-    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, callbacks=[progress()])
-    trainer.test(module, SplitsDataModule(splits, trained.batch_size, None), verbose=False)
+
+    def new_trainer() -> Any:
+        return instantiate(config.trainer, logger=False, enable_checkpointing=False, callbacks=[progress()])
+
+    trainer = new_trainer()
+    trainer.test(module, SplitsDataModule(splits.examples, trained.batch_size, None), verbose=False)
+    warn_of_dead_kernels(module)
+    classification = None
+    if "classifier" in checkpoint and splits.labels is not None:
+        stacking = instantiate(trained.classifier)
+        classifier = stacking.new_classifier(splits, trained.seed)
+        load_state(classifier, checkpoint["classifier"], path)
+        module.network.to(trainer.strategy.root_device)
+        classification = stacking.test(
+            classifier, module.network, splits, cache=Path(config.paths.cache_dir), trainer=new_trainer()
+        )
     results = {
-        **describe(trained, splits, module, trainer),
+        **describe(trained, splits, module, trainer, classification),
         "best_epoch": checkpoint["epoch"],
         "checkpoint": str(path),
     }

@@ -22,7 +22,7 @@ class MultirunSummary(Callback):
         from san.figures.style import save
         from san.figures.sweep import draw_sweep
         from san.files import replacing
-        from san.results import SWEEP_COLUMNS, print_sweep, sweep_row, write_csv
+        from san.results import print_sweep, sweep_columns, sweep_row, write_csv
 
         folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
         jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
@@ -30,7 +30,7 @@ class MultirunSummary(Callback):
         failures = {job.name: (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
         rows = [sweep_row(results) for results in finished.values()]
         if rows:
-            write_csv(folder / "sweep.csv", SWEEP_COLUMNS, rows)
+            write_csv(folder / "sweep.csv", sweep_columns(rows), rows)
             save(draw_sweep(rows, split), folder / "sweep.png")
             best = min(finished, key=lambda job: float(finished[job][split]["phi"]))
             with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:

@@ -14,7 +14,17 @@ from rich.table import Table
 import san
 from san.files import replacing
 
-__all__ = ["FIGURES", "SWEEP_COLUMNS", "print_run", "print_sweep", "sweep_row", "versions", "write_csv", "write_json"]
+__all__ = [
+    "FIGURES",
+    "SWEEP_COLUMNS",
+    "print_run",
+    "print_sweep",
+    "sweep_columns",
+    "sweep_row",
+    "versions",
+    "write_csv",
+    "write_json",
+]
 
 FIGURES = ("phi", "cr_inverse", "loss_normalized")
 SWEEP_COLUMNS = (
@@ -25,6 +35,7 @@ SWEEP_COLUMNS = (
     "best_epoch",
     *(f"{split}_{name}" for split in ("validation", "test") for name in FIGURES),
 )
+ACCURACY = "test_accuracy"
 
 Results = Mapping[str, Any]
 
@@ -55,7 +66,13 @@ def sweep_row(results: Results) -> dict[str, Any]:
         **{key: results[key] for key in ("dataset", "activation", "seed", "best_epoch")},
         "kernel_size": sizes[0] if len(set(sizes)) == 1 else "+".join(map(str, sizes)),
         **{f"{split}_{name}": results[split][name] for split in ("validation", "test") for name in FIGURES},
+        **({} if results["test"]["accuracy"] is None else {ACCURACY: results["test"]["accuracy"]}),
     }
+
+
+def sweep_columns(rows: Sequence[Results]) -> tuple[str, ...]:
+    """Return the columns of sweep.csv, the accuracy where there is a classifier."""
+    return SWEEP_COLUMNS + ((ACCURACY,) if any(ACCURACY in row for row in rows) else ())
 
 
 def print_run(results: Results, folder: Path) -> None:
@@ -70,6 +87,12 @@ def print_run(results: Results, folder: Path) -> None:
             table.add_row(split, *(f"{results[split][name]:.4f}" for name in FIGURES))
     console = Console()
     console.print(table)
+    if "classifier" in results:
+        line = f"test accuracy {results['test']['accuracy']:.2%} on the reconstructions"
+        if "baseline" in results["classifier"]:
+            baseline, change = (results["classifier"][key] for key in ("baseline", "accuracy_change"))
+            line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(f"{results['activation']}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
     console.print(_shown(folder), soft_wrap=True, highlight=False)
 
@@ -82,10 +105,13 @@ def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str]
         table.add_column(key, no_wrap=True)
     for heading in ("kernel size", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
+    if ACCURACY in sweep_columns(rows):
+        table.add_column("accuracy", justify="right")
     for row in sorted(rows, key=lambda row: float(row[f"{split}_phi"])):
         figures = (row["validation_phi"], *(row[f"test_{name}"] for name in FIGURES))
         keys = (*varying, "kernel_size", "best_epoch")
-        table.add_row(*(str(row[key]) for key in keys), *(f"{figure:.4f}" for figure in figures))
+        accuracy = [f"{row[ACCURACY]:.2%}"] if ACCURACY in row else []
+        table.add_row(*(str(row[key]) for key in keys), *(f"{figure:.4f}" for figure in figures), *accuracy)
     console = Console()
     if rows:
         console.print(table)

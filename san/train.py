@@ -1,7 +1,9 @@
 """``python -m san.train``: learn kernels from a dataset and select the epoch by phi."""
 
 import json
+import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from san.data.splits import Splits
     from san.training import SANModule
 
-__all__ = ["build", "main", "train"]
+__all__ = ["build", "describe", "main", "train", "warn_of_dead_kernels"]
+
+log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> float:
@@ -36,14 +40,17 @@ def train(config: DictConfig) -> float:
     import pytorch_lightning as pl
 
     from san.callbacks import KernelFigures, progress
-    from san.checkpoint import PhiCheckpoint, find, load_weights, read
+    from san.checkpoint import PhiCheckpoint, add, find, load_weights, read
     from san.datamodule import SplitsDataModule
 
     start = time.perf_counter()
     pl.seed_everything(config.seed, verbose=False)
     splits = instantiate(config.dataset)
     module = build(config, splits)
-    data = SplitsDataModule(splits, config.batch_size, config.seed if config.shuffle else None)
+    stacking = instantiate(config.classifier)
+    classifier = stacking.new_classifier(splits, config.seed) if stacking else None
+    _check_batch_sizes(config, splits)
+    data = SplitsDataModule(splits.examples, config.batch_size, config.seed if config.shuffle else None)
     checkpoint = PhiCheckpoint(folder / "checkpoints", plain, config.protocol.tested_epoch)
     resumed = None
     if config.checkpoint is not None:
@@ -59,9 +66,24 @@ def train(config: DictConfig) -> float:
     best = Path(checkpoint.best_model_path)
     load_weights(module, read(best), best)
     trainer.test(module, data, verbose=False)
+    warn_of_dead_kernels(module)
+    accuracies = None
+    if classifier is not None:
+        module.network.to(trainer.strategy.root_device)
+        accuracies = stacking.compare(
+            classifier,
+            module.network,
+            splits,
+            seed=config.seed,
+            epoch=config.protocol.tested_epoch,
+            cache=Path(config.paths.cache_dir),
+            settings=_classifier_settings(config),
+            new_trainer=partial(_classifier_trainer, config, folder),
+        )
+        add(best, classifier=classifier.state_dict())
     if trainer.is_global_zero:
         results = {
-            **describe(config, splits, module, trainer),
+            **describe(config, splits, module, trainer, accuracies),
             "best_epoch": checkpoint.best_epoch,
             "validation": checkpoint.validation_per_epoch[checkpoint.best_epoch],
             "phi_per_epoch": checkpoint.phi_per_epoch,
@@ -89,19 +111,57 @@ def build(config: DictConfig, splits: "Splits") -> "SANModule":
     )
 
 
-def describe(config: DictConfig, splits: "Splits", module: "SANModule", trainer: "pl.Trainer") -> dict[str, Any]:
+def describe(
+    config: DictConfig,
+    splits: "Splits",
+    module: "SANModule",
+    trainer: "pl.Trainer",
+    classification: dict[str, Any] | None,
+) -> dict[str, Any]:
     """Return the part of the results that training and evaluation share."""
     from san.results import FIGURES, versions
 
+    figures = {name: float(trainer.callback_metrics[f"test/{name}"]) for name in FIGURES}
     return {
         "dataset": splits.name,
         "activation": config.activation_name,
         "kernel_sizes": module.network.kernel_sizes,
         "seed": config.seed,
         "n_weights": module.n_weights,
-        "test": {**{name: float(trainer.callback_metrics[f"test/{name}"]) for name in FIGURES}, "accuracy": None},
+        "dead_kernels": module.dead_kernels,
+        "test": {**figures, "accuracy": classification["test"]["accuracy"] if classification else None},
+        **({"classifier": classification} if classification else {}),
         "versions": versions(),
     }
+
+
+def warn_of_dead_kernels(module: "SANModule") -> None:
+    """Tell which kernels no test example needed, so that a collapse is not taken for a result."""
+    dead, n_kernels = module.dead_kernels, len(module.network.kernel_sizes)
+    if dead:
+        log.warning(
+            "%d of %d kernels are dead (%s): their activation maps are zero in every test example%s",
+            len(dead), n_kernels, ", ".join(str(kernel + 1) for kernel in dead),
+            ", so the model says nothing and φ̄ is that of its weights alone" if len(dead) == n_kernels else "",
+        )  # fmt: skip
+
+
+def _classifier_settings(config: DictConfig) -> dict[str, Any]:
+    """Return what the accuracy of a classifier depends on, beside the data, the seed and the protocol."""
+    chosen = OmegaConf.masked_copy(config, ["classifier", "trainer", "shuffle"])
+    settings = cast("dict[str, Any]", OmegaConf.to_container(chosen, resolve=True))
+    del settings["trainer"]["max_epochs"], settings["classifier"]["max_memory"]
+    return settings
+
+
+def _classifier_trainer(config: DictConfig, folder: Path, name: str, max_epochs: int, callbacks: list[Any]) -> Any:
+    from san.callbacks import progress
+
+    return instantiate(
+        config.trainer, max_epochs=max_epochs, default_root_dir=str(folder),
+        logger=instantiate(config.logger, version=name),
+        callbacks=[progress("validation/accuracy"), *callbacks],
+    )  # fmt: skip
 
 
 def _check(config: DictConfig) -> None:
@@ -117,6 +177,15 @@ def _check(config: DictConfig) -> None:
             f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
             "use trainer=cpu or trainer=gpu"
         )
+
+
+def _check_batch_sizes(config: DictConfig, splits: "Splits") -> None:
+    sizes = {"batch_size": config.batch_size}
+    if config.classifier:
+        sizes["classifier.batch_size"] = config.classifier.batch_size
+    for key, size in sizes.items():
+        if size > len(splits.train):
+            raise ValueError(f"{key}={size} is larger than the {len(splits.train)} training examples: lower it")
 
 
 def _finished(folder: Path, plain: dict[str, Any]) -> float | None:
@@ -136,8 +205,9 @@ def _leave(
     """Write the results and the figures, log the hyperparameters, and print the table."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
+    from san.figures.confusion_matrix import draw_confusion
     from san.figures.style import Run, save
-    from san.results import FIGURES, print_run, sweep_row, write_json
+    from san.results import print_run, sweep_row, write_json
 
     folder = Path(config.paths.output_dir)
     write_json(folder / "results.json", results)
@@ -153,6 +223,10 @@ def _leave(
     )
     for name, draw in instantiate(config.figure).items():
         save(draw(run), folder / "figures" / f"{name}.png")
+    confusion = None
+    if "classifier" in results:
+        confusion = draw_confusion(results["classifier"], splits.name)
+        save(confusion, folder / "figures" / "confusion_matrix.png")
     row = sweep_row(results)
     hyperparameters = {
         **{key: row[key] for key in ("dataset", "activation", "kernel_size", "seed")},
@@ -161,7 +235,9 @@ def _leave(
     }
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            metrics = {f"test/{name}": results["test"][name] for name in FIGURES}
+            metrics = {f"test/{name}": value for name, value in results["test"].items() if value is not None}
+            if confusion is not None:
+                logger.experiment.add_figure("confusion_matrix", confusion)
             logger.log_hyperparams(hyperparameters, metrics, step=trainer.global_step)
             logger.finalize("success")
     print_run(results, folder)

@@ -1,12 +1,20 @@
-"""The LightningModule: training by the reconstruction loss, judging by phi."""
+"""The LightningModules: a network trained by its reconstruction loss and judged by phi, and a classifier."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
 
 from san.metrics import (
     Loss,
@@ -17,7 +25,7 @@ from san.metrics import (
 )
 from san.networks import SparselyActivatedNetwork
 
-__all__ = ["SANModule"]
+__all__ = ["ClassifierModule", "SANModule"]
 
 Batch = Sequence[Tensor]
 
@@ -63,6 +71,8 @@ class SANModule(pl.LightningModule):
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.validation_figures = _Figures()
         self.test_figures = _Figures()
+        self.test_activations = _ActivationsPerKernel(len(network.kernel_sizes))
+        self.dead_kernels: list[int] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer."""
@@ -75,8 +85,7 @@ class SANModule(pl.LightningModule):
         self._refuse_non_finite(losses, "training", batch_index)
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
-        n_examples = self.trainer.strategy.reduce(torch.tensor(len(x), device=self.device), reduce_op="sum")
-        return losses.sum() * self.trainer.world_size / n_examples
+        return _mean_of_the_whole_batch(losses, self.trainer)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the validation figures."""
@@ -84,9 +93,15 @@ class SANModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the test figures."""
-        self._describe(batch[0], "test", self.test_figures, batch_index)
+        self.test_activations.update(self._describe(batch[0], "test", self.test_figures, batch_index))
 
-    def _describe(self, x: Tensor, split: str, figures: "_Figures", batch_index: int) -> None:
+    def on_test_epoch_end(self) -> None:
+        """Find the kernels that no test example needed."""
+        counts = self.test_activations.compute()
+        self.dead_kernels = (counts == 0).nonzero().flatten().tolist()
+        self.test_activations.reset()
+
+    def _describe(self, x: Tensor, split: str, figures: "_Figures", batch_index: int) -> Tensor:
         maps = self.network.encode(x)
         cr_inverse = inverse_compression_ratio(maps, self.n_weights)
         loss = normalized_reconstruction_loss(self.network.decode(maps), x, self.loss)
@@ -94,6 +109,7 @@ class SANModule(pl.LightningModule):
         figures.update(cr_inverse, loss)
         for name, metric in figures.by_name.items():
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "phi", batch_size=len(x))
+        return maps
 
     def _refuse_non_finite(self, losses: Tensor, split: str, batch_index: int) -> None:
         if not losses.isfinite().all():
@@ -101,6 +117,96 @@ class SANModule(pl.LightningModule):
                 f"the {split} loss is not finite in epoch {self.current_epoch}, batch {batch_index}: "
                 "lower optimizer.lr; the best checkpoint so far is kept"
             )
+
+
+class ClassifierModule(pl.LightningModule):
+    """Train a classifier by cross-entropy and judge it by accuracy.
+
+    Args:
+        model: Gives the logits, [batch, classes].
+        n_classes: Number of classes.
+        optimizer: Makes the optimizer of the parameters that it is given.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-B.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        n_classes: int,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.train_loss = MeanMetric()
+        self.validation_accuracy = MulticlassAccuracy(n_classes, average="micro", validate_args=False)
+        test_metrics: dict[str, Metric | MetricCollection] = {
+            "accuracy": self.validation_accuracy.clone(),
+            "precision": MulticlassPrecision(n_classes, average=None, validate_args=False),
+            "recall": MulticlassRecall(n_classes, average=None, validate_args=False),
+            "confusion": MulticlassConfusionMatrix(n_classes, validate_args=False),
+        }
+        self.test_metrics = MetricCollection(test_metrics)
+        self.outcome: dict[str, Any] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make the optimizer."""
+        return self.optimizer(self.parameters())
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the cross-entropy of a batch, scaled so that the mean over ranks is the mean over examples."""
+        x, labels = batch
+        losses = F.cross_entropy(self.model(x), labels, reduction="none")
+        self.train_loss.update(losses.detach())
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
+        return _mean_of_the_whole_batch(losses, self.trainer)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Count the right answers of a batch."""
+        self._count(self.validation_accuracy, batch)
+        self.log(
+            "validation/accuracy", self.validation_accuracy, on_step=False, on_epoch=True, batch_size=len(batch[0])
+        )
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Count the answers of a batch for every class."""
+        self._count(self.test_metrics, batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep accuracy, precision and recall of each class, and the confusion matrix: rows are what is true."""
+        self.outcome = {name: value.tolist() for name, value in self.test_metrics.compute().items()}
+        self.test_metrics.reset()
+
+    def _count(self, metric: Metric | MetricCollection, batch: Batch) -> None:
+        """Update a metric, which no batch without examples can be given, such as a rank may have."""
+        x, labels = batch
+        if len(x):
+            metric.update(self.model(x), labels)
+
+
+def _mean_of_the_whole_batch(losses: Tensor, trainer: pl.Trainer) -> Tensor:
+    """Return what, averaged over the ranks, is the mean over the examples of all of them."""
+    n_examples = trainer.strategy.reduce(torch.tensor(len(losses), device=losses.device), reduce_op="sum")
+    return losses.sum() * trainer.world_size / n_examples
+
+
+class _ActivationsPerKernel(Metric):
+    """Count the activations of each kernel over all examples and ranks."""
+
+    count: Tensor
+
+    def __init__(self, n_kernels: int) -> None:
+        super().__init__()
+        self.add_state("count", torch.zeros(n_kernels, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, maps: Tensor) -> None:
+        self.count += maps.count_nonzero(dim=(0, *range(2, maps.dim())))
+
+    def compute(self) -> Tensor:
+        return self.count
 
 
 class _Figures(nn.Module):

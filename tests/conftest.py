@@ -1,14 +1,20 @@
+import csv
+import json
 import os
 import sys
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pytest
 import torch
 import torchvision
 from hypothesis import settings
 
-from san.command import CONF
+from san import train
+from san.command import CONF, PACKAGE
+
+PRINTED = PACKAGE / "printed"
 
 # The suite runs in as many processes as there are cores.
 torch.set_num_threads(1)
@@ -25,6 +31,15 @@ def choices(group):
 def datasets():
     """The datasets that need no file of the user's; tests/test_own_data.py has the others."""
     return [name for name in choices("dataset") if "path: ???" not in (CONF / "dataset" / f"{name}.yaml").read_text()]
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -57,6 +72,19 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
+def run_train(run, tmp_path):
+    """Train into a folder of the test; return the folder and what was said."""
+
+    def run_train(folder, *arguments, fails=False):
+        where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / folder}"
+        code, said = run(train.main, *arguments, where)
+        assert (code != 0) == fails, said
+        return tmp_path / folder, said
+
+    return run_train
+
+
+@pytest.fixture
 def offline(monkeypatch):
     """Refuse connections at once, as a machine without network does."""
     monkeypatch.setattr("san.data.wfdb_files.WAITS", ())
@@ -73,3 +101,22 @@ def real_data():
     if not (folder / "physionet").is_dir():
         pytest.skip("no real data: SAN_DATA_DIR is not set to a folder that has physionet/")
     return folder
+
+
+@pytest.fixture
+def write_images(tmp_path):
+    """Write a small collection in MNIST's layout: random but for the first pixel, its last digit the class."""
+
+    def write_images(collection):
+        folder = tmp_path / collection / "raw"
+        folder.mkdir(parents=True)
+        for prefix, values in (("train", range(1, 21)), ("t10k", range(101, 111))):
+            pixels = np.random.default_rng(0).integers(0, 256, (len(values), 784), dtype=np.uint8)
+            pixels[:, 0] = values
+            header = b"".join(number.to_bytes(4, "big") for number in (0x803, len(values), 28, 28))
+            (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+            header = b"".join(number.to_bytes(4, "big") for number in (0x801, len(values)))
+            (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(header + bytes(value % 10 for value in values))
+        return folder
+
+    return write_images

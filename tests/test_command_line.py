@@ -64,6 +64,24 @@ def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
     assert said.stdout.count("epoch 3 of 3") == 1
 
 
+def test_two_processes_train_the_classifier_of_one(write_images, tmp_path):
+    write_images("MNIST")
+    common = [
+        sys.executable, "-m", "san.train", "dataset=mnist", "dataset.n_validation=10", "batch_size=3", "classifier=fnn",
+        "classifier.batch_size=3", "trainer.max_epochs=1", f"paths.data_dir={tmp_path}",
+    ]  # fmt: skip
+    two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    start(*common, "hydra.run.dir=one", cwd=tmp_path)
+    start(*common, "hydra.run.dir=two", *two, cwd=tmp_path)
+    one, two = (json.loads((tmp_path / name / "results.json").read_text())["classifier"] for name in ("one", "two"))
+    for found, expected in ((two, one), (two["baseline"], one["baseline"])):
+        assert found["test"]["confusion"] == expected["test"]["confusion"]
+        assert (found["best_epoch"], found["validation_accuracy"]) == (
+            expected["best_epoch"], pytest.approx(expected["validation_accuracy"]),
+        )  # fmt: skip
+    assert len(list((tmp_path / "outputs" / "cache").iterdir())) == 2
+
+
 def test_every_rank_logs_the_phi_of_one_process_on_the_same_weights(tmp_path):
     program = """
 import json, sys, torch
@@ -81,7 +99,7 @@ module = SANModule(SparselyActivatedNetwork([5, 8], Extrema()), loss=torch.nn.fu
                    optimizer=torch.optim.Adam, count_weights="samples")
 trainer = pl.Trainer(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", logger=False,
                      use_distributed_sampler=False, enable_progress_bar=False, enable_checkpointing=False)
-trainer.validate(module, SplitsDataModule(Splits("x", x, x, x), 3, None), verbose=False)
+trainer.validate(module, SplitsDataModule(Splits("x", x, x, x).examples, 3, None), verbose=False)
 figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
 open(f"{devices}-{trainer.global_rank}.json", "w").write(json.dumps(figures))
 """

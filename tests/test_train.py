@@ -1,8 +1,6 @@
 """The commands, run in this process."""
 
 import copy
-import csv
-import json
 import math
 import os
 from functools import partial
@@ -12,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from conftest import choices, datasets
+from conftest import choices, datasets, results, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from san import evaluate, train
@@ -24,28 +22,6 @@ from san.networks import SparselyActivatedNetwork
 from san.training import SANModule
 
 FIGURES = ["phi", "cr_inverse", "loss_normalized"]
-
-
-@pytest.fixture
-def run_train(run, tmp_path):
-    """Train into a folder of the test; return the folder and what was said."""
-
-    def run_train(folder, *arguments, fails=False):
-        where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / folder}"
-        code, said = run(train.main, *arguments, where)
-        assert (code != 0) == fails, said
-        return tmp_path / folder, said
-
-    return run_train
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def table(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def numbers(folder):
@@ -125,7 +101,7 @@ def test_the_loss_is_the_mean_over_the_examples_of_a_batch(compose):
         accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=False, log_every_n_steps=1,
         use_distributed_sampler=False, enable_checkpointing=False, enable_progress_bar=False,
     )  # fmt: skip
-    trainer.fit(module, SplitsDataModule(Splits("x", x, x, x), 3, None))
+    trainer.fit(module, SplitsDataModule(Splits("x", x, x, x).examples, 3, None))
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     for batch in x.split(3):
         optimizer.zero_grad()
@@ -216,6 +192,17 @@ def test_an_experiment_runs_a_chosen_part_of_its_table(run_train):
     folder, _ = run_train("sweep", "-m", "experiment=table1", *chosen, "debug=one_batch", "logger=csv")
     found = [(row["dataset"], row["activation"], row["kernel_size"]) for row in table(folder / "sweep.csv")]
     assert found == [("physionet/mitdb/208", "relu", "5"), ("physionet/mitdb/208", "relu", "6")]
+
+
+@pytest.mark.usefixtures("offline")
+def test_all_databases_are_a_choice_of_a_multirun(run_train, tmp_path):
+    arguments = ("dataset.database=all", f"paths.data_dir={tmp_path}")
+    folder, _ = run_train("sweep", "-m", *arguments, fails=True)
+    assert len(list(folder.glob("*/error.txt"))) == 15
+    assert "no record a01 of the database apnea-ecg" in (folder / "0" / "error.txt").read_text()
+    assert "no list of records of the database sufhsdb" in (folder / "12" / "error.txt").read_text()
+    _, line = run_train("run", *arguments, fails=True)
+    assert "dataset.database=all is a choice of a multirun, one run for each database: add -m" in line
 
 
 def test_the_papers_kernel_sizes_are_swept(run_train):

@@ -3,10 +3,11 @@
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torchvision import datasets
 
-from san.data.splits import Splits
+from san.data.splits import Labels, Splits
 
 __all__ = ["load"]
 
@@ -32,17 +33,27 @@ def load(*, collection: str, n_validation: int, data_dir: str) -> Splits:
     """
     if collection not in COLLECTIONS:
         raise ValueError(f"dataset.collection={collection} must be one of {', '.join(COLLECTIONS)}")
-    training, test = (_images(collection, data_dir, train) for train in (True, False))
+    (training, labels), (test, test_labels) = (_images(collection, data_dir, train) for train in (True, False))
     n_training = len(training) - n_validation
     if n_validation < 1 or n_training < 1:
         raise ValueError(
             f"dataset.n_validation={n_validation} must leave some of the {len(training)} images to train on"
         )
-    train, validation = training.split([n_training, n_validation])
-    return Splits(name=collection.lower(), train=train, validation=validation, test=test, units="intensity")
+    parts = [n_training, n_validation]
+    train, validation = training.split(parts)
+    train_labels, validation_labels = labels.split(parts)
+    return Splits(
+        name=collection.lower(),
+        train=train,
+        validation=validation,
+        test=test,
+        units="intensity",
+        labels=Labels(COLLECTIONS[collection].classes, train_labels, validation_labels, test_labels),
+    )
 
 
-def _images(collection: str, data_dir: str, train: bool) -> Tensor:
+def _images(collection: str, data_dir: str, train: bool) -> tuple[Tensor, Tensor]:
+    """Return the pixels, [images, 1, 28, 28] in [0, 1], and the classes."""
     folder = Path(data_dir).resolve() / collection / "raw"
     try:
         found = COLLECTIONS[collection](data_dir, train=train, download=True)
@@ -55,5 +66,4 @@ def _images(collection: str, data_dir: str, train: bool) -> Tensor:
             f"({type(error).__name__}): put the four idx files there (paths.data_dir or SAN_DATA_DIR names the "
             f"folder above {collection})"
         ) from error
-    pixels: Tensor = found.data
-    return pixels.unsqueeze(1) / 255
+    return found.data.unsqueeze(1) / 255, found.targets.to(torch.int64)

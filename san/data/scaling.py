@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.data.splits import Splits, standardize
+from san.data.splits import Labels, Splits, standardize
 
 __all__ = ["cut", "finite", "scaled_splits", "signal_splits", "split_in_order"]
 
@@ -123,6 +123,7 @@ def scaled_splits(
     scaling: str,
     value_range: Sequence[float],
     sampling_frequency: float | None = None,
+    labels: Labels | None = None,
 ) -> Splits:
     """Scale the three parts and make splits of them.
 
@@ -133,6 +134,7 @@ def scaled_splits(
             ``range``: the least and the largest of all samples become those of the value range.
         value_range: The least and the largest value, where scaling is ``range``.
         sampling_frequency: In hertz; None where there is none.
+        labels: The classes; None where there are none.
 
     Raises:
         ValueError: If the choice is unknown, or what is to be scaled is constant.
@@ -157,5 +159,11 @@ def scaled_splits(
     train, validation, test = (part.to(torch.get_default_dtype()) for part in scaled)
     units = {"none": "amplitude", "range": "amplitude (scaled)"}.get(scaling, "amplitude (SD)")
     return Splits(
-        name=name, train=train, validation=validation, test=test, sampling_frequency=sampling_frequency, units=units
+        name=name,
+        train=train,
+        validation=validation,
+        test=test,
+        sampling_frequency=sampling_frequency,
+        units=units,
+        labels=labels,
     )

@@ -1,11 +1,51 @@
 """What every dataset gives: training, validation and test examples, and how they came to be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-__all__ = ["Splits", "standardize"]
+__all__ = ["Labels", "Splits", "standardize"]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The class of each example, for a classifier.
+
+    Args:
+        classes: Their names.
+        train: Index of the class of each training example, [examples] in int64.
+        validation: The same of each validation example.
+        test: The same of each test example.
+    """
+
+    classes: Sequence[str]
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+    @property
+    def by_split(self) -> dict[str, Tensor]:
+        """The labels by the name of their split: ``train``, ``validation`` and ``test``."""
+        return {split: getattr(self, split) for split in SPLITS}
+
+    def refuse_absent_classes(self, name: str) -> None:
+        """Refuse splits that do not have every class.
+
+        Raises:
+            ValueError: If a class has no example in a split; it names both.
+        """
+        for split, labels in self.by_split.items():
+            counts = labels.bincount(minlength=len(self.classes))
+            absent = [label for label, count in zip(self.classes, counts, strict=True) if not count]
+            if absent:
+                raise ValueError(
+                    f"{name}: no {split} example is of the class {', '.join(absent)}: change the fractions of the "
+                    "splits, or use classifier=none"
+                )
 
 
 @dataclass(frozen=True)
@@ -20,10 +60,11 @@ class Splits:
         sampling_frequency: In hertz; None where there is none.
         units: Label of the amplitude's axis.
         planted: The kernels that synthetic data was made from, [m] or [m, m] each.
+        labels: The classes; None where there are none.
 
     Raises:
         ValueError: If a split is empty, an example has another shape or is not finite, or is zero everywhere, as phi
-            is undefined there.
+            is undefined there; or if there is not one label for each example.
     """
 
     name: str
@@ -33,6 +74,7 @@ class Splits:
     sampling_frequency: float | None = None
     units: str = "amplitude (SD)"
     planted: list[Tensor] = field(default_factory=list)
+    labels: Labels | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be described."""
@@ -48,6 +90,17 @@ class Splits:
             for reason, where in undefined.items():
                 if where.any():
                     raise ValueError(f"{self.name}: {split} example {int(where.nonzero()[0])} {reason}")
+        if self.labels is not None:
+            for split, labels in self.labels.by_split.items():
+                if len(labels) != len(self.examples[split]):
+                    raise ValueError(
+                        f"{self.name}: {len(labels)} labels for {len(self.examples[split])} {split} examples"
+                    )
+
+    @property
+    def examples(self) -> dict[str, Tensor]:
+        """The examples by the name of their split: ``train``, ``validation`` and ``test``."""
+        return {split: getattr(self, split) for split in SPLITS}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,16 +4,20 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from san.data.scaling import scaled_splits, split_in_order
-from san.data.splits import Splits
+from san.data.splits import Labels, Splits
 
 __all__ = ["load", "recording_of_id", "recordings"]
 
 SEGMENTS, SAMPLES, CHUNKS, FILES = 11500, 178, 23, 100
+CLASSES = ("epilepsy", "tumour", "eyes")
+# The file's classes: a seizure; the tumour's area, the healthy area; eyes closed, eyes open.
+MERGED = {1: 0, 2: 1, 3: 1, 4: 2, 5: 2}
 SHA1 = "33b6fa1c9f1229e040be2fabb824cfa1d76a5700"
 # 4,097 samples of a recording lasted 23.6 seconds.
 SAMPLING_FREQUENCY = 173.61
@@ -41,16 +45,18 @@ def load(*, path: str, split: str, fractions: Sequence[float], value_range: Sequ
     if split not in ("file_order", "by_recording"):
         raise ValueError(f"dataset.split={split} must be 'file_order' or 'by_recording'")
     name = f"uci_epilepsy/{split}"
-    identifiers, samples = _read(Path(path))
+    identifiers, samples, classes = _read(Path(path))
     groups = list(range(SEGMENTS)) if split == "file_order" else recordings(identifiers)
     place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     where = torch.tensor([place[group] for group in groups])
-    parts = [
-        samples[torch.isin(where, part)].unsqueeze(1)
-        for part in split_in_order(torch.arange(len(place)), fractions, name)
-    ]
+    chosen = [torch.isin(where, part) for part in split_in_order(torch.arange(len(place)), fractions, name)]
     return scaled_splits(
-        parts, name=name, scaling="range", value_range=value_range, sampling_frequency=SAMPLING_FREQUENCY
+        [samples[part].unsqueeze(1) for part in chosen],
+        name=name,
+        scaling="range",
+        value_range=value_range,
+        sampling_frequency=SAMPLING_FREQUENCY,
+        labels=Labels(CLASSES, *(classes[part] for part in chosen)),
     )
 
 
@@ -98,8 +104,8 @@ def recording_of_id() -> dict[str, int]:
     return origins
 
 
-def _read(path: Path) -> tuple[list[str], Tensor]:
-    """Return the identifiers and the samples, [segments, 178] in float64."""
+def _read(path: Path) -> tuple[list[str], Tensor, Tensor]:
+    """Return the identifiers, the samples, [segments, 178] in float64, and the merged classes."""
     what = (
         f"{SEGMENTS} rows of an id, {SAMPLES} samples X1 to X{SAMPLES} and a class y from 1 to 5 (SHA-1 {SHA1}); "
         "the UCI site no longer serves it, so check what a mirror has by that sum"
@@ -109,12 +115,24 @@ def _read(path: Path) -> tuple[list[str], Tensor]:
             f"{path.resolve()} is not there: the Epileptic Seizure Recognition file has {what}, and put it there or "
             "name it by dataset.path="
         )
+    name = path.resolve()
     try:
-        table = pd.read_csv(path, dtype={0: str})
-        samples = torch.from_numpy(table.iloc[:, 1:-1].to_numpy(dtype="float64"))
-        classes = set(table.iloc[:, -1])
-    except (ValueError, UnicodeDecodeError, IndexError) as error:
-        raise ValueError(f"{path.resolve()} cannot be read as a table: it should have {what}") from error
-    if samples.shape != (SEGMENTS, SAMPLES) or not classes <= {1, 2, 3, 4, 5} or not samples.isfinite().all():
-        raise ValueError(f"{path.resolve()} has {tuple(samples.shape)} samples: it should have {what}")
-    return [str(identifier) for identifier in table.iloc[:, 0]], samples
+        table = pd.read_csv(path, dtype=str)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} cannot be read as a table: it should have {what}") from error
+    columns = [*(f"X{number}" for number in range(1, SAMPLES + 1)), "y"]
+    missing = [column for column in columns if column not in table.columns[1:]]
+    if missing or len(table) != SEGMENTS:
+        lack = f"no column {missing[0]}" if missing else f"{len(table)} rows"
+        raise ValueError(f"{name} has {lack}: it should have {what}")
+    numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype="float64", copy=True)
+    bad = ~np.isfinite(numbers)
+    bad[:, -1] |= ~np.isin(numbers[:, -1], list(MERGED))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        given = table[columns].iloc[row, column]
+        allowed = "a number" if column < SAMPLES else "a class from 1 to 5"
+        raise ValueError(f"{name}, row {row + 1}, column {columns[column]}: {given} must be {allowed}; "
+                         f"the file should have {what}")  # fmt: skip
+    classes = torch.tensor([MERGED[int(one)] for one in numbers[:, -1]])
+    return [str(identifier) for identifier in table.iloc[:, 0]], torch.from_numpy(numbers[:, :-1]), classes

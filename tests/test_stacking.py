@@ -1,0 +1,217 @@
+"""Classifiers on the reconstructions, by the training command."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import results, table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from san import evaluate
+from san.checkpoint import read
+from san.classifiers import CNN, FNN
+from san.command import instantiate
+from san.data.splits import Labels, Splits
+from san.networks import SparselyActivatedNetwork
+
+
+@pytest.fixture
+def alone(write_images, tmp_path):
+    """Twenty training images, half of which are for validation, one of each class."""
+    write_images("MNIST")
+    return [
+        "dataset=mnist", "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=2", "kernel_size=3",
+        f"paths.data_dir={tmp_path}", f"paths.cache_dir={tmp_path / 'cache'}",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def arguments(alone):
+    """The same with a classifier."""
+    return [*alone, "classifier=fnn", "classifier.batch_size=5"]
+
+
+def reconstructions(folder, splits, activation):
+    network = SparselyActivatedNetwork([3, 3], activation, 2)
+    checkpoint = read(folder / "checkpoints" / "best.ckpt")
+    network.load_state_dict({"weight": checkpoint["state_dict"]["network.weight"]})
+    with torch.no_grad():
+        return {split: network(x) for split, x in splits.examples.items()}, checkpoint["classifier"]
+
+
+def test_the_classifier_is_tested_on_the_reconstructions_and_its_like_on_the_original(run_train, compose, arguments):
+    folder, _ = run_train("run", *arguments, "trainer.max_epochs=1")
+    config = compose(*arguments)
+    splits = instantiate(config.dataset)
+    examples, state = reconstructions(folder, splits, instantiate(config.activation))
+    classifier = FNN((28, 28), 10)
+    classifier.load_state_dict(state)
+    predicted, true = classifier(examples["test"]).argmax(1), splits.labels.test
+    left = results(folder)
+    tested = left["classifier"]["test"]
+    assert left["test"]["accuracy"] == tested["accuracy"] == pytest.approx(float((predicted == true).float().mean()))
+    for label, (precision, recall, row) in enumerate(
+        zip(tested["precision"], tested["recall"], tested["confusion"], strict=True)
+    ):
+        found, right = int((predicted == label).sum()), int(((predicted == label) & (true == label)).sum())
+        assert precision == pytest.approx(right / found if found else 0)
+        assert recall == pytest.approx(right / int((true == label).sum()))
+        assert row == [int(((true == label) & (predicted == other)).sum()) for other in range(10)]
+    change = 100 * (tested["accuracy"] - left["classifier"]["baseline"]["test"]["accuracy"])
+    assert left["classifier"]["accuracy_change"] == pytest.approx(change)
+    assert left["classifier"]["classes"][3] == "3 - three"
+
+
+def test_training_the_classifier_is_adam_on_the_cross_entropy(run_train, compose, arguments):
+    folder, _ = run_train("run", *arguments, "shuffle=false", "protocol=paper", "classifier.max_epochs=3")
+    config = compose(*arguments)
+    splits = instantiate(config.dataset)
+    examples, state = reconstructions(folder, splits, instantiate(config.activation))
+    torch.manual_seed(0)
+    classifier = FNN((28, 28), 10)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=0.01)
+    for _ in range(3):
+        for x, labels in zip(examples["train"].split(5), splits.labels.train.split(5), strict=True):
+            optimizer.zero_grad()
+            F.cross_entropy(classifier(x), labels).backward()
+            optimizer.step()
+    for name, value in classifier.state_dict().items():
+        assert torch.allclose(value, state[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(("protocol", "selected"), [("honest", "best"), ("paper", "last")])
+def test_the_epoch_is_selected_by_validation_accuracy_or_is_the_last(run_train, arguments, protocol, selected):
+    folder, _ = run_train("run", *arguments, f"protocol={protocol}", "classifier.max_epochs=12")
+    events = EventAccumulator(str(folder / "tensorboard" / "classifier")).Reload()
+    accuracies = [event.value for event in events.Scalars("validation/accuracy")]
+    found = results(folder)["classifier"]
+    assert found["best_epoch"] == (accuracies.index(max(accuracies)) if selected == "best" else 11)
+    assert found["validation_accuracy"] == pytest.approx(accuracies[found["best_epoch"]])
+    assert accuracies.index(max(accuracies)) < 11
+
+
+def test_the_baseline_is_shared_by_all_it_is_the_same_for(run_train, arguments, tmp_path):
+    folder, _ = run_train("sweep", "-m", *arguments, "kernel_size=2,3", "trainer.max_epochs=1,2")
+    (kept,) = (tmp_path / "cache").iterdir()
+    rows = table(folder / "sweep.csv")
+    assert [float(row["test_accuracy"]) for row in rows] == [
+        results(folder / str(job))["test"]["accuracy"] for job in range(4)
+    ]
+    baselines = [results(folder / str(job))["classifier"]["baseline"] for job in range(4)]
+    assert all(baseline == baselines[0] for baseline in baselines)
+    for change in ("seed=1", "classifier.optimizer.lr=0.1", "dataset.n_validation=9", "protocol=paper"):
+        before = len(list((tmp_path / "cache").iterdir()))
+        run_train("other", *arguments, change, fails=change.startswith("dataset"))
+        assert len(list((tmp_path / "cache").iterdir())) == before + (not change.startswith("dataset"))
+    kept.write_text("{")
+    again, _ = run_train("again", *arguments)
+    assert results(again)["classifier"]["baseline"] == baselines[0]
+
+
+def test_memory_mapped_reconstructions_give_the_same_results(run_train, arguments, tmp_path):
+    in_memory, _ = run_train("memory", *arguments)
+    mapped, _ = run_train("mapped", *arguments, "classifier.max_memory=0")
+    assert "memory-mapped" in (mapped / "train.log").read_text()
+    assert results(mapped)["classifier"] == results(in_memory)["classifier"]
+    assert all(path.suffix == ".json" for path in (tmp_path / "cache").iterdir())
+
+
+def test_what_is_left_of_a_classifier(run, run_train, arguments, tmp_path):
+    folder, _ = run_train("run", *arguments)
+    assert (folder / "figures" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert "confusion_matrix" in events.Tags()["images"]
+    where = [f"paths.data_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'evaluated'}"]
+    code, said = run(evaluate.main, f"checkpoint={folder}", *where)
+    assert code == 0, said
+    assert results(tmp_path / "evaluated")["test"] == results(folder)["test"]
+    assert results(tmp_path / "evaluated")["classifier"]["test"] == results(folder)["classifier"]["test"]
+
+
+def test_the_test_split_changes_nothing_but_the_test_figures(run_train, arguments, monkeypatch):
+    """Neither training, nor the choice of epochs, nor the classifier."""
+    first, _ = run_train("first", *arguments)
+    original = Splits.__post_init__
+
+    def with_other_test_examples(self):
+        object.__setattr__(self, "test", self.test.flip(-1) * 2)
+        object.__setattr__(self.labels, "test", self.labels.test.flip(0))
+        original(self)
+
+    monkeypatch.setattr(Splits, "__post_init__", with_other_test_examples)
+    second, _ = run_train("second", *arguments)
+    one, other = results(first), results(second)
+    assert one["test"] != other["test"]
+    for key in ("best_epoch", "validation", "phi_per_epoch"):
+        assert one[key] == other[key]
+    for key in ("best_epoch", "validation_accuracy"):
+        assert one["classifier"][key] == other["classifier"][key]
+        assert one["classifier"]["baseline"][key] == other["classifier"]["baseline"][key]
+    states = [read(folder / "checkpoints" / "best.ckpt") for folder in (first, second)]
+    for part in ("state_dict", "classifier"):
+        assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
+
+
+def test_the_test_split_is_read_by_the_final_test_alone(run_train, alone, monkeypatch):
+    read_splits = []
+    original = torch.utils.data.TensorDataset.__getitem__
+
+    def recorded(self, index):
+        read_splits.append(len(self.tensors[0]))
+        return original(self, index)
+
+    monkeypatch.setattr(torch.utils.data.TensorDataset, "__getitem__", recorded)
+    run_train("run", *alone, "dataset.n_validation=8", "trainer.max_epochs=3")
+    n_test = 10
+    assert read_splits.count(n_test) == 2
+    assert read_splits[-2:] == [n_test] * 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (["dataset.n_validation=5"], "no validation example is of the class 1 - one, 2 - two"),
+        (["batch_size=11"], "batch_size=11 is larger than the 10 training examples"),
+        (["classifier.batch_size=11"], "classifier.batch_size=11 is larger than the 10 training examples"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(run_train, arguments, bad, said):
+    folder, line = run_train("run", *arguments, *bad, fails=True)
+    assert said in line
+    assert "\n" not in line.strip()
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_dataset_without_classes_is_told(run_train):
+    _, line = run_train("run", "dataset=synthetic", "classifier=cnn", fails=True)
+    assert "has no classes to tell apart: use classifier=none" in line
+
+
+def test_the_papers_cnn():
+    cnn = CNN([178], 3)
+    shapes = [tuple(parameter.shape) for parameter in cnn.parameters() if parameter.dim() > 1]
+    assert shapes == [(3, 1, 5), (16, 3, 5), (120, 656), (84, 120), (3, 84)]
+    assert CNN([28, 28], 10)(torch.randn(2, 1, 28, 28)).shape == (2, 10)
+    with pytest.raises(ValueError, match="the CNN does not fit examples of 15 samples"):
+        CNN([15], 3)
+
+
+def test_labels_are_one_for_each_example():
+    x = torch.randn(3, 1, 9)
+    labels = Labels(["a"], *[torch.zeros(3, dtype=torch.int64)] * 3)
+    assert Splits("x", x, x, x, labels=labels).labels is labels
+    with pytest.raises(ValueError, match="x: 3 labels for 2 test examples"):
+        Splits("x", x, x, x[:2], labels=copy.copy(labels))
+
+
+def test_dead_kernels_are_told(run_train, alone):
+    """A kernel of one negative weight, where no pixel is negative, gives ReLU nothing to keep."""
+    one_weight = ["activation=relu", "kernel_size=1", "n_kernels=1", "trainer.max_epochs=1"]
+    for seed in range(4):
+        folder, _ = run_train(f"{seed}", *alone, *one_weight, f"seed={seed}")
+        dead = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"].item() < 0
+        said = (folder / "train.log").read_text()
+        assert results(folder)["dead_kernels"] == ([0] if dead else [])
+        assert ("1 of 1 kernels are dead (1)" in said) == dead
+        assert (results(folder)["test"]["phi"] == pytest.approx(1, abs=1e-4)) == dead
