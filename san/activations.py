@@ -16,8 +16,10 @@ class SparseActivation(nn.Module, ABC):
     """Turn similarity maps into activation maps, each map with the density that its kernel size asks for.
 
     A new one states two things: ``density``, the paper's d for a kernel of m samples a side, and ``select``, what a
-    density keeps of a map.
+    density keeps of a map, unchanged, with zeros elsewhere.
     """
+
+    sparse = True  # most of a map is zero, so that reconstructions are cheaper position by position
 
     @abstractmethod
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
@@ -46,6 +48,8 @@ class SparseActivation(nn.Module, ABC):
 class Identity(SparseActivation):
     """Keep everything: the least sparse base of reference."""
 
+    sparse = False
+
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
         """Return 0: the density does not apply."""
         return 0
@@ -57,6 +61,8 @@ class Identity(SparseActivation):
 
 class ReLU(SparseActivation):
     """Keep what is positive."""
+
+    sparse = False
 
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
         """Return 0: the density does not apply."""

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from san.activations import SparseActivation
+from san.ops.convolution import convolve, correlate
+from san.ops.placement import are_few, gather, place
 from san.shapes import Float
 
 __all__ = ["SparselyActivatedNetwork"]
@@ -25,14 +26,18 @@ class SparselyActivatedNetwork(nn.Module):
     and puts back the kernel itself, where the encoder found it.
 
     The kernels lie side by side in one tensor, padded with zeros to the largest of them, so that kernels of different
-    sizes are still one convolution; the padding stays zero and has no gradient.
+    sizes are still one convolution; the padding stays zero and has no gradient. A bank of several models is the same
+    network with more kernels, of which each model adds up its own.
 
     Args:
-        kernel_sizes: Samples a side of each kernel, >= 1.
+        kernel_sizes: Samples a side of each kernel, >= 1; those of the first model, then of the next.
         activation: What turns similarity maps into activation maps.
         n_dims: 1 for signals, 2 for images.
         decoder: ``paper`` for the paper's second convolution, ``adjoint`` for the transpose of the first.
         initial_deviation: Standard deviation of the normal distribution with mean zero that the kernels start from.
+        n_models: Number of models, which have as many kernels each.
+        seed: Of the initial kernels of each model, which are a function of it and of their sizes alone; None to draw it
+            from the global generator.
 
     Raises:
         ValueError: If there is no kernel, a kernel size is not a positive integer, or a choice is unknown; on a call,
@@ -56,6 +61,8 @@ class SparselyActivatedNetwork(nn.Module):
         *,
         decoder: str = "paper",
         initial_deviation: float = 0.1,
+        n_models: int = 1,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         sizes = list(kernel_sizes)
@@ -65,15 +72,27 @@ class SparselyActivatedNetwork(nn.Module):
             raise ValueError(f"n_dims={n_dims} must be 1 (signals) or 2 (images)")
         if decoder not in ("paper", "adjoint"):
             raise ValueError(f"decoder={decoder} must be 'paper' or 'adjoint'")
+        if n_models < 1 or len(sizes) % n_models:
+            raise ValueError(f"{len(sizes)} kernels cannot be shared evenly by n_models={n_models}")
         self.kernel_sizes = sizes
         self.activation = activation
         self.n_dims = n_dims
         self.decoder = decoder
-        largest = max(sizes)
-        weight = torch.zeros(len(sizes), *[largest] * n_dims)
-        for kernel, size in enumerate(sizes):
-            weight[self._inside(kernel)] = initial_deviation * torch.randn([size] * n_dims)
+        self.n_models = n_models
+        weight = torch.zeros(len(sizes), *[max(sizes)] * n_dims)
+        entropy = int(torch.randint(2**31, ())) if seed is None else seed
+        for model, own in enumerate(self.sizes_of_models):
+            generators = {size: torch.Generator().manual_seed(entropy * 65537 + size) for size in own}
+            for kernel, size in enumerate(own, start=model * len(own)):
+                drawn = torch.randn([size] * n_dims, generator=generators[size])
+                weight[self._inside(kernel)] = initial_deviation * drawn
         self.weight = nn.Parameter(weight)
+
+    @property
+    def sizes_of_models(self) -> list[list[int]]:
+        """The kernel sizes of each model."""
+        each = len(self.kernel_sizes) // self.n_models
+        return [self.kernel_sizes[start : start + each] for start in range(0, len(self.kernel_sizes), each)]
 
     @property
     def kernels(self) -> list[Tensor]:
@@ -87,10 +106,11 @@ class SparselyActivatedNetwork(nn.Module):
             return self.kernels
         return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
 
-    def n_weights(self, count: str = "samples") -> int:
-        """Count the weights W of all kernels.
+    def n_weights(self, count: str = "samples", model: int = 0) -> int:
+        """Count the weights W of a model.
 
         Args:
+            model: Which one of a bank.
             count: ``samples`` counts m * m for a two-dimensional kernel, as the paper defines it; ``side`` counts m,
                 as its printed tables do. In one dimension they are the same.
 
@@ -102,7 +122,8 @@ class SparselyActivatedNetwork(nn.Module):
         """
         if count not in ("samples", "side"):
             raise ValueError(f"count_weights={count} must be 'samples' or 'side'")
-        return sum(size**self.n_dims if count == "samples" else size for size in self.kernel_sizes)
+        power = self.n_dims if count == "samples" else 1
+        return sum(size**power for size in self.sizes_of_models[model])
 
     def check(self, space: Sequence[int]) -> None:
         """Refuse a space that a kernel does not fit into.
@@ -117,7 +138,7 @@ class SparselyActivatedNetwork(nn.Module):
     def similarity(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Correlate the input with each kernel, Eq. 10."""
         self.check(x.shape[2:])
-        return self._correlate(x, self._weight().unsqueeze(1))
+        return correlate(x, self._weight(), self.kernel_sizes)
 
     def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""
@@ -128,23 +149,32 @@ class SparselyActivatedNetwork(nn.Module):
         self, maps: Float[Tensor, "batch kernels *space"]
     ) -> Float[Tensor, "batch kernels *space"]:
         """Put each kernel back at its activations, Eq. 12."""
-        n_kernels, weight = len(self.kernel_sizes), self._weight().unsqueeze(1)
-        if self.decoder == "paper":
-            return self._correlate(maps, weight, groups=n_kernels)
-        transpose = F.conv_transpose1d if self.n_dims == 1 else F.conv_transpose2d
-        before = (weight.shape[-1] - 1) // 2
-        full = transpose(maps, weight, groups=n_kernels)
-        for axis, length in enumerate(maps.shape[2:], start=2):
-            full = full.narrow(axis, before, length)
-        return full
+        return (correlate if self.decoder == "paper" else convolve)(maps, self._weight())
 
-    def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch 1 *space"]:
-        """Return the reconstruction, the sum of the partial ones, Eq. 13."""
-        return self.partial_reconstructions(maps).sum(1, keepdim=True)
+    def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch models *space"]:
+        """Return the reconstruction of each model, the sum of the partial ones, Eq. 13."""
+        if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
+            index = maps.nonzero()
+            return self._place(maps[tuple(index.unbind(1))], index, maps)
+        n_kernels = len(self.kernel_sizes) // self.n_models
+        partial = self.partial_reconstructions(maps)
+        return partial.view(len(maps), self.n_models, n_kernels, *maps.shape[2:]).sum(2)
 
-    def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch 1 *space"]:
-        """Encode and decode."""
+    def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
+        """Encode and decode; where activations are few, the gradient is computed at their positions alone."""
+        if self.activation.sparse and not torch.compiler.is_compiling():
+            with torch.no_grad():
+                maps = self.encode(x)
+            index = maps.nonzero()
+            if are_few(len(index), maps):
+                return self._place(gather(x, self._weight(), index, self.kernel_sizes, 1), index, maps)
         return self.decode(self.encode(x))
+
+    def _place(self, values: Tensor, index: Tensor, maps: Tensor) -> Tensor:
+        sign = -1 if self.decoder == "paper" else 1
+        shape = [len(maps), self.n_models, *maps.shape[2:]]
+        placed: Tensor = place(values, self._weight(), index, self.kernel_sizes, sign, shape)
+        return placed
 
     def _weight(self) -> Tensor:
         """Return the padded kernels, cut off from the gradient where they are padding."""
@@ -160,10 +190,3 @@ class SparselyActivatedNetwork(nn.Module):
         size = self.kernel_sizes[kernel]
         start = (max(self.kernel_sizes) - 1) // 2 - (size - 1) // 2
         return (kernel, *[slice(start, start + size)] * self.n_dims)
-
-    def _correlate(self, maps: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        extent = weight.shape[-1]
-        before = (extent - 1) // 2
-        padded = F.pad(maps, [before, extent - 1 - before] * self.n_dims)
-        convolve = F.conv1d if self.n_dims == 1 else F.conv2d
-        return convolve(padded, weight, groups=groups)

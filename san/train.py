@@ -101,7 +101,7 @@ def build(config: DictConfig, splits: "Splits") -> "SANModule":
 
     sizes = [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
     activation = instantiate(config.activation)
-    network = SparselyActivatedNetwork(sizes, activation, splits.n_dims, decoder=config.decoder)
+    network = SparselyActivatedNetwork(sizes, activation, splits.n_dims, decoder=config.decoder, seed=config.seed)
     network.check(splits.shape[1:])
     return SANModule(
         network,

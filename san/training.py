@@ -97,7 +97,7 @@ class SANModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Find the kernels that no test example needed."""
-        counts = self.test_activations.compute()
+        counts = self.test_activations.compute().view(-1)
         self.dead_kernels = (counts == 0).nonzero().flatten().tolist()
         self.test_activations.reset()
 

@@ -95,6 +95,34 @@ def test_kernels_start_from_the_normal_distribution_of_the_paper():
     assert not torch.equal(first, second)
 
 
+def test_initial_kernels_are_a_function_of_seed_and_size():
+    def start(*arguments, **options):
+        return [kernel.detach() for kernel in SparselyActivatedNetwork(*arguments, Identity(), **options).kernels]
+
+    bank = start([5, 5, 8, 5, 9, 9], n_models=3, seed=7)
+    alone = [*start([5, 5], seed=7), *start([8, 5], seed=7), *start([9, 9], seed=7)]
+    assert all(torch.equal(one, other) for one, other in zip(bank, alone, strict=True))
+    assert not torch.equal(bank[0], bank[1])
+    assert not torch.equal(bank[0], start([5], seed=8)[0])
+    torch.manual_seed(0)
+    assert not torch.equal(start([5])[0], start([5])[0])
+
+
+def test_a_bank_reconstructs_model_by_model():
+    torch.manual_seed(0)
+    x = torch.randn(3, 1, 40)
+    for activation in (Identity(), Extrema()):
+        bank = SparselyActivatedNetwork([3, 8, 5, 5], activation, n_models=2, seed=1)
+        assert bank(x).shape == (3, 2, 40)
+        for model, sizes in enumerate(bank.sizes_of_models):
+            alone = SparselyActivatedNetwork(sizes, activation, seed=1)
+            assert torch.allclose(bank(x)[:, model], alone(x)[:, 0], atol=1e-6)
+            assert torch.allclose(bank.decode(bank.encode(x))[:, model], alone(x)[:, 0], atol=1e-6)
+            assert bank.n_weights(model=model) == alone.n_weights()
+    with pytest.raises(ValueError, match="3 kernels cannot be shared evenly by n_models=2"):
+        SparselyActivatedNetwork([3, 8, 5], Identity(), n_models=2)
+
+
 def test_weights_are_counted_both_ways():
     assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights() == 34
     assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights("side") == 8

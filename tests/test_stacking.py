@@ -208,6 +208,7 @@ def test_labels_are_one_for_each_example():
 def test_dead_kernels_are_told(run_train, alone):
     """A kernel of one negative weight, where no pixel is negative, gives ReLU nothing to keep."""
     one_weight = ["activation=relu", "kernel_size=1", "n_kernels=1", "trainer.max_epochs=1"]
+    found = []
     for seed in range(4):
         folder, _ = run_train(f"{seed}", *alone, *one_weight, f"seed={seed}")
         dead = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"].item() < 0
@@ -215,3 +216,5 @@ def test_dead_kernels_are_told(run_train, alone):
         assert results(folder)["dead_kernels"] == ([0] if dead else [])
         assert ("1 of 1 kernels are dead (1)" in said) == dead
         assert (results(folder)["test"]["phi"] == pytest.approx(1, abs=1e-4)) == dead
+        found.append(dead)
+    assert set(found) == {True, False}

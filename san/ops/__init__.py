@@ -1,0 +1,1 @@
+"""The operators behind activations and reconstructions, one backend a file."""

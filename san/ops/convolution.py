@@ -1,0 +1,93 @@
+"""The "same" correlation of maps with kernels and its transpose, directly or by FFT, whichever takes less."""
+
+from collections.abc import Sequence
+from math import log2, prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from san.shapes import Float
+
+__all__ = ["convolve", "correlate", "is_direct"]
+
+# Measured by `make bench`: a direct convolution computes at least so many kernels, as its vectors are that wide, and
+# takes for each output as long as for so many more multiplications; a butterfly of a transform takes as long as some.
+LANES, OUTPUT, BUTTERFLY = 16, 16, 12.8
+
+
+def correlate(
+    maps: Float[Tensor, "batch channels *space"],
+    weight: Float[Tensor, "kernels *extent"],
+    sizes: Sequence[int] | None = None,
+) -> Float[Tensor, "batch kernels *space"]:
+    """Correlate maps with kernels: one channel with all of them, or each of as many with its own.
+
+    The size is kept by zeros: (m - 1) // 2 before the first sample, the rest after the last.
+
+    Args:
+        maps: What is correlated.
+        weight: The kernels, padded to one extent around their middle.
+        sizes: Samples of each kernel, if the result is to be exactly zero wherever the maps are under all of it, as it
+            is by the direct way and, for rounding, not by a transform.
+    """
+    n_dims, channels = weight.dim() - 1, maps.shape[1]
+    before = (weight.shape[-1] - 1) // 2
+    padded = F.pad(maps, [before, weight.shape[-1] - 1 - before] * n_dims)
+    if is_direct(maps, weight):
+        correlation = F.conv1d if n_dims == 1 else F.conv2d
+        return correlation(padded, weight.unsqueeze(1), groups=channels)
+    correlated = _by_fft(padded, weight.flip(-1), weight.shape[-1] - 1, maps)
+    return correlated if sizes is None or bool(maps.all()) else torch.where(_reached(maps, sizes), correlated, 0)
+
+
+def convolve(
+    maps: Float[Tensor, "batch kernels *space"], weight: Float[Tensor, "kernels *extent"]
+) -> Float[Tensor, "batch kernels *space"]:
+    """Put each kernel at its activations: the transpose of :func:`correlate`, map by map."""
+    n_dims, before = weight.dim() - 1, (weight.shape[-1] - 1) // 2
+    if not is_direct(maps, weight):
+        return _by_fft(maps, weight, before, maps)
+    transpose = F.conv_transpose1d if n_dims == 1 else F.conv_transpose2d
+    full: Tensor = transpose(maps, weight.unsqueeze(1), groups=len(weight))
+    for axis, length in enumerate(maps.shape[2:], start=2):
+        full = full.narrow(axis, before, length)
+    return full
+
+
+def is_direct(maps: Tensor, weight: Tensor) -> bool:
+    """Tell whether a sum over the samples of the kernels takes less time than transforms of signals.
+
+    Images are always summed: their kernels are small, and what is zero in them stays exactly so.
+    """
+    if maps.dtype not in (torch.float32, torch.float64) or maps.dim() != 3:
+        return True
+    space = maps.shape[2:]
+    direct = len(maps) * max(len(weight), LANES) * prod(space) * (prod(weight.shape[1:]) + OUTPUT)
+    transforms = len(maps) * maps.shape[1] + len(weight) + len(maps) * len(weight)
+    length = _length(maps, weight)
+    return bool(direct <= BUTTERFLY * transforms * length * log2(max(2, length)))
+
+
+def _reached(signals: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Mark where a kernel covers any sample of a signal that is not zero."""
+    size = torch.tensor(list(sizes), device=signals.device).unsqueeze(1)
+    at, before = torch.arange(signals.shape[-1], device=signals.device), (size - 1) // 2
+    ends = [(at - before).clamp(min=0), (at - before + size).clamp(max=signals.shape[-1])]
+    counts = F.pad((signals != 0).cumsum(-1), (1, 0)).expand(-1, len(size), -1)
+    first, last = (counts.gather(-1, end.expand(len(signals), -1, -1)) for end in ends)
+    return last > first
+
+
+def _by_fft(maps: Tensor, weight: Tensor, start: int, like: Tensor) -> Tensor:
+    length = _length(like, weight)
+    spectrum = torch.fft.rfft(maps, length) * torch.fft.rfft(weight, length)
+    full: Tensor = torch.fft.irfft(spectrum, length)
+    return full.narrow(-1, start, like.shape[-1])
+
+
+def _length(maps: Tensor, weight: Tensor) -> int:
+    """Return a length, of small factors, for which what wraps around stays out of the samples that are kept."""
+    length = maps.shape[-1] + weight.shape[-1] - 1
+    step = 1 << max(0, length.bit_length() - 4)
+    return -(-length // step) * step
