@@ -23,7 +23,9 @@ __all__ = [
 Loss = Callable[..., Tensor]
 
 
-def inverse_compression_ratio(maps: Float[Tensor, "batch kernels *space"], n_weights: int) -> Float[Tensor, "batch"]:
+def inverse_compression_ratio(
+    maps: Float[Tensor, "batch kernels *space"], n_weights: int | Tensor
+) -> Float[Tensor, "batch"]:
     r"""Count the numbers stored to describe each example, per sample of it.
 
     .. math:: CR^{-1} = \frac{W + (\dim(x) + 1) A_x}{n}
@@ -32,7 +34,7 @@ def inverse_compression_ratio(maps: Float[Tensor, "batch kernels *space"], n_wei
 
     Args:
         maps: The activation maps, of which A is the number of samples that are not zero.
-        n_weights: W, the number of weights of all kernels.
+        n_weights: W, the number of weights of all kernels; one number, or one for each example.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2 to 4.
@@ -99,11 +101,43 @@ def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Flo
     return torch.hypot(cr_inverse, loss)
 
 
-class MeanPhi(Metric):
+class MeanPerModel(Metric):
+    """Average over examples, exactly: sums and counts, over unequal batches and over ranks.
+
+    An example that is not a number makes the mean of its model not a number.
+
+    Args:
+        n_models: How many means there are; the values of an update are those of the models of an example, one after
+            another, then those of the next example.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, n_models: int = 1) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(n_models), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, values: Float[Tensor, "batch"]) -> None:
+        """Add the values of a batch."""
+        by_model = values.view(-1, len(self.total))
+        self.total += by_model.sum(0)
+        self.count += len(by_model)
+
+    def compute(self) -> Tensor:
+        """Return the mean over all examples so far, [models], or a scalar of one model."""
+        return (self.total / self.count).squeeze()
+
+
+class MeanPhi(MeanPerModel):
     r"""Average :math:`\varphi` over examples, exactly: sums and counts, over unequal batches and over ranks.
 
     It is the mean of norms, so never less than the norm of the mean :math:`CR^{-1}` and the mean
     :math:`\tilde{\mathcal{L}}`. An example that is not a number makes the mean not a number.
+
+    Args:
+        n_models: How many means there are; see :class:`MeanPerModel`.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 7.
@@ -116,19 +150,6 @@ class MeanPhi(Metric):
         tensor(0.5000)
     """
 
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:
+    def update(self, cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:  # type: ignore[override]
         """Add the examples of a batch, given their inverse compression ratios and normalized losses."""
-        self.total += phi(cr_inverse, loss).sum()
-        self.count += len(loss)
-
-    def compute(self) -> Float[Tensor, ""]:
-        """Return the mean over all examples so far."""
-        return self.total / self.count
+        super().update(phi(cr_inverse, loss))

@@ -127,7 +127,7 @@ def describe(
         "activation": config.activation_name,
         "kernel_sizes": module.network.kernel_sizes,
         "seed": config.seed,
-        "n_weights": module.n_weights,
+        "n_weights": module.n_weights[0],
         "dead_kernels": module.dead_kernels,
         "test": {**figures, "accuracy": classification["test"]["accuracy"] if classification else None},
         **({"classifier": classification} if classification else {}),

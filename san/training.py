@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 
 from san.metrics import (
     Loss,
+    MeanPerModel,
     MeanPhi,
     inverse_compression_ratio,
     loss_per_example,
@@ -28,6 +29,7 @@ from san.networks import SparselyActivatedNetwork
 __all__ = ["ClassifierModule", "SANModule"]
 
 Batch = Sequence[Tensor]
+Figures = dict[str, list[float]]
 
 # The examples are in memory, where worker processes only cost.
 warnings.filterwarnings("ignore", message=".*does not have many workers")
@@ -36,10 +38,13 @@ warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` i
 
 
 class SANModule(pl.LightningModule):
-    """Train a Sparsely Activated Network and judge it by phi.
+    """Train the models of a Sparsely Activated Network, one or a bank of them, and judge each by phi.
 
-    Each training loss is the mean over the examples of the whole batch, wherever they are, so that gradients do not
-    depend on the number of processes.
+    The training loss of a model is the mean over the examples of the whole batch, wherever they are, so that gradients
+    do not depend on the number of processes. The losses of a bank are added: what updates each weight from its own
+    gradient alone, as Adam does, then trains each model as if it were the only one.
+
+    What is logged of a bank are the figures of its best model in that epoch.
 
     Args:
         network: The network.
@@ -49,7 +54,8 @@ class SANModule(pl.LightningModule):
             see :meth:`san.networks.SparselyActivatedNetwork.n_weights`.
 
     Raises:
-        FloatingPointError: While training or validating, if a loss is not finite; it names the epoch and the batch.
+        FloatingPointError: While training or validating, if a loss is not finite where there is one model; it names the
+            epoch and the batch. In a bank the others go on.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section III-B, Algorithm 4.
@@ -67,11 +73,12 @@ class SANModule(pl.LightningModule):
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
-        self.n_weights = network.n_weights(count_weights)
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.validation_figures = _Figures()
-        self.test_figures = _Figures()
-        self.test_activations = _ActivationsPerKernel(len(network.kernel_sizes))
+        self.n_weights = [network.n_weights(count_weights, model) for model in range(network.n_models)]
+        self.train_loss = MeanMetric(nan_strategy="ignore")
+        self.validation_means = _Figures(network.n_models)
+        self.test_means = _Figures(network.n_models)
+        self.activations = _ActivationsPerKernel(len(network.kernel_sizes))
+        self.figures: dict[str, Figures] = {}
         self.dead_kernels: list[int] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -81,38 +88,53 @@ class SANModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
         x = batch[0]
-        losses = loss_per_example(self.network(x), x, self.loss)
+        losses = loss_per_example(*self._by_model(self.network(x), x), self.loss)
         self._refuse_non_finite(losses, "training", batch_index)
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
-        return _mean_of_the_whole_batch(losses, self.trainer)
+        return _mean_of_the_whole_batch(losses, len(x), self.trainer)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the validation figures."""
-        self._describe(batch[0], "validation", self.validation_figures, batch_index)
+        self._describe(batch[0], "validation", self.validation_means, batch_index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Conclude the validation figures."""
+        self._conclude("validation", self.validation_means)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the test figures."""
-        self.test_activations.update(self._describe(batch[0], "test", self.test_figures, batch_index))
+        self.activations.update(self._describe(batch[0], "test", self.test_means, batch_index))
 
     def on_test_epoch_end(self) -> None:
-        """Find the kernels that no test example needed."""
-        counts = self.test_activations.compute().view(-1)
-        self.dead_kernels = (counts == 0).nonzero().flatten().tolist()
-        self.test_activations.reset()
+        """Conclude the test figures, and find the kernels that no test example needed."""
+        self._conclude("test", self.test_means)
+        self.dead_kernels = (self.activations.compute().view(-1) == 0).nonzero().flatten().tolist()
+        self.activations.reset()
 
-    def _describe(self, x: Tensor, split: str, figures: "_Figures", batch_index: int) -> Tensor:
+    def _describe(self, x: Tensor, split: str, means: "_Figures", batch_index: int) -> Tensor:
         maps = self.network.encode(x)
-        cr_inverse = inverse_compression_ratio(maps, self.n_weights)
-        loss = normalized_reconstruction_loss(self.network.decode(maps), x, self.loss)
+        n_models = self.network.n_models
+        each = maps.view(len(x) * n_models, maps.shape[1] // n_models, *maps.shape[2:])
+        n_weights = torch.tensor(self.n_weights, device=x.device).repeat(len(x))
+        loss = normalized_reconstruction_loss(*self._by_model(self.network.decode(maps), x), self.loss)
         self._refuse_non_finite(loss, split, batch_index)
-        figures.update(cr_inverse, loss)
-        for name, metric in figures.by_name.items():
-            self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name == "phi", batch_size=len(x))
+        means.update(inverse_compression_ratio(each, n_weights), loss)
         return maps
 
+    def _by_model(self, reconstruction: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the models of an example for examples, one after another, and return them with what they should be."""
+        return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
+
+    def _conclude(self, split: str, means: "_Figures") -> None:
+        figures = means.compute()
+        self.figures[split] = {name: values.tolist() for name, values in figures.items()}
+        best = int(figures["phi"].nan_to_num(torch.inf).argmin())
+        for name, values in figures.items():
+            self.log(f"{split}/{name}", values[best], prog_bar=name == "phi", rank_zero_only=True)
+
     def _refuse_non_finite(self, losses: Tensor, split: str, batch_index: int) -> None:
-        if not losses.isfinite().all():
+        if self.network.n_models == 1 and not losses.isfinite().all():
             raise FloatingPointError(
                 f"the {split} loss is not finite in epoch {self.current_epoch}, batch {batch_index}: "
                 "lower optimizer.lr; the best checkpoint so far is kept"
@@ -162,7 +184,7 @@ class ClassifierModule(pl.LightningModule):
         losses = F.cross_entropy(self.model(x), labels, reduction="none")
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
-        return _mean_of_the_whole_batch(losses, self.trainer)
+        return _mean_of_the_whole_batch(losses, len(x), self.trainer)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Count the right answers of a batch."""
@@ -187,10 +209,10 @@ class ClassifierModule(pl.LightningModule):
             metric.update(self.model(x), labels)
 
 
-def _mean_of_the_whole_batch(losses: Tensor, trainer: pl.Trainer) -> Tensor:
-    """Return what, averaged over the ranks, is the mean over the examples of all of them."""
-    n_examples = trainer.strategy.reduce(torch.tensor(len(losses), device=losses.device), reduce_op="sum")
-    return losses.sum() * trainer.world_size / n_examples
+def _mean_of_the_whole_batch(losses: Tensor, n_examples: int, trainer: pl.Trainer) -> Tensor:
+    """Return what, averaged over the ranks, is the sum of the losses over the number of examples of all of them."""
+    total = trainer.strategy.reduce(torch.tensor(n_examples, device=losses.device), reduce_op="sum")
+    return losses.sum() * trainer.world_size / total
 
 
 class _ActivationsPerKernel(Metric):
@@ -210,19 +232,23 @@ class _ActivationsPerKernel(Metric):
 
 
 class _Figures(nn.Module):
-    """The means over the examples of a split."""
+    """The means over the examples of a split, for each model."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_models: int) -> None:
         super().__init__()
-        self.phi = MeanPhi()
-        self.cr_inverse = MeanMetric(nan_strategy="disable")
-        self.loss_normalized = MeanMetric(nan_strategy="disable")
-
-    @property
-    def by_name(self) -> dict[str, Metric]:
-        return {"phi": self.phi, "cr_inverse": self.cr_inverse, "loss_normalized": self.loss_normalized}
+        self.phi = MeanPhi(n_models)
+        self.cr_inverse = MeanPerModel(n_models)
+        self.loss_normalized = MeanPerModel(n_models)
 
     def update(self, cr_inverse: Tensor, loss: Tensor) -> None:
         self.phi.update(cr_inverse, loss)
         self.cr_inverse.update(cr_inverse)
         self.loss_normalized.update(loss)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the means, [models] each, and begin anew."""
+        metrics = {"phi": self.phi, "cr_inverse": self.cr_inverse, "loss_normalized": self.loss_normalized}
+        means = {name: metric.compute().view(-1) for name, metric in metrics.items()}
+        for metric in metrics.values():
+            metric.reset()
+        return means
