@@ -59,10 +59,10 @@ class KernelFigures(pl.Callback):
     Args:
         name: Of the dataset, the title.
         sampling_frequency: In hertz; None where there is none.
-        every: Epochs between two figures.
+        every: Epochs between two figures; None for one at the end.
     """
 
-    def __init__(self, name: str, sampling_frequency: float | None, every: int) -> None:
+    def __init__(self, name: str, sampling_frequency: float | None, every: int | None) -> None:
         self.name = name
         self.sampling_frequency = sampling_frequency
         self.every = every
@@ -70,7 +70,8 @@ class KernelFigures(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the figure of the kernels as they are."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if trainer.is_global_zero and (last or trainer.current_epoch % self.every == 0):
+        due = self.every is not None and trainer.current_epoch % self.every == 0
+        if trainer.is_global_zero and (last or due):
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     module: Any = pl_module

@@ -5,8 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from san.assembly import build, describe, warn_of_dead_kernels
 from san.command import command, instantiate
-from san.train import build, describe, warn_of_dead_kernels
+from san.train import sizes_of
 
 __all__ = ["evaluate", "main"]
 
@@ -26,7 +27,7 @@ def evaluate(config: DictConfig) -> float:
     checkpoint = read(path)
     trained = OmegaConf.create({**checkpoint["config"], "paths": config.paths})
     splits = instantiate(trained.dataset if config.dataset is None else config.dataset)
-    module = build(trained, splits)
+    module = build(trained, splits, [sizes_of(trained)])
     load_weights(module, checkpoint, path)
 
     def new_trainer() -> Any:
@@ -34,7 +35,6 @@ def evaluate(config: DictConfig) -> float:
 
     trainer = new_trainer()
     trainer.test(module, SplitsDataModule(splits.examples, trained.batch_size, None), verbose=False)
-    warn_of_dead_kernels(module)
     classification = None
     if "classifier" in checkpoint and splits.labels is not None:
         stacking = instantiate(trained.classifier)
@@ -45,11 +45,12 @@ def evaluate(config: DictConfig) -> float:
             classifier, module.network, splits, cache=Path(config.paths.cache_dir), trainer=new_trainer()
         )
     results = {
-        **describe(trained, splits, module, trainer, classification),
+        **describe(trained, splits, module, 0, classification),
         "best_epoch": checkpoint["epoch"],
         "checkpoint": str(path),
     }
     if trainer.is_global_zero:
+        warn_of_dead_kernels(results)
         folder = Path(config.paths.output_dir)
         write_json(folder / "results.json", results)
         print_run(results, folder)

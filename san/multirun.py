@@ -19,23 +19,18 @@ class MultirunSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the jobs, wherever they ran."""
-        from san.figures.style import save
-        from san.figures.sweep import draw_sweep
         from san.files import replacing
-        from san.results import print_sweep, sweep_columns, sweep_row, write_csv
+        from san.results import summarise
 
         folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
         jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
         finished = {job: json.loads((job / "results.json").read_text()) for job in jobs if _has(job, "results.json")}
-        failures = {job.name: (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
-        rows = [sweep_row(results) for results in finished.values()]
-        if rows:
-            write_csv(folder / "sweep.csv", sweep_columns(rows), rows)
-            save(draw_sweep(rows, split), folder / "sweep.png")
+        failures = {f"job {job.name}": (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
+        if finished:
             best = min(finished, key=lambda job: float(finished[job][split]["phi"]))
             with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
                 shutil.copyfile(best / "checkpoints" / "best.ckpt", unfinished)
-        print_sweep(rows, split, failures, folder)
+        summarise(list(finished.values()), split, failures, folder)
         if failures:
             raise SystemExit(1)
 

@@ -94,6 +94,15 @@ class SparselyActivatedNetwork(nn.Module):
         each = len(self.kernel_sizes) // self.n_models
         return [self.kernel_sizes[start : start + each] for start in range(0, len(self.kernel_sizes), each)]
 
+    def model(self, index: int) -> "SparselyActivatedNetwork":
+        """Return a copy of one model of the bank, as a network of its own."""
+        sizes = self.sizes_of_models[index]
+        alone = SparselyActivatedNetwork(sizes, self.activation, self.n_dims, decoder=self.decoder, seed=0)
+        with torch.no_grad():
+            for own, kernel in enumerate(alone.kernels, start=index * len(sizes)):
+                kernel.copy_(self.weight[self._inside(own)])
+        return alone
+
     @property
     def kernels(self) -> list[Tensor]:
         """The kernels without their padding, views of shape [m] or [m, m]."""
@@ -180,10 +189,11 @@ class SparselyActivatedNetwork(nn.Module):
         """Return the padded kernels, cut off from the gradient where they are padding."""
         if len(set(self.kernel_sizes)) == 1:
             return self.weight
-        mask = torch.zeros_like(self.weight)
-        for kernel in range(len(self.kernel_sizes)):
-            mask[self._inside(kernel)] = 1
-        return self.weight * mask
+        taps = torch.arange(self.weight.shape[-1], device=self.weight.device)
+        sizes = torch.tensor(self.kernel_sizes, device=self.weight.device).unsqueeze(1)
+        starts = (max(self.kernel_sizes) - 1) // 2 - (sizes - 1) // 2
+        inside = (taps >= starts) & (taps < starts + sizes)
+        return self.weight * (inside if self.n_dims == 1 else inside.unsqueeze(1) & inside.unsqueeze(2))
 
     def _inside(self, kernel: int) -> tuple[int | slice, ...]:
         """Index a kernel inside the padded tensor so that its "same" convolution is that of the padded one."""

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ __all__ = [
     "SWEEP_COLUMNS",
     "print_run",
     "print_sweep",
-    "sweep_columns",
+    "summarise",
     "sweep_row",
     "versions",
     "write_csv",
@@ -36,10 +37,12 @@ SWEEP_COLUMNS = (
     *(f"{split}_{name}" for split in ("validation", "test") for name in FIGURES),
 )
 ACCURACY = "test_accuracy"
+MOST = 20  # rows of a table on the console
 
 Results = Mapping[str, Any]
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {"torch": version("torch"), "pytorch-lightning": version("pytorch-lightning"), "san": san.__version__}
@@ -70,11 +73,6 @@ def sweep_row(results: Results) -> dict[str, Any]:
     }
 
 
-def sweep_columns(rows: Sequence[Results]) -> tuple[str, ...]:
-    """Return the columns of sweep.csv, the accuracy where there is a classifier."""
-    return SWEEP_COLUMNS + ((ACCURACY,) if any(ACCURACY in row for row in rows) else ())
-
-
 def print_run(results: Results, folder: Path) -> None:
     """Print the figures of a run and where everything is."""
     sizes = ", ".join(map(str, results["kernel_sizes"]))
@@ -97,6 +95,26 @@ def print_run(results: Results, folder: Path) -> None:
     console.print(_shown(folder), soft_wrap=True, highlight=False)
 
 
+def summarise(models: Sequence[Results], split: str, failures: Mapping[str, str], folder: Path) -> None:
+    """Write ``sweep.csv`` and ``sweep.png`` for the results of models, and print their table.
+
+    Args:
+        models: The results of each.
+        split: The split whose phi selects.
+        failures: Why there are no results of others, by name.
+        folder: Where to write.
+    """
+    from san.figures.style import save
+    from san.figures.sweep import draw_sweep
+
+    rows = [sweep_row(results) for results in models]
+    if rows:
+        columns = SWEEP_COLUMNS + ((ACCURACY,) if any(ACCURACY in row for row in rows) else ())
+        write_csv(folder / "sweep.csv", columns, rows)
+        save(draw_sweep(rows, split), folder / "sweep.png")
+    print_sweep(rows, split, failures, folder)
+
+
 def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str], folder: Path) -> None:
     """Print the models of a sweep, the best by the phi of a split first, then the jobs that failed and why."""
     varying = [key for key in ("dataset", "activation", "seed") if len({row[key] for row in rows}) > 1]
@@ -105,9 +123,10 @@ def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str]
         table.add_column(key, no_wrap=True)
     for heading in ("kernel size", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
-    if ACCURACY in sweep_columns(rows):
+    if any(ACCURACY in row for row in rows):
         table.add_column("accuracy", justify="right")
-    for row in sorted(rows, key=lambda row: float(row[f"{split}_phi"])):
+    best_first = sorted(rows, key=lambda row: float(row[f"{split}_phi"]))
+    for row in best_first[:MOST]:
         figures = (row["validation_phi"], *(row[f"test_{name}"] for name in FIGURES))
         keys = (*varying, "kernel_size", "best_epoch")
         accuracy = [f"{row[ACCURACY]:.2%}"] if ACCURACY in row else []
@@ -115,8 +134,10 @@ def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str]
     console = Console()
     if rows:
         console.print(table)
-    for job, reason in failures.items():
-        console.print(f"job {job} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
+    if len(rows) > MOST:
+        console.print(f"and {len(rows) - MOST} more in sweep.csv", highlight=False)
+    for name, reason in failures.items():
+        console.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
     console.print(_shown(folder), soft_wrap=True, highlight=False)
 
 

@@ -1,16 +1,13 @@
 """``python -m san.train``: learn kernels from a dataset and select the epoch by phi."""
 
 import json
-import logging
 import time
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from san.assembly import build, check, classify, describe, load, plain, warn_of_dead_kernels
 from san.command import command, instantiate
 
 if TYPE_CHECKING:
@@ -19,9 +16,7 @@ if TYPE_CHECKING:
     from san.data.splits import Splits
     from san.training import SANModule
 
-__all__ = ["build", "describe", "main", "train", "warn_of_dead_kernels"]
-
-log = logging.getLogger(__name__)
+__all__ = ["main", "sizes_of", "train"]
 
 
 def train(config: DictConfig) -> float:
@@ -30,12 +25,10 @@ def train(config: DictConfig) -> float:
     Returns:
         The validation phi of the selected epoch, for a sweeper that optimises it.
     """
-    stored = cast("dict[str, Any]", OmegaConf.to_container(config))
-    plain = {**stored, "activation_name": config.activation_name}
-    folder = Path(config.paths.output_dir)
-    if config.skip_finished and (phi := _finished(folder, plain)) is not None:
+    stored, folder = plain(config), Path(config.paths.output_dir)
+    if config.skip_finished and (phi := _finished(folder, stored)) is not None:
         return phi
-    _check(config)
+    check(config, ["kernel_size"] if config.kernel_sizes is None else ["kernel_size", "kernel_sizes"])
 
     import pytorch_lightning as pl
 
@@ -45,13 +38,10 @@ def train(config: DictConfig) -> float:
 
     start = time.perf_counter()
     pl.seed_everything(config.seed, verbose=False)
-    splits = instantiate(config.dataset)
-    module = build(config, splits)
-    stacking = instantiate(config.classifier)
-    classifier = stacking.new_classifier(splits, config.seed) if stacking else None
-    _check_batch_sizes(config, splits)
+    splits = load(config)
+    module = build(config, splits, [sizes_of(config)])
     data = SplitsDataModule(splits.examples, config.batch_size, config.seed if config.shuffle else None)
-    checkpoint = PhiCheckpoint(folder / "checkpoints", plain, config.protocol.tested_epoch)
+    checkpoint = PhiCheckpoint(folder / "checkpoints", stored, config.protocol.tested_epoch)
     resumed = None
     if config.checkpoint is not None:
         given = find(config.checkpoint, "last")
@@ -66,136 +56,37 @@ def train(config: DictConfig) -> float:
     best = Path(checkpoint.best_model_path)
     load_weights(module, read(best), best)
     trainer.test(module, data, verbose=False)
-    warn_of_dead_kernels(module)
-    accuracies = None
-    if classifier is not None:
-        module.network.to(trainer.strategy.root_device)
-        accuracies = stacking.compare(
-            classifier,
-            module.network,
-            splits,
-            seed=config.seed,
-            epoch=config.protocol.tested_epoch,
-            cache=Path(config.paths.cache_dir),
-            settings=_classifier_settings(config),
-            new_trainer=partial(_classifier_trainer, config, folder),
-        )
+    outcome = None
+    if classified := classify(config, "", splits, module.network, trainer.strategy):
+        outcome, classifier = classified
         add(best, classifier=classifier.state_dict())
     if trainer.is_global_zero:
         results = {
-            **describe(config, splits, module, trainer, accuracies),
+            **describe(config, splits, module, 0, outcome),
             "best_epoch": checkpoint.best_epoch,
             "validation": checkpoint.validation_per_epoch[checkpoint.best_epoch],
             "phi_per_epoch": checkpoint.phi_per_epoch,
             "wall_seconds": time.perf_counter() - start,
-            "config": plain,
+            "config": stored,
         }
+        warn_of_dead_kernels(results)
         _leave(config, results, splits, module, trainer)
     return checkpoint.best_model_score
 
 
-def build(config: DictConfig, splits: "Splits") -> "SANModule":
-    """Make the module that a configuration describes, for the examples at hand."""
-    from san.networks import SparselyActivatedNetwork
-    from san.training import SANModule
-
-    sizes = [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
-    activation = instantiate(config.activation)
-    network = SparselyActivatedNetwork(sizes, activation, splits.n_dims, decoder=config.decoder, seed=config.seed)
-    network.check(splits.shape[1:])
-    return SANModule(
-        network,
-        loss=instantiate(config.loss),
-        optimizer=instantiate(config.optimizer),
-        count_weights=config.metric.count_weights,
-    )
+def sizes_of(config: DictConfig) -> list[int]:
+    """Return the kernel sizes of the model that a configuration describes."""
+    return [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
 
 
-def describe(
-    config: DictConfig,
-    splits: "Splits",
-    module: "SANModule",
-    trainer: "pl.Trainer",
-    classification: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """Return the part of the results that training and evaluation share."""
-    from san.results import FIGURES, versions
-
-    figures = {name: float(trainer.callback_metrics[f"test/{name}"]) for name in FIGURES}
-    return {
-        "dataset": splits.name,
-        "activation": config.activation_name,
-        "kernel_sizes": module.network.kernel_sizes,
-        "seed": config.seed,
-        "n_weights": module.n_weights[0],
-        "dead_kernels": module.dead_kernels,
-        "test": {**figures, "accuracy": classification["test"]["accuracy"] if classification else None},
-        **({"classifier": classification} if classification else {}),
-        "versions": versions(),
-    }
-
-
-def warn_of_dead_kernels(module: "SANModule") -> None:
-    """Tell which kernels no test example needed, so that a collapse is not taken for a result."""
-    dead, n_kernels = module.dead_kernels, len(module.network.kernel_sizes)
-    if dead:
-        log.warning(
-            "%d of %d kernels are dead (%s): their activation maps are zero in every test example%s",
-            len(dead), n_kernels, ", ".join(str(kernel + 1) for kernel in dead),
-            ", so the model says nothing and φ̄ is that of its weights alone" if len(dead) == n_kernels else "",
-        )  # fmt: skip
-
-
-def _classifier_settings(config: DictConfig) -> dict[str, Any]:
-    """Return what the accuracy of a classifier depends on, beside the data, the seed and the protocol."""
-    chosen = OmegaConf.masked_copy(config, ["classifier", "trainer", "shuffle"])
-    settings = cast("dict[str, Any]", OmegaConf.to_container(chosen, resolve=True))
-    del settings["trainer"]["max_epochs"], settings["classifier"]["max_memory"]
-    return settings
-
-
-def _classifier_trainer(config: DictConfig, folder: Path, name: str, max_epochs: int, callbacks: list[Any]) -> Any:
-    from san.callbacks import progress
-
-    return instantiate(
-        config.trainer, max_epochs=max_epochs, default_root_dir=str(folder),
-        logger=instantiate(config.logger, version=name),
-        callbacks=[progress("validation/accuracy"), *callbacks],
-    )  # fmt: skip
-
-
-def _check(config: DictConfig) -> None:
-    """Refuse what no other part of the program could tell so clearly."""
-    least = {"seed": 0, "n_kernels": 1, "kernel_size": 1, "batch_size": 1, "kernel_figure_every": 1}
-    values = [(key, config[key]) for key in least]
-    values += [("kernel_sizes", size) for size in config.kernel_sizes or []]
-    for key, value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least.get(key, 1):
-            raise ValueError(f"{key}={value} must be an integer, {least.get(key, 1)} or more")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
-        raise ValueError(
-            f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
-            "use trainer=cpu or trainer=gpu"
-        )
-
-
-def _check_batch_sizes(config: DictConfig, splits: "Splits") -> None:
-    sizes = {"batch_size": config.batch_size}
-    if config.classifier:
-        sizes["classifier.batch_size"] = config.classifier.batch_size
-    for key, size in sizes.items():
-        if size > len(splits.train):
-            raise ValueError(f"{key}={size} is larger than the {len(splits.train)} training examples: lower it")
-
-
-def _finished(folder: Path, plain: dict[str, Any]) -> float | None:
+def _finished(folder: Path, stored: dict[str, Any]) -> float | None:
     """Return the validation phi that an equal configuration has left in a folder."""
     try:
         results = json.loads((folder / "results.json").read_text())
     except FileNotFoundError:
         return None
     unlike = {"skip_finished", "checkpoint"}
-    same = all(results["config"].get(key) == value for key, value in plain.items() if key not in unlike)
+    same = all(results["config"].get(key) == value for key, value in stored.items() if key not in unlike)
     return float(results["validation"]["phi"]) if same else None
 
 

@@ -1,11 +1,14 @@
 """The learned kernels, as they reconstruct."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from san.figures.style import COLORS, Run, figure, show_image, styled, time_axis
 from san.networks import SparselyActivatedNetwork
 
 __all__ = ["draw", "draw_kernels"]
+
+MOST = 12  # kernels of a figure
 
 
 @styled
@@ -16,11 +19,18 @@ def draw(run: Run) -> Figure:
 
 @styled
 def draw_kernels(network: SparselyActivatedNetwork, name: str, sampling_frequency: float | None) -> Figure:
-    """Draw each kernel of a network as the pattern that it puts back, mirrored for the paper's decoder."""
-    patterns = [pattern.detach().cpu() for pattern in network.patterns]
-    drawn = figure(3.2 * len(patterns), 2.6)
-    for index, pattern in enumerate(patterns):
-        axes = drawn.add_subplot(1, len(patterns), index + 1)
+    """Draw each kernel of a network as the pattern that it puts back, mirrored for the paper's decoder.
+
+    Of a large bank some are drawn, from the first to the last.
+    """
+    patterns = dict(enumerate(pattern.detach().cpu() for pattern in network.patterns))
+    if len(patterns) > MOST:
+        patterns = {round(index): patterns[round(index)] for index in np.linspace(0, len(patterns) - 1, MOST)}
+    columns = min(len(patterns), 6)
+    rows = -(-len(patterns) // columns)
+    drawn = figure(3.2 * columns, 2.6 * rows)
+    for place, (index, pattern) in enumerate(patterns.items(), start=1):
+        axes = drawn.add_subplot(rows, columns, place)
         title = f"kernel {index + 1}" if len(patterns) > 1 else "kernel"
         if network.n_dims == 1:
             times, time_label = time_axis(len(pattern), sampling_frequency)

@@ -1,0 +1,172 @@
+"""From a configuration to its parts, for every command that trains or tests."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from san.command import instantiate
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
+    from torch import nn
+
+    from san.data.splits import Splits
+    from san.networks import SparselyActivatedNetwork
+    from san.training import SANModule
+
+__all__ = ["build", "check", "classify", "describe", "load", "plain", "warn_of_dead_kernels"]
+
+log = logging.getLogger(__name__)
+
+Outcome = dict[str, Any]
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return the configuration in plain containers, as results and checkpoints store it."""
+    return {**cast("dict[str, Any]", OmegaConf.to_container(config)), "activation_name": config.activation_name}
+
+
+def check(config: DictConfig, keys: Sequence[str] = ()) -> None:
+    """Refuse what no other part of the program could tell so clearly.
+
+    Raises:
+        ValueError: If a number that counts something, under the usual keys or those given, is not a positive integer.
+    """
+    values = [(key, config[key]) for key in ("seed", "n_kernels", "batch_size", "kernel_figure_every")]
+    for key in keys:
+        values += [(key, size) for size in (config[key] if OmegaConf.is_list(config[key]) else [config[key]])]
+    for key, value in values:
+        least = 0 if key == "seed" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{key}={value} must be an integer, {least} or more")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
+        raise ValueError(
+            f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
+            "use trainer=cpu or trainer=gpu"
+        )
+
+
+def load(config: DictConfig) -> "Splits":
+    """Load the dataset, and refuse what cannot be trained on it before anything is.
+
+    Raises:
+        ValueError: If a batch is larger than the data, or the classifier does not fit it.
+    """
+    splits: Splits = instantiate(config.dataset)
+    sizes = {"batch_size": config.batch_size}
+    if config.classifier:
+        instantiate(config.classifier).new_classifier(splits, config.seed)
+        sizes["classifier.batch_size"] = config.classifier.batch_size
+    for key, size in sizes.items():
+        if size > len(splits.train):
+            raise ValueError(f"{key}={size} is larger than the {len(splits.train)} training examples: lower it")
+    return splits
+
+
+def build(config: DictConfig, splits: "Splits", models: Sequence[Sequence[int]]) -> "SANModule":
+    """Make the module that a configuration describes, for the examples at hand.
+
+    Args:
+        config: The configuration.
+        splits: The examples.
+        models: The kernel sizes of each model.
+    """
+    from san.networks import SparselyActivatedNetwork
+    from san.training import SANModule
+
+    network = SparselyActivatedNetwork(
+        [size for sizes in models for size in sizes],
+        instantiate(config.activation),
+        splits.n_dims,
+        decoder=config.decoder,
+        n_models=len(models),
+        seed=config.seed,
+    )
+    network.check(splits.shape[1:])
+    return SANModule(
+        network,
+        loss=instantiate(config.loss),
+        optimizer=instantiate(config.optimizer),
+        count_weights=config.metric.count_weights,
+    )
+
+
+def classify(
+    config: DictConfig, name: str, splits: "Splits", network: "SparselyActivatedNetwork", strategy: "Strategy"
+) -> "tuple[Outcome, nn.Module] | None":
+    """Train and test the classifier on the reconstructions of a network; None where there is no classifier.
+
+    Args:
+        config: The configuration.
+        name: Of the loggers.
+        splits: The examples.
+        network: The selected network.
+        strategy: Of the trainer that trained it.
+    """
+    if not config.classifier:
+        return None
+    stacking = instantiate(config.classifier)
+    classifier = stacking.new_classifier(splits, config.seed)
+    chosen = OmegaConf.masked_copy(config, ["classifier", "trainer", "shuffle"])
+    settings = cast("dict[str, Any]", OmegaConf.to_container(chosen, resolve=True))
+    del settings["trainer"]["max_epochs"], settings["classifier"]["max_memory"]
+    outcome = stacking.compare(
+        classifier,
+        network.to(strategy.root_device),
+        splits,
+        seed=config.seed,
+        epoch=config.protocol.tested_epoch,
+        cache=Path(config.paths.cache_dir),
+        settings=settings,
+        new_trainer=partial(_classifier_trainer, config, name),
+    )
+    return outcome, classifier
+
+
+def describe(
+    config: DictConfig, splits: "Splits", module: "SANModule", model: int, classification: Outcome | None
+) -> dict[str, Any]:
+    """Return the part of the results of a model that all commands share, after its test."""
+    from san.results import versions
+
+    figures = {name: values[model] for name, values in module.figures["test"].items()}
+    own = len(module.network.kernel_sizes) // module.network.n_models
+    return {
+        "dataset": splits.name,
+        "activation": config.activation_name,
+        "kernel_sizes": module.network.sizes_of_models[model],
+        "seed": config.seed,
+        "n_weights": module.n_weights[model],
+        "dead_kernels": [kernel - model * own for kernel in module.dead_kernels if kernel // own == model],
+        "test": {**figures, "accuracy": classification["test"]["accuracy"] if classification else None},
+        **({"classifier": classification} if classification else {}),
+        "versions": versions(),
+    }
+
+
+def warn_of_dead_kernels(results: dict[str, Any]) -> None:
+    """Tell which kernels no test example needed, so that a collapse is not taken for a result."""
+    dead, sizes = results["dead_kernels"], results["kernel_sizes"]
+    if dead:
+        log.warning(
+            "%s, kernel size %s: %d of %d kernels are dead (%s), their activation maps zero in every test example%s",
+            results["activation"], "+".join(map(str, sizes)), len(dead), len(sizes),
+            ", ".join(str(kernel + 1) for kernel in dead),
+            ", so the model says nothing and φ̄ is that of its weights alone" if len(dead) == len(sizes) else "",
+        )  # fmt: skip
+
+
+def _classifier_trainer(config: DictConfig, prefix: str, name: str, max_epochs: int, callbacks: list[Any]) -> Any:
+    from san.callbacks import progress
+
+    return instantiate(
+        config.trainer, max_epochs=max_epochs, default_root_dir=config.paths.output_dir,
+        logger=instantiate(config.logger, version=f"{prefix}{name}"),
+        callbacks=[progress("validation/accuracy"), *callbacks],
+    )  # fmt: skip
