@@ -109,9 +109,11 @@ class PhiCheckpoint(Checkpoint):
 
         Raises:
             FileNotFoundError: If the best epoch before the checkpoint is not beside it.
-            ValueError: If the file is not a checkpoint of this program.
+            ValueError: If the file is not a checkpoint of this program, or one of a selected model alone.
         """
         checkpoint = read(path)
+        if self.state_key not in checkpoint["callbacks"]:
+            raise ValueError(f"{path} has weights but no training to go on with: give the folder of a run of san.train")
         self.load_state_dict(checkpoint["callbacks"][self.state_key])
         last = self.dirpath / "last.ckpt"
         if self.best_epoch is not None:

@@ -147,7 +147,7 @@ class SparselyActivatedNetwork(nn.Module):
     def similarity(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Correlate the input with each kernel, Eq. 10."""
         self.check(x.shape[2:])
-        return correlate(x, self._weight(), self.kernel_sizes)
+        return correlate(x, self._weight(), self.kernel_sizes, exact=self.activation.sparse)
 
     def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""

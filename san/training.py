@@ -89,7 +89,7 @@ class SANModule(pl.LightningModule):
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
         x = batch[0]
         losses = loss_per_example(*self._by_model(self.network(x), x), self.loss)
-        self._refuse_non_finite(losses, "training", batch_index)
+        self._refuse_non_finite(self._marked(losses.detach()), "training", batch_index)
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
         return _mean_of_the_whole_batch(losses, len(x), self.trainer)
@@ -118,6 +118,7 @@ class SANModule(pl.LightningModule):
         each = maps.view(len(x) * n_models, maps.shape[1] // n_models, *maps.shape[2:])
         n_weights = torch.tensor(self.n_weights, device=x.device).repeat(len(x))
         loss = normalized_reconstruction_loss(*self._by_model(self.network.decode(maps), x), self.loss)
+        loss = self._marked(loss)
         self._refuse_non_finite(loss, split, batch_index)
         means.update(inverse_compression_ratio(each, n_weights), loss)
         return maps
@@ -125,6 +126,12 @@ class SANModule(pl.LightningModule):
     def _by_model(self, reconstruction: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Take the models of an example for examples, one after another, and return them with what they should be."""
         return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
+
+    def _marked(self, losses: Tensor) -> Tensor:
+        """Take the losses of models with weights that are not finite for not a number: they would describe nothing."""
+        n_models = self.network.n_models
+        broken = ~self.network.weight.isfinite().view(n_models, -1).all(1)
+        return losses.view(-1, n_models).masked_fill(broken, torch.nan).flatten()
 
     def _conclude(self, split: str, means: "_Figures") -> None:
         figures = means.compute()

@@ -171,6 +171,25 @@ def test_transforms_give_the_direct_convolutions(extent, monkeypatch):
     assert torch.equal(results[0][0] == 0, results[1][0] == 0)
 
 
+def test_equal_windows_have_equal_similarity():
+    """Also where the signal is flat, so that Extrema keeps what the definition does, and exact zeros stay so."""
+    torch.manual_seed(0)
+    for length in (90, 5000):
+        x = torch.randn(1, 1, length)
+        x[..., 20:60] = 0.7
+        x[..., 65:85] = 0
+        network = SparselyActivatedNetwork([1, 6, 7, 20], Extrema(), n_models=4)
+        without = torch.no_grad()(network.similarity)(x)
+        for similarity in (without, network.similarity(x)):
+            for kernel, size in enumerate(network.kernel_sizes):
+                before = (size - 1) // 2
+                flat = similarity[0, kernel, 20 + before : 60 - (size - 1 - before)]
+                assert (flat == flat[0]).all()
+                silent = similarity[0, kernel, 65 + before : 85 - (size - 1 - before)]
+                assert (silent == 0).all()
+        assert torch.allclose(without, convolution.correlate(x, network._weight().detach()), atol=1e-5)
+
+
 def test_both_ways_of_convolving_are_chosen():
     assert convolution.is_direct(torch.zeros(2, 1, 1000), torch.zeros(20, 30))
     assert not convolution.is_direct(torch.zeros(64, 1, 12000), torch.zeros(1, 100))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from san import train
+from san import sweep, train
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 LINES = [
@@ -13,13 +13,15 @@ LINES = [
     for line in block.splitlines()
     if line.startswith("python ")
 ]
-COMMANDS = [words[3:] for words in LINES if words[:3] == ["python", "-m", "san.train"]]
+COMMANDS = [words[2:] for words in LINES if words[1] == "-m"]
+MAINS = {"san.train": train.main, "san.sweep": sweep.main}
 PREPARATIONS = [words[2] for words in LINES if words[1] == "-c"]
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
+    module, *arguments = arguments
     if any(argument.startswith("path=") for argument in arguments):
         for program in PREPARATIONS:
             exec(program, {})  # noqa: S102 (the README's own code)
@@ -27,7 +29,7 @@ def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments)
         assert compose(*arguments).trainer.devices == 2
         return
     where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / 'run'}"
-    code, said = run(train.main, *arguments, "debug=one_batch", where)
+    code, said = run(MAINS[module], *arguments, "debug=one_batch", where)
     assert code == 0, said
     assert (tmp_path / "run" / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
 

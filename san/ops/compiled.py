@@ -14,23 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["extrema", "extrema_pool_indices", "gather", "place", "topk_absolutes", "weigh"]
+__all__ = ["correlate", "extrema", "extrema_pool_indices", "gather", "place", "topk_absolutes", "weigh"]
 
 Array = NDArray[Any]
 
+FAST = {"contract"}  # a product and a sum may be rounded once; all sums are taken in the order written
+BLOCK = 2048  # samples that stay in the nearest cache while the taps of a kernel pass over them
 GRAIN = 20_000  # samples or multiplications for which another thread is worth its start
 
 
 def _compiled(function: Any) -> Any:
-    """Compile on the first call, without the interpreter's lock, and keep the result on disk where that can be.
-
-    Sums may be taken in any order, so that they are vectorised, but always in the same one.
-    """
-    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
+    """Compile on the first call, without the interpreter's lock, and keep the result on disk where that can be."""
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(nogil=True, error_model="numpy", fastmath=FAST, cache=True)(function)
     except RuntimeError:  # there is no folder that can be written
-        return numba.njit(**options)(function)
+        return numba.njit(nogil=True, error_model="numpy", fastmath=FAST)(function)
 
 
 def extrema(maps: Array, distances: Array, one_dimension: bool, require_sign: bool) -> NDArray[np.bool_]:
@@ -52,6 +50,16 @@ def topk_absolutes(maps: Array, counts: Array) -> NDArray[np.bool_]:
     keep = np.zeros(maps.shape, np.bool_)
     _share(len(maps), 8 * maps.size, lambda *part: _largest(maps, keep, counts, *part))
     return keep
+
+
+def correlate(padded: Array, weight: Array, sizes: Array) -> Array:
+    """Correlate signals [batch, samples + extent - 1] with each kernel: equal windows give equal results."""
+    n = padded.shape[1] - weight.shape[1] + 1
+    out = np.empty((len(padded), len(weight), n), padded.dtype)
+    rows = len(padded) * len(weight)
+    work = len(padded) * n * int(sizes.sum()) // 8
+    _share(rows, work, lambda *part: _correlate(padded, weight, sizes, out, *part))
+    return out
 
 
 def gather(source: Array, weight: Array, index: Array, sizes: Array, sign: int) -> Array:
@@ -76,15 +84,9 @@ def place(values: Array, weight: Array, index: Array, sizes: Array, sign: int, s
 
 def weigh(values: Array, source: Array, index: Array, sizes: Array, sign: int, extent: int) -> Array:
     """Add up, for each kernel, the windows of the source at its positions, each times its value."""
-    shape = (len(sizes), extent if source.shape[2] > 1 else 1, extent)
-    totals: dict[int, Array] = {}
-
-    def add(start: int, end: int) -> None:
-        totals[start] = np.zeros(shape, source.dtype)
-        _weigh(values, source, index, sizes, sign, totals[start], start, end)
-
-    _share(len(index), _work(index, sizes), add)
-    total: Array = np.sum([totals[start] for start in sorted(totals)], axis=0)
+    total = np.zeros((len(sizes), extent if source.shape[2] > 1 else 1, extent), source.dtype)
+    work = _work(index, sizes)
+    _share(len(sizes), work, lambda *part: _weigh(values, source, index, sizes, sign, total, *part))
     return total
 
 
@@ -313,6 +315,42 @@ def _largest(maps, keep, counts, start, end):
 
 @_compiled
 @no_type_check
+def _correlate(padded, weight, sizes, out, start, end):
+    n_kernels, n = out.shape[1:]
+    before = (weight.shape[1] - 1) // 2
+    for row in range(start, end):
+        batch, kernel = row // n_kernels, row % n_kernels
+        first = before - (sizes[kernel] - 1) // 2
+        last = first + sizes[kernel]
+        taps = weight[kernel]
+        for origin in range(0, n, BLOCK):
+            count = min(BLOCK, n - origin)
+            part, line = out[batch, kernel, origin:], padded[batch, origin:]
+            for at in range(count):
+                part[at] = 0
+            tap = first
+            while tap + 4 <= last:
+                _add_four(part, line[tap:], taps[tap:], count)
+                tap += 4
+            while tap < last:
+                ahead, weight_here = line[tap:], taps[tap]
+                for at in range(count):
+                    part[at] += weight_here * ahead[at]
+                tap += 1
+
+
+@_compiled
+@no_type_check
+def _add_four(part, line, taps, count):
+    """Add four shifted copies of a line, each times its tap, in one pass."""
+    second, third, fourth = line[1:], line[2:], line[3:]
+    one, two, three, four = taps[0], taps[1], taps[2], taps[3]
+    for at in range(count):
+        part[at] += one * line[at] + two * second[at] + three * third[at] + four * fourth[at]
+
+
+@_compiled
+@no_type_check
 def _bounds(position, length, size, extent, sign):
     """Return the range of the samples of a kernel, inside its padding, that fall inside the source, and its origin.
 
@@ -375,12 +413,14 @@ def _place(values, weight, index, sizes, sign, target, start, end):
 
 @_compiled
 @no_type_check
-def _weigh(values, source, index, sizes, sign, target, start, end):
+def _weigh(values, source, index, sizes, sign, target, first_kernel, last_kernel):
     height, width = source.shape[2:]
     down, extent = target.shape[1:]
     per_channel = len(sizes) // source.shape[1]
-    for one in range(start, end):
+    for one in range(len(index)):
         batch, kernel = index[one, 0], index[one, 1]
+        if not first_kernel <= kernel < last_kernel:
+            continue
         channel = source[batch, kernel // per_channel]
         top, bottom, row = _bounds(index[one, 2], height, min(sizes[kernel], down), down, sign)
         first, last, column = _bounds(index[one, 3], width, sizes[kernel], extent, sign)

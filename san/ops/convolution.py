@@ -2,24 +2,29 @@
 
 from collections.abc import Sequence
 from math import log2, prod
+from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from san.ops.backend import compiled_for
 from san.shapes import Float
 
 __all__ = ["convolve", "correlate", "is_direct"]
 
 # Measured by `make bench`: a direct convolution computes at least so many kernels, as its vectors are that wide, and
-# takes for each output as long as for so many more multiplications; a butterfly of a transform takes as long as some.
-LANES, OUTPUT, BUTTERFLY = 16, 16, 12.8
+# takes for each output as long as for so many more multiplications, and with its gradient so many times as long; a
+# butterfly of a transform, with or without, takes as long as some.
+LANES, OUTPUT, GRADIENT, BUTTERFLY = 16, 16, 3, 12.8
 
 
 def correlate(
     maps: Float[Tensor, "batch channels *space"],
     weight: Float[Tensor, "kernels *extent"],
     sizes: Sequence[int] | None = None,
+    exact: bool = False,
 ) -> Float[Tensor, "batch kernels *space"]:
     """Correlate maps with kernels: one channel with all of them, or each of as many with its own.
 
@@ -30,11 +35,16 @@ def correlate(
         weight: The kernels, padded to one extent around their middle.
         sizes: Samples of each kernel, if the result is to be exactly zero wherever the maps are under all of it, as it
             is by the direct way and, for rounding, not by a transform.
+        exact: Whether equal windows must give equal results, so that no transform is used: what is a plateau in a
+            signal is then one in its similarity, of which a selection keeps one sample.
     """
     n_dims, channels = weight.dim() - 1, maps.shape[1]
     before = (weight.shape[-1] - 1) // 2
     padded = F.pad(maps, [before, weight.shape[-1] - 1 - before] * n_dims)
-    if is_direct(maps, weight):
+    if (compiled := _compiled_for(padded, weight, sizes)) is not None:
+        numbers = np.asarray(sizes, dtype=np.int64)
+        return torch.from_numpy(compiled.correlate(padded.squeeze(1).numpy(), weight.detach().numpy(), numbers))
+    if exact or is_direct(maps, weight):
         correlation = F.conv1d if n_dims == 1 else F.conv2d
         return correlation(padded, weight.unsqueeze(1), groups=channels)
     correlated = _by_fft(padded, weight.flip(-1), weight.shape[-1] - 1, maps)
@@ -60,13 +70,27 @@ def is_direct(maps: Tensor, weight: Tensor) -> bool:
 
     Images are always summed: their kernels are small, and what is zero in them stays exactly so.
     """
-    if maps.dtype not in (torch.float32, torch.float64) or maps.dim() != 3:
+    if maps.dtype not in (torch.float32, torch.float64) or maps.dim() != 3 or torch.compiler.is_compiling():
         return True
     space = maps.shape[2:]
     direct = len(maps) * max(len(weight), LANES) * prod(space) * (prod(weight.shape[1:]) + OUTPUT)
+    if torch.is_grad_enabled() and weight.requires_grad:
+        direct *= GRADIENT
     transforms = len(maps) * maps.shape[1] + len(weight) + len(maps) * len(weight)
     length = _length(maps, weight)
     return bool(direct <= BUTTERFLY * transforms * length * log2(max(2, length)))
+
+
+def _compiled_for(padded: Tensor, weight: Tensor, sizes: Sequence[int] | None) -> ModuleType | None:
+    """Return the compiled operators where signals are correlated with kernels of known sizes, and not for a gradient.
+
+    They take the least time up to kernels of hundreds of samples.
+    """
+    if sizes is None or padded.dim() != 3 or torch.compiler.is_compiling():
+        return None
+    if torch.is_grad_enabled() and (padded.requires_grad or weight.requires_grad):
+        return None
+    return compiled_for(padded)
 
 
 def _reached(signals: Tensor, sizes: Sequence[int]) -> Tensor:
