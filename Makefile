@@ -37,6 +37,10 @@ format: $(INSTALLED)  ## rewrite the code in the project's style
 .PHONY: check
 check: lint test  ## everything that has to be green before a change lands
 
+.PHONY: bench
+bench: $(INSTALLED)  ## measure the speed beside the plain way: table, JSON and figures in benchmarks/results/
+	$(BIN)/python -m benchmarks
+
 .PHONY: clean
 clean:  ## delete the environment, the caches and what runs wrote
 	rm -rf $(VENV) outputs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

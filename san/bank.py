@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from san.files import replacing
 from san.training import Figures, SANModule
 
 __all__ = ["BankSelection", "shares"]
@@ -49,6 +48,7 @@ class BankSelection(Checkpoint):
         """Select the epoch for the models that have improved, and save what there is from time to time."""
         module = cast("SANModule", pl_module)
         network, figures = module.network, module.figures["validation"]
+        _ = trainer.callback_metrics  # the first rank's progress has asked, and all must: it adds up what they have
         if not self.validation_per_epoch:
             self.best_epochs = [None] * network.n_models
             self.weight = torch.zeros_like(network.weight.detach())
@@ -65,8 +65,11 @@ class BankSelection(Checkpoint):
         self.weight[chosen] = network.weight.detach()[chosen]
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.strategy.broadcast(last or time.monotonic() - self.saved > PATIENCE):
-            with replacing(self.path) as unfinished:
-                trainer.save_checkpoint(unfinished, weights_only=False)
+            unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+            trainer.save_checkpoint(unfinished, weights_only=False)
+            if trainer.is_global_zero:
+                unfinished.replace(self.path)
+            trainer.strategy.barrier()
             self.saved = time.monotonic()
 
     def _improves(self, model: int, phi: float) -> bool:

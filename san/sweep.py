@@ -1,9 +1,8 @@
 """``python -m san.sweep``: all kernel sizes at once, each model trained as if alone."""
 
-import os
 import time
 from collections.abc import Sequence
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,16 +50,16 @@ def sweep(config: DictConfig) -> float:
             checkpoints += kept
     folder, split = Path(config.paths.output_dir), config.protocol.selected_by
     best = min(range(len(results)), key=lambda index: float(results[index][split]["phi"]), default=None)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         if best is not None:
             with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
                 torch.save(checkpoints[best], unfinished)
         seconds = time.perf_counter() - start
         write_json(folder / "results.json", {"models": results, "wall_seconds": seconds, "config": plain(config)})
         summarise(results, split, failures, folder)
-    if failures:
-        raise SystemExit(1)
-    return float(results[best][split]["phi"]) if best is not None else nan
+    if best is None or failures:
+        raise FloatingPointError(f"{len(failures)} of {len(failures) + len(results)} models failed, as the table tells")
+    return float(results[best][split]["phi"])
 
 
 def parse_sizes(given: Any) -> list[int]:

@@ -138,7 +138,7 @@ class SANModule(pl.LightningModule):
         self.figures[split] = {name: values.tolist() for name, values in figures.items()}
         best = int(figures["phi"].nan_to_num(torch.inf).argmin())
         for name, values in figures.items():
-            self.log(f"{split}/{name}", values[best], prog_bar=name == "phi", rank_zero_only=True)
+            self.log(f"{split}/{name}", values[best], prog_bar=name == "phi", sync_dist=True)
 
     def _refuse_non_finite(self, losses: Tensor, split: str, batch_index: int) -> None:
         if self.network.n_models == 1 and not losses.isfinite().all():

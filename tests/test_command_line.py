@@ -21,7 +21,7 @@ def start(*command, cwd, **environment):
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished
@@ -62,6 +62,21 @@ def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
             assert one[split][name] == pytest.approx(two[split][name], abs=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     assert said.stdout.count("epoch 3 of 3") == 1
+
+
+def test_two_processes_sweep_as_one(tmp_path):
+    common = [
+        sys.executable, "-m", "san.sweep", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
+        "activations=[extrema,identity]", "logger=csv",
+    ]  # fmt: skip
+    start(*common, "hydra.run.dir=one", cwd=tmp_path)
+    start(*common, "hydra.run.dir=two", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", cwd=tmp_path)
+    one, two = (json.loads((tmp_path / name / "results.json").read_text())["models"] for name in ("one", "two"))
+    for model, expected in zip(two, one, strict=True):
+        assert model["phi_per_epoch"] == pytest.approx(expected["phi_per_epoch"], abs=1e-5)
+        assert model["best_epoch"] == expected["best_epoch"]
+        assert model["test"] == pytest.approx(expected["test"], abs=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
 def test_two_processes_train_the_classifier_of_one(write_images, tmp_path):

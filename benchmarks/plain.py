@@ -1,0 +1,67 @@
+"""The paper's algorithms written plainly, one map, one extremum and one model at a time, to measure `san` against.
+
+Nothing here is shared with the package.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def extrema(similarity: Tensor, distance: int) -> Tensor:
+    """Keep the primary extrema of maps [batch, kernels, *space], Algorithm 3: a loop over maps, and over extrema."""
+    kept = torch.zeros_like(similarity)
+    for example in range(similarity.shape[0]):
+        for kernel in range(similarity.shape[1]):
+            image = similarity[example, kernel].detach()
+            where = _candidates(image)
+            where = where[image[tuple(where.T)].abs().argsort(descending=True, stable=True)]
+            secondary = torch.zeros(len(where), dtype=torch.bool)
+            for index in range(len(where)):
+                if not secondary[index]:
+                    near = ((where - where[index]).abs() <= distance).all(1)
+                    near[: index + 1] = False
+                    secondary |= near
+            primary = where[~secondary]
+            kept[(example, kernel, *primary.T)] = 1
+    return kept * similarity
+
+
+def _candidates(image: Tensor) -> Tensor:
+    """Return the positions, [extrema, dims], that are peaks along all axes or valleys along all of them."""
+    peaks, valleys = image > 0, image <= 0
+    for axis in range(image.dim()):
+        difference = image.diff(dim=axis)
+        border = torch.zeros_like(image.narrow(axis, 0, 1))
+        after, before = torch.cat([difference, border], axis), torch.cat([border, difference], axis)
+        peaks = peaks & ~(after > 0) & (before > 0)
+        valleys = valleys & (after > 0) & (before <= 0)
+    return (peaks | valleys).nonzero()
+
+
+def correlate(x: Tensor, kernel: Tensor) -> Tensor:
+    """Return the "same" correlation of signals [batch, 1, n] with one kernel [m]."""
+    before = (len(kernel) - 1) // 2
+    return F.conv1d(F.pad(x, [before, len(kernel) - 1 - before]), kernel.view(1, 1, -1))
+
+
+def train(examples: Tensor, validation: Tensor, kernel_size: int, *, epochs: int, batch_size: int, seed: int) -> float:
+    """Train one model with one kernel, Algorithm 4, and return the lowest validation phi over the epochs."""
+    torch.manual_seed(seed)
+    kernel = (0.1 * torch.randn(kernel_size)).requires_grad_()
+    optimizer = torch.optim.Adam([kernel], lr=0.01)
+    distance = max(kernel_size - 3, 1)
+    best = float("inf")
+    for _ in range(epochs):
+        for index in torch.randperm(len(examples)).split(batch_size):
+            x = examples[index]
+            reconstruction = correlate(extrema(correlate(x, kernel), distance), kernel)
+            optimizer.zero_grad()
+            (reconstruction - x).abs().mean().backward()
+            optimizer.step()
+        with torch.no_grad():
+            maps = extrema(correlate(validation, kernel), distance)
+            loss = (correlate(maps, kernel) - validation).abs().mean((1, 2)) / validation.abs().mean((1, 2))
+            ratio = (kernel_size + 2 * maps.count_nonzero(dim=(1, 2))) / validation.shape[-1]
+            best = min(best, float((ratio**2 + loss**2).sqrt().mean()))
+    return best
