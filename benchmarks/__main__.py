@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -39,16 +40,16 @@ Row = dict[str, Any]
 
 
 def paired(ours: Callable[[], Any], other: Callable[[], Any], repeats: int = 15) -> tuple[float, float]:
-    """Return the median seconds of two functions, run in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for function in (ours, other):
-        function()
-    for _ in range(repeats):
-        for function, taken in zip((ours, other), times, strict=True):
-            start = time.perf_counter()
-            function()
-            taken.append(time.perf_counter() - start)
-    return median(times[0]), median(times[1])
+    """Return the median seconds of two functions, run in turns, each for a fiftieth of a second or once."""
+    timers = [timeit.Timer(function) for function in (ours, other)]
+    numbers = []
+    for timer in timers:
+        timer.timeit(1)
+        numbers.append(max(1, round(0.02 / timer.timeit(1))))
+    times = [[timer.timeit(number) / number for timer, number in zip(timers, numbers, strict=True)]
+             for _ in range(repeats)]  # fmt: skip
+    mine, others = zip(*times, strict=True)
+    return median(mine), median(others)
 
 
 def ratio(name: str, target: float, ours: Callable[[], Any], other: Callable[[], Any], repeats: int = 15) -> Row:

@@ -25,6 +25,9 @@ TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FOLDER = ": the output folder cannot be written, choose another by hydra.run.dir=FOLDER"
 
+# The threads of torch's OpenMP wait for more work by spinning, on cores that those of the compiled operators could use.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 Job = Callable[[DictConfig], float | None]
 
 log = logging.getLogger(__name__)

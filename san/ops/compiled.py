@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, no_type_check
 
 import numba
@@ -103,7 +104,10 @@ def _share(n: int, work: int, task: Callable[[int, int], None], groups: Array | 
     ends = [n * part // n_threads for part in range(n_threads + 1)]
     if groups is not None:
         ends[1:-1] = [int(np.searchsorted(groups, groups[end])) for end in ends[1:-1]]
-    list(_pool(n_threads).map(task, ends[:-1], ends[1:]))
+    others = [_pool(n_threads).submit(task, *part) for part in pairwise(ends[1:])]
+    task(ends[0], ends[1])
+    for other in others:
+        other.result()
 
 
 @cache
@@ -234,14 +238,21 @@ def _candidates_of_image(image, out, stride, require_sign, none):
     height, width = image.shape
     for row in range(height):
         above, line, below = image[max(row - 1, 0)], image[row], image[min(row + 1, height - 1)]
-        for column in range(width):
-            here, before, after = line[column], line[max(column - 1, 0)], line[min(column + 1, width - 1)]
-            peak = (here > before) & (after <= here) & (here > above[column]) & (below[column] <= here)
-            valley = (here <= before) & (after > here) & (here <= above[column]) & (below[column] > here)
-            if require_sign:
-                peak &= here > 0
-                valley &= here <= 0
-            out[row * stride + column] = abs(here) if peak | valley else none
+        result = out[row * stride :]
+        here, after, over, under, inner = line[1:], line[2:], above[1:], below[1:], result[1:]
+        for at in range(width - 2):
+            inner[at] = _candidate_of_both(line[at], here[at], after[at], over[at], under[at], require_sign, none)
+        for at in (0, width - 1):
+            before, beyond = line[max(at - 1, 0)], line[min(at + 1, width - 1)]
+            result[at] = _candidate_of_both(before, line[at], beyond, above[at], below[at], require_sign, none)
+
+
+@_compiled
+@no_type_check
+def _candidate_of_both(before, here, after, above, below, require_sign, none):
+    peak = (here > before) & (after <= here) & (here > above) & (below <= here) & ((here > 0) | (not require_sign))
+    valley = (here <= before) & (after > here) & (here <= above) & (below > here) & ((here <= 0) | (not require_sign))
+    return abs(here) if peak | valley else none
 
 
 @_compiled
