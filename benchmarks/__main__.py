@@ -27,6 +27,7 @@ from benchmarks.figures import draw_growth, draw_sweep_times
 from san.activations import Extrema
 from san.command import CONF, instantiate
 from san.figures.style import save
+from san.files import replacing
 from san.functional import extrema
 from san.networks import SparselyActivatedNetwork
 from san.results import versions, write_json
@@ -34,6 +35,7 @@ from san.results import versions, write_json
 RESULTS = Path(__file__).parent / "results"
 LOCAL = ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg")
 SIZES = (1, 50, 100, 150, 200, 250)
+PLAIN = 6  # lengths and batches that the plain way is given, too
 EVERY = 5  # of the 250 kernel sizes are trained plainly, one at a time, for the time of all
 
 Row = dict[str, Any]
@@ -170,16 +172,27 @@ def growth() -> dict[str, Any]:
     lengths, batches = [1000 * 2**power for power in range(9)], [2**power for power in range(9)]
     network = SparselyActivatedNetwork([100], Extrema(3), seed=0)
 
-    def taken(batch: int, n: int) -> float:
+    kernel = network.weight[0].detach().clone().requires_grad_()
+
+    def plainly(x: torch.Tensor) -> torch.Tensor:
+        return plain.correlate(plain.extrema(plain.correlate(x, kernel), 97), kernel)
+
+    def taken(reconstruct: Callable[[torch.Tensor], torch.Tensor], batch: int, n: int) -> float:
         x = torch.randn(batch, 1, n)
 
         def pass_() -> None:
-            F.l1_loss(network(x), x).backward()
+            F.l1_loss(reconstruct(x), x).backward()
 
         return paired(pass_, lambda: None, 7)[0]
 
-    grown = {"samples": lengths, "by_samples": [taken(8, n) for n in lengths], "examples": batches,
-             "by_examples": [taken(batch, 8000) for batch in batches]}  # fmt: skip
+    grown = {
+        "samples": lengths,
+        "by_samples": [taken(network, 8, n) for n in lengths],
+        "plain_by_samples": [taken(plainly, 8, n) for n in lengths[:PLAIN]],
+        "examples": batches,
+        "by_examples": [taken(network, batch, 8000) for batch in batches],
+        "plain_by_examples": [taken(plainly, batch, 8000) for batch in batches[:PLAIN]],
+    }
     for axis in ("samples", "examples"):
         upper = slice(len(grown[axis]) // 2, None)
         slope = np.polyfit(np.log(grown[axis][upper]), np.log(grown[f"by_{axis}"][upper]), 1)[0]
@@ -209,6 +222,12 @@ def main() -> None:
         table.add_row(line["what"], f"{line['target']:g} {line['unit']}", f"{line['measured']:.3g}",
                       "yes" if line["met"] else "NO", line["detail"])  # fmt: skip
     Console(width=200).print(table)
+    lines = [f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | {line['detail']} |"
+             for line in rows]  # fmt: skip
+    head = ["| what | target | measured | detail |", "|---|---|---|---|"]
+    written = f"Written by `make bench` on {torch.get_num_threads()} cores."
+    with replacing(RESULTS / "README.md") as unfinished:
+        unfinished.write_text("\n".join([written, "", *head, *lines, ""]))
     print(f"first call, with loading or compilation: {first:.2f} s; growth with samples: n^"
           f"{grown['slope_of_samples']:.2f}, with examples: n^{grown['slope_of_examples']:.2f}")  # fmt: skip
 

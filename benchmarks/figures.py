@@ -16,9 +16,11 @@ def draw_growth(grown: Mapping[str, Any]) -> Figure:
         axes = drawn.add_subplot(1, 2, place)
         at, taken = grown[axis], [1e3 * seconds for seconds in grown[f"by_{axis}"]]
         axes.loglog(at, [taken[-1] * x / at[-1] for x in at], color="0.6", linestyle="--", label="linear")
-        axes.loglog(at, taken, color=COLORS["kernel"], marker="o", markersize=4, label="forward and backward")
+        plain = [1e3 * seconds for seconds in grown[f"plain_by_{axis}"]]
+        axes.loglog(at[: len(plain)], plain, color="0.4", marker="o", markersize=4, label="plain loops")
+        axes.loglog(at, taken, color=COLORS["kernel"], marker="o", markersize=4, label="san")
         axes.set(
-            title=f"Extrema, m = 100: slope {grown[f'slope_of_{axis}']:.2f}",
+            title=f"forward and backward, m = 100: slope {grown[f'slope_of_{axis}']:.2f}",
             xlabel="samples (8 examples)" if axis == "samples" else "examples (8,000 samples)",
             ylabel="time (ms)",
         )

@@ -98,9 +98,13 @@ def _train_bank(
     config: DictConfig, sizes: Sequence[int], splits: "Splits"
 ) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:
     """Train and test a model for each kernel size; return their results, the failures and the models' checkpoints."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
     from san.bank import BankSelection
     from san.callbacks import KernelFigures, progress
     from san.datamodule import SplitsDataModule
+    from san.figures.sweep import draw_sweep
+    from san.results import sweep_row
 
     name = f"{config.activation_name}-{sizes[0]}-{sizes[-1]}"
     path = Path(config.paths.output_dir) / "checkpoints" / f"{name}.ckpt"
@@ -140,6 +144,11 @@ def _train_bank(
             "callbacks": {},
             **({} if classifier is None else {"classifier": classifier.state_dict()}),
         })  # fmt: skip
+    drawn = draw_sweep([sweep_row(model) for model in results], config.protocol.selected_by) if results else None
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and drawn is not None:
+            logger.experiment.add_figure("phi over kernel size", drawn)
+            logger.finalize("success")
     return results, failures, checkpoints
 
 

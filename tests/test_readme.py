@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from pathlib import Path
@@ -6,7 +7,8 @@ import pytest
 
 from san import sweep, train
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
 LINES = [
     shlex.split(line, comments=True)
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -34,6 +36,14 @@ def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments)
     assert (tmp_path / "run" / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
 
 
+def test_the_speed_is_that_of_the_last_benchmark():
+    rows = json.loads((PROJECT / "benchmarks" / "results" / "bench.json").read_text())["rows"]
+    (section,) = re.findall(r"## Speed\n(.*?)\n## ", README, re.DOTALL)
+    quoted = re.findall(r"\*\*([\d.]+)\*\*", section)
+    assert len(quoted) >= 4
+    assert set(quoted) <= {f"{row['measured']:.2g}" for row in rows}
+
+
 def test_there_are_commands_to_run():
     assert len(COMMANDS) >= 9
     assert len(PREPARATIONS) == 4
@@ -47,7 +57,7 @@ def test_the_library_example_runs():
 
 
 def test_the_quick_start_names_targets_that_exist():
-    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    makefile = (PROJECT / "Makefile").read_text()
     (block,) = re.findall(r"## Quick start\n\n```sh\n(.*?)```", README, re.DOTALL)
     for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import choices, results, table
 from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from san import evaluate, sweep, train
 from san.bank import shares
@@ -68,6 +69,14 @@ def test_a_sweep_leaves_what_a_multirun_does(run_sweep, run_train, run, tmp_path
     assert code == 0, said
     assert results(tmp_path / "evaluated")["activation"] == best["activation"]
     assert results(tmp_path / "evaluated")["test"]["phi"] == pytest.approx(float(best["test_phi"]), abs=1e-6)
+
+
+def test_tensorboard_has_phi_over_the_kernel_size_and_the_kernels(run_sweep):
+    folder, _ = run_sweep("sweep", "logger=tensorboard", "kernel_sizes=3..20", "trainer.max_epochs=2")
+    events = EventAccumulator(str(folder / "tensorboard" / "extrema-3-20")).Reload()
+    assert set(events.Tags()["images"]) == {"kernels", "phi over kernel size"}
+    best = [min(model["phi_per_epoch"][epoch] for model in models(folder)) for epoch in range(2)]
+    assert [event.value for event in events.Scalars("validation/phi")] == pytest.approx(best)
 
 
 def test_banks_too_large_for_the_memory_are_divided_with_the_same_result(run_sweep):
