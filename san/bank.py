@@ -27,14 +27,12 @@ class BankSelection(Checkpoint):
     Args:
         path: The file.
         config: The configuration, in plain containers, stored in it.
-        epoch: ``last`` takes every epoch for the best so far; see :class:`san.checkpoint.PhiCheckpoint`.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], epoch: str = "best") -> None:
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
         super().__init__()
         self.path = path
         self.config = config
-        self.epoch = epoch
         self.best_epochs: list[int | None] = []
         self.validation_per_epoch: list[Figures] = []
         self.weight = torch.empty(0)
@@ -75,7 +73,7 @@ class BankSelection(Checkpoint):
     def _improves(self, model: int, phi: float) -> bool:
         best = self.best_epochs[model]
         lowest = math.inf if best is None else self.validation_per_epoch[best]["phi"][model]
-        return math.isfinite(phi) and (phi < lowest or self.epoch == "last")
+        return math.isfinite(phi) and phi < lowest
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,15 @@ from san.assembly import build, check, classify, describe, load, plain, warn_of_
 from san.command import CONF, command, instantiate
 
 if TYPE_CHECKING:
-    from san.data.splits import Splits
+    import pytorch_lightning as pl
+    from torch import Tensor
 
-__all__ = ["main", "parse_sizes", "sweep"]
+    from san.bank import BankSelection
+    from san.data.splits import Splits
+    from san.datamodule import SplitsDataModule
+    from san.training import SANModule
+
+__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_sizes", "sweep", "train_bank"]
 
 Results = dict[str, Any]
 
@@ -44,8 +51,10 @@ def sweep(config: DictConfig) -> float:
     checkpoints: list[dict[str, Any]] = []
     for choice in choices:
         for share in shares(sizes, config.n_kernels, splits.train[: config.batch_size], config.max_memory):
-            trained, failed, kept = _train_bank(choice, share, splits)
-            results += trained
+            bank = train_bank(choice, share, splits)
+            tested, failed, kept = evaluate_bank(bank, config.protocol.tested_epoch, config.metric.count_weights)
+            _show(bank, tested)
+            results += tested
             failures |= failed
             checkpoints += kept
     folder, split = Path(config.paths.output_dir), config.protocol.selected_by
@@ -94,62 +103,100 @@ def _with_activation(config: DictConfig, name: str | None) -> DictConfig:
     return choice
 
 
-def _train_bank(
-    config: DictConfig, sizes: Sequence[int], splits: "Splits"
-) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:
-    """Train and test a model for each kernel size; return their results, the failures and the models' checkpoints."""
-    from pytorch_lightning.loggers import TensorBoardLogger
+@dataclass
+class TrainedBank:
+    """A bank after its training, and what it was trained by."""
 
+    config: DictConfig
+    name: str
+    splits: "Splits"
+    module: "SANModule"
+    data: "SplitsDataModule"
+    trainer: "pl.Trainer"
+    selection: "BankSelection"
+    last_weight: "Tensor"
+
+
+def train_bank(config: DictConfig, sizes: Sequence[int], splits: "Splits") -> TrainedBank:
+    """Train a model for each kernel size, side by side."""
     from san.bank import BankSelection
     from san.callbacks import KernelFigures, progress
     from san.datamodule import SplitsDataModule
-    from san.figures.sweep import draw_sweep
-    from san.results import sweep_row
 
     name = f"{config.activation_name}-{sizes[0]}-{sizes[-1]}"
     path = Path(config.paths.output_dir) / "checkpoints" / f"{name}.ckpt"
     module = build(config, splits, [[size] * config.n_kernels for size in sizes])
-    network = module.network
     data = SplitsDataModule(splits.examples, config.batch_size, config.seed if config.shuffle else None)
-    stored = plain(config)
-    selection = BankSelection(path, stored, config.protocol.tested_epoch)
+    selection = BankSelection(path, plain(config))
     kernels = KernelFigures(splits.name, splits.sampling_frequency, every=None)
     trainer = instantiate(
         config.trainer, default_root_dir=config.paths.output_dir, logger=instantiate(config.logger, version=name),
-        callbacks=[progress(), kernels, selection],
+        callbacks=[*([progress()] if config.trainer.enable_progress_bar else []), kernels, selection],
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=_resumed(config, path), weights_only=True)
     if not selection.validation_per_epoch:
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
-    network.load_state_dict({"weight": selection.weight})
-    trainer.test(module, data, verbose=False)
+    last_weight = module.network.weight.detach().clone()
+    return TrainedBank(config, name, splits, module, data, trainer, selection, last_weight)
+
+
+def evaluate_bank(
+    bank: TrainedBank, epoch: str, count_weights: str
+) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:
+    """Test the models of a bank.
+
+    Args:
+        bank: The bank.
+        epoch: ``best`` for each model's own of the lowest validation phi, ``last`` for the last.
+        count_weights: See :meth:`san.networks.SparselyActivatedNetwork.n_weights`.
+
+    Returns:
+        The results of the models, why there are none of others, and the models as checkpoints of their own.
+    """
+    config, module, selection = bank.config, bank.module, bank.selection
+    network, per_epoch = module.network, selection.validation_per_epoch
+    network.load_state_dict({"weight": selection.weight if epoch == "best" else bank.last_weight})
+    module.n_weights = [network.n_weights(count_weights, model) for model in range(network.n_models)]
+    bank.trainer.test(module, bank.data, verbose=False)
+    stored = plain(config)
     results, failures, checkpoints = [], {}, []
-    for model, (size, epoch) in enumerate(zip(sizes, selection.best_epochs, strict=True)):
-        if epoch is None:
-            failures[f"{config.activation_name}, kernel size {size}"] = "phi was never finite: lower optimizer.lr"
+    for model, sizes in enumerate(network.sizes_of_models):
+        chosen = selection.best_epochs[model] if epoch == "best" else len(per_epoch) - 1
+        if chosen is None or not isfinite(module.figures["test"]["phi"][model]):
+            failures[f"{config.activation_name}, kernel size {sizes[0]}"] = "phi is not finite: lower optimizer.lr"
             continue
         alone = network.model(model)
-        outcome, classifier = classify(config, f"{name}/{size}/", splits, alone, trainer.strategy) or (None, None)
+        prefix = f"{bank.name}/{sizes[0]}/"
+        outcome, classifier = classify(config, prefix, bank.splits, alone, bank.trainer.strategy) or (None, None)
         results.append({
-            **describe(config, splits, module, model, outcome),
-            "best_epoch": epoch,
-            "validation": {key: values[model] for key, values in selection.validation_per_epoch[epoch].items()},
+            **describe(config, bank.splits, module, model, outcome),
+            "best_epoch": chosen,
+            "validation": {key: values[model] for key, values in per_epoch[chosen].items()},
             "phi_per_epoch": [phi if isfinite(phi) else None for phi in selection.phi_per_epoch(model)],
         })  # fmt: skip
         warn_of_dead_kernels(results[-1])
         checkpoints.append({
-            "config": {**stored, "kernel_size": size, "kernel_sizes": None},
+            "config": {**stored, "kernel_size": sizes[0], "kernel_sizes": None},
             "state_dict": {f"network.{key}": value for key, value in alone.state_dict().items()},
-            "epoch": epoch,
+            "epoch": chosen,
             "callbacks": {},
             **({} if classifier is None else {"classifier": classifier.state_dict()}),
         })  # fmt: skip
-    drawn = draw_sweep([sweep_row(model) for model in results], config.protocol.selected_by) if results else None
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and drawn is not None:
+    return results, failures, checkpoints
+
+
+def _show(bank: TrainedBank, results: Sequence[Results]) -> None:
+    """Add phi over the kernel size to TensorBoard."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    from san.figures.sweep import draw_sweep
+    from san.results import sweep_row
+
+    for logger in bank.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and results:
+            drawn = draw_sweep([sweep_row(model) for model in results], bank.config.protocol.selected_by)
             logger.experiment.add_figure("phi over kernel size", drawn)
             logger.finalize("success")
-    return results, failures, checkpoints
 
 
 def _resumed(config: DictConfig, path: Path) -> Path | None:

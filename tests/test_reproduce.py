@@ -1,0 +1,124 @@
+"""The tables of the paper, by the command that computes them again."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from conftest import PRINTED, choices
+
+from san import reproduce
+from san.tables import DATASETS, printed, table_of_databases, table_of_sizes, write
+
+
+@pytest.fixture
+def run_reproduce(run, tmp_path):
+    def run_reproduce(folder, *arguments, fails=False):
+        code, said = run(reproduce.main, *arguments, f"hydra.run.dir={tmp_path / folder}")
+        assert (code != 0) == fails, said
+        return tmp_path / folder, said
+
+    return run_reproduce
+
+
+def model(size, phi, seed=0):
+    figures = {"cr_inverse": phi / 2, "loss_normalized": phi / 2, "phi": phi}
+    return {"kernel_sizes": [size], "seed": seed, "validation": {"phi": phi}, "test": figures}
+
+
+def test_the_tables_are_those_of_the_paper():
+    assert [len(printed(number)) for number in (1, 2, 3, 4)] == [75, 40, 30, 30]
+    for number in (1, 2, 3, 4):
+        table = printed(number)
+        assert set(table["activation"]) == set(choices("activation"))
+        lower = (table["cr_inverse"] - 0.005).clip(lower=0) ** 2 + (table["loss_normalized"] - 0.005).clip(lower=0) ** 2
+        assert (table["phi"] + 0.005 >= lower**0.5).all()
+    assert (PRINTED / "README.md").is_file()
+
+
+def test_each_protocol_selects_its_kernel_size():
+    honest = [model(3, 0.5), model(60, 0.4)]
+    paper = [model(3, 0.3), model(60, 0.6), model(229, 0.44)]
+    table = table_of_databases({("mitdb", "extrema"): {"honest": [honest], "paper": [paper]}})
+    (row,) = table.dropna().to_dict("records")
+    assert (row["database"], row["printed_phi"], row["printed_kernel_size"]) == ("mitdb", 0.45, 229)
+    assert (row["honest_kernel_size"], row["honest_phi"]) == ("60", 0.4)
+    assert (row["paper_kernel_size"], row["paper_phi"]) == ("3", 0.3)
+    assert row["paper_at_printed_size_phi"] == 0.44
+    assert row["difference"] == pytest.approx(-0.01)
+
+
+def test_seeds_give_mean_and_standard_deviation():
+    seeds = [[model(size, phi) for size in range(8, 16)] for phi in (0.5, 0.7)]
+    table = table_of_sizes(2, {"extrema": {"honest": seeds, "paper": seeds}})
+    row = table.dropna().to_dict("records")[0]
+    assert (row["paper_phi"], row["paper_phi_sd"]) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
+    assert row["difference"] == pytest.approx(0.6 - 0.59)
+
+
+@pytest.mark.parametrize("number", DATASETS)
+def test_tables_are_written_in_three_formats(tmp_path, number):
+    table = table_of_databases({}) if number == 1 else table_of_sizes(number, {})
+    write(number, table, tmp_path)
+    assert len(pd.read_csv(tmp_path / f"table{number}.csv")) == len(printed(number))
+    assert (tmp_path / f"table{number}.md").read_text().count("\n| ") == len(printed(number)) + 2
+    latex = (tmp_path / f"table{number}.tex").read_text()
+    assert latex.count(r"\\") == len(printed(number)) // 5 + 2
+    assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".md", ".tex"]
+
+
+def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce, real_data):
+    common = [f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]']
+    folder, _ = run_reproduce("run", *common)
+    table = pd.read_csv(folder / "table1.csv")
+    rows = table[table["database"] == "emgdb"]
+    assert rows.notna().all().all()
+    assert table[table["database"] != "emgdb"]["difference"].isna().all()
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert len(stamps) == 5
+    next(iter(stamps)).unlink()
+    run_reproduce("run", *common)
+    assert pd.read_csv(folder / "table1.csv").equals(table)
+    kept = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp}
+    assert len(kept) == 4
+    assert not (folder / "cells" / "unfinished").exists()
+
+
+def test_a_killed_run_goes_on_to_the_same_table(tmp_path, real_data):
+    command = [
+        sys.executable, "-m", "san.reproduce", f"paths.data_dir={real_data}", "tables=[1]", "databases=[mitdb]",
+        'overrides=["trainer.max_epochs=2"]',
+    ]  # fmt: skip
+    killed = subprocess.Popen([*command, f"hydra.run.dir={tmp_path / 'killed'}"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)  # fmt: skip
+    cells = tmp_path / "killed" / "cells"
+    deadline = time.monotonic() + 100
+    while not list(cells.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    finished = len(list(cells.glob("*.json")))
+    assert 1 <= finished < 5
+    for folder in ("killed", "whole"):
+        subprocess.run([*command, f"hydra.run.dir={tmp_path / folder}"], check=True, capture_output=True, timeout=200)
+    tables = [(tmp_path / folder / "table1.csv").read_bytes() for folder in ("killed", "whole")]
+    assert tables[0] == tables[1]
+
+
+def test_absent_data_is_told_and_the_rest_is_made(run_reproduce, tmp_path):
+    folder, _ = run_reproduce("run", "tables=[2]", f"paths.data_dir={tmp_path / 'empty'}")
+    absent = json.loads((folder / "reproduce.json").read_text())["absent"]
+    assert "is not there" in absent["uci_epilepsy"]
+    assert "data absent" not in (folder / "table2.csv").read_text()
+    assert len(pd.read_csv(folder / "table2.csv")) == 40
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"), [("tables=[5]", "tables=[5] must be some of"), ("seeds=0", "seeds=0 must be an integer")]
+)
+def test_mistakes_are_one_line(run_reproduce, bad, said):
+    _, line = run_reproduce("run", bad, fails=True)
+    assert said in line
