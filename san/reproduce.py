@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ SIZES = {1: "1..250", 2: "8..15", 3: "1..6", 4: "1..6"}
 PROTOCOLS = {"honest": ("best", "samples"), "paper": ("last", "side")}
 
 
+SELECTED_BY = {"honest": "validation", "paper": "test"}
+FORMAT = 1  # of a finished bank; another one is trained again
+
+
 @dataclass(frozen=True)
 class Bank:
     """All kernel sizes of one activation function on one dataset, with one seed."""
@@ -45,6 +50,7 @@ def reproduce(config: DictConfig) -> None:
         ValueError: If a table or a number is not one there is.
     """
     _check(config)
+    start = time.perf_counter()
     folder = Path(config.paths.output_dir)
     banks = [bank for number in config.tables for bank in _banks(config, number)]
     cells: dict[tuple[int, str, str], dict[str, list[Any]]] = defaultdict(lambda: {name: [] for name in PROTOCOLS})
@@ -61,9 +67,11 @@ def reproduce(config: DictConfig) -> None:
         for protocol, models in trained.items():
             cells[bank.table, bank.dataset, bank.activation][protocol].append(models)
 
+    from san.report import write_report
     from san.results import versions, write_json
     from san.tables import DATASETS, table_of_databases, table_of_sizes, write
 
+    tables = {}
     for number in config.tables:
         own = {key[1:]: models for key, models in cells.items() if key[0] == number}
         table = (
@@ -71,12 +79,15 @@ def reproduce(config: DictConfig) -> None:
             if number == 1
             else table_of_sizes(number, {key[1]: models for key, models in own.items() if key[0] == DATASETS[number]})
         )
+        tables[number] = table
         write(number, table, folder)
         _print(number, table)
-    write_json(
-        folder / "reproduce.json",
-        {"config": OmegaConf.to_container(config, resolve=True), "absent": absent, "versions": versions()},
-    )
+        if number == 1 and own:
+            _draw({key: models["paper"][0] for key, models in own.items()}, folder)
+    seconds = time.perf_counter() - start
+    settings = {"config": OmegaConf.to_container(config, resolve=True), "versions": versions()}
+    write_json(folder / "reproduce.json", {**settings, "absent": absent, "wall_seconds": seconds})
+    write_report(tables, folder, absent=absent, settings=settings, seconds=seconds)
 
 
 def _check(config: DictConfig) -> None:
@@ -153,7 +164,14 @@ def _models(config: DictConfig, bank: Bank) -> dict[str, list[Any]]:
 
     splits = load(choice)
     trained = train_bank(choice, parse_sizes(choice.kernel_sizes), splits)
-    models = {name: evaluate_bank(trained, *PROTOCOLS[name])[0] for name in bank.protocols}
+    models = {}
+    for name in bank.protocols:
+        results, _, checkpoints = evaluate_bank(trained, *PROTOCOLS[name])
+        selected = min(range(len(results)), key=lambda at: float(results[at][SELECTED_BY[name]]["phi"]))
+        kernels = checkpoints[selected]["state_dict"]["network.weight"]
+        mirrored = kernels.flip(tuple(range(1, kernels.dim()))) if choice.decoder == "paper" else kernels
+        results[selected] |= {"patterns": mirrored.tolist(), "sampling_frequency": splits.sampling_frequency}
+        models[name] = results
     write_json(path, models)
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
     return models
@@ -164,8 +182,24 @@ def _fingerprint(choice: DictConfig, bank: Bank) -> str:
 
     settings: Any = OmegaConf.to_container(choice, resolve=True)
     del settings["paths"]
-    text = json.dumps([settings, bank.dataset, bank.protocols, versions()], sort_keys=True)
+    text = json.dumps([FORMAT, settings, bank.dataset, bank.protocols, versions()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _draw(cells: dict[tuple[str, str], Any], folder: Path) -> None:
+    """Draw the figures of Table I's models, by the paper's protocol and the first seed."""
+    from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
+    from san.figures.style import save
+
+    frequencies = {
+        database: model["sampling_frequency"]
+        for (database, _), models in cells.items()
+        for model in models
+        if "sampling_frequency" in model
+    }
+    for number, drawn in ((3, draw_planes(cells)), (4, draw_density(cells)), (5, draw_kernel_grid(cells, frequencies))):
+        for suffix in ("png", "pdf"):
+            save(drawn, folder / f"figure{number}.{suffix}")
 
 
 def _print(number: int, table: Any) -> None:

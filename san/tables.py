@@ -9,7 +9,7 @@ import pandas as pd
 
 from san.files import replacing
 
-__all__ = ["DATASETS", "FIGURES", "printed", "table_of_databases", "table_of_sizes", "write"]
+__all__ = ["DATASETS", "FIGURES", "TITLES", "printed", "table_of_databases", "table_of_sizes", "write"]
 
 PRINTED = Path(__file__).parent / "printed"
 DATASETS = {1: "physionet", 2: "uci_epilepsy", 3: "mnist", 4: "fashion_mnist"}

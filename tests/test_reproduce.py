@@ -1,15 +1,20 @@
 """The tables of the paper, by the command that computes them again."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import PRINTED, choices
 
 from san import reproduce
+from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
+from san.figures.style import save
+from san.report import write_report
 from san.tables import DATASETS, printed, table_of_databases, table_of_sizes, write
 
 
@@ -70,6 +75,51 @@ def test_tables_are_written_in_three_formats(tmp_path, number):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".md", ".tex"]
 
 
+def cells():
+    """Models of five sizes, two databases and two activation functions, the second of which is selected."""
+    generator = np.random.default_rng(0)
+    found = {}
+    for database in ("mitdb", "emgdb"):
+        for activation in ("relu", "extrema"):
+            models = []
+            for size in range(3, 8):
+                ratio, loss = generator.uniform(0.1, 1, 2)
+                models.append(model(size, float(np.hypot(ratio, loss))))
+                models[-1]["test"] |= {"cr_inverse": ratio, "loss_normalized": loss}
+                models[-1]["phi_per_epoch"] = [0.9, 0.8, None if size == 3 else 0.7]
+            models[1] |= {"patterns": [[0.0, 1.0, 0.5]], "sampling_frequency": 250.0}
+            found[database, activation] = models
+    return found
+
+
+@pytest.mark.parametrize("draw", [draw_planes, draw_density, lambda found: draw_kernel_grid(found, {"mitdb": 250.0})])
+def test_the_figures_of_the_reproduction_draw(tmp_path, draw):
+    drawn = draw(cells())
+    assert any("(" in axes.get_xlabel() for axes in drawn.axes)
+    for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        save(drawn, tmp_path / f"figure.{suffix}")
+        assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
+
+
+def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
+    relu = [model(61, 0.5)]
+    extrema = [model(229, 0.46)]
+    table = table_of_databases({
+        ("mitdb", "relu"): {"honest": [relu], "paper": [relu]},
+        ("mitdb", "extrema"): {"honest": [extrema], "paper": [extrema]},
+    })  # fmt: skip
+    save(draw_planes(cells()), tmp_path / "figure3.png")
+    write_report({1: table}, tmp_path, absent={"mnist": "<not> there"}, settings={"seeds": 1}, seconds=3.0)
+    page = (tmp_path / "report.html").read_text()
+    assert "Of 2 cells" in page
+    assert "within 0.02 of the printed one in\n<strong>1</strong>" in page
+    assert "mitdb, relu: 0.50, printed 0.92: ReLU has several modes" in page
+    assert "&lt;not&gt; there" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert page.count("<tr>") == 76
+
+
 def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce, real_data):
     common = [f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]']
     folder, _ = run_reproduce("run", *common)
@@ -85,6 +135,10 @@ def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce
     kept = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp}
     assert len(kept) == 4
     assert not (folder / "cells" / "unfinished").exists()
+    assert (folder / "report.html").read_text().count("data:image/png;base64,") == 3
+    assert {f"figure{number}.{suffix}" for number in (3, 4, 5) for suffix in ("png", "pdf")} <= {
+        path.name for path in folder.iterdir()
+    }
 
 
 def test_a_killed_run_goes_on_to_the_same_table(tmp_path, real_data):

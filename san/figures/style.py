@@ -102,9 +102,9 @@ def figure(width: float, height: float) -> Figure:
 
 
 def save(drawn: Figure, path: Path) -> None:
-    """Write a figure as PNG, never seen half-written."""
+    """Write a figure in the format of the path's suffix, never seen half-written."""
     with replacing(path) as unfinished:
-        drawn.savefig(unfinished, format="png", dpi=150)
+        drawn.savefig(unfinished, format=path.suffix[1:], dpi=150)
 
 
 def activation_color(name: str, others: Sequence[str] = ()) -> str:
