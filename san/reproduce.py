@@ -83,7 +83,10 @@ def reproduce(config: DictConfig) -> None:
         write(number, table, folder)
         _print(number, table)
         if number == 1 and own:
-            _draw({key: models["paper"][0] for key, models in own.items()}, folder)
+            _draw_models({key: models["paper"][0] for key, models in own.items()}, folder)
+        if number in (2, 3) and own:
+            _draw_forward_pass(config, number, own[DATASETS[number], "extrema"]["paper"][0], folder)
+    _draw_activations(folder)
     seconds = time.perf_counter() - start
     settings = {"config": OmegaConf.to_container(config, resolve=True), "versions": versions()}
     write_json(folder / "reproduce.json", {**settings, "absent": absent, "wall_seconds": seconds})
@@ -186,10 +189,58 @@ def _fingerprint(choice: DictConfig, bank: Bank) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _draw(cells: dict[tuple[str, str], Any], folder: Path) -> None:
+def _draw_activations(folder: Path) -> None:
+    """Draw Figure 1: each activation function on a second of the shipped record and on an image."""
+    import torch
+
+    from san.command import instantiate
+    from san.figures.activation_functions import draw_activations
+
+    config = compose("sweep", ["dataset=physionet", "activation_name=any"])
+    splits = instantiate(config.dataset)
+    image = instantiate(compose("sweep", ["dataset=synthetic_images", "activation_name=any"]).dataset).test[0, 0]
+    functions = {
+        name: instantiate(compose("sweep", [f"activation={name}", f"activation_name={name}"]).activation)
+        for name in ACTIVATIONS
+    }
+    length = round(splits.sampling_frequency)
+    with torch.no_grad():
+        drawn = draw_activations(functions, splits.test[0, 0, :length], image, (40, 6), splits.sampling_frequency)
+    _save(drawn, "figure1", folder)
+
+
+def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folder: Path) -> None:
+    """Draw Figure 2: the forward pass of the selected Extrema model, of a signal or of an image."""
+    import torch
+
+    from san.assembly import build, load
+    from san.figures.forward_pass import draw
+    from san.figures.style import Run
+    from san.tables import DATASETS
+
+    overrides = ["activation=extrema", "activation_name=extrema", "protocol=paper", *config.overrides]
+    choice = compose("sweep", [f"dataset={DATASETS[number]}", f"paths.data_dir={config.paths.data_dir}", *overrides])
+    splits = load(choice)
+    (model,) = (model for model in models if "patterns" in model)
+    network = build(choice, splits, [model["kernel_sizes"]]).network
+    with torch.no_grad():
+        for kernel, pattern in zip(network.kernels, model["patterns"], strict=True):
+            own = torch.tensor(pattern)
+            kernel.copy_(own.flip(tuple(range(own.dim()))) if choice.decoder == "paper" else own)
+    run = Run(splits.name, "extrema", network, splits.test[0], [], 0, splits.sampling_frequency, splits.units)
+    _save(draw(run), "figure2a" if number == 2 else "figure2b", folder)
+
+
+def _save(drawn: Any, name: str, folder: Path) -> None:
+    from san.figures.style import save
+
+    for suffix in ("png", "pdf"):
+        save(drawn, folder / f"{name}.{suffix}")
+
+
+def _draw_models(cells: dict[tuple[str, str], Any], folder: Path) -> None:
     """Draw the figures of Table I's models, by the paper's protocol and the first seed."""
     from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
-    from san.figures.style import save
 
     frequencies = {
         database: model["sampling_frequency"]
@@ -197,9 +248,9 @@ def _draw(cells: dict[tuple[str, str], Any], folder: Path) -> None:
         for model in models
         if "sampling_frequency" in model
     }
-    for number, drawn in ((3, draw_planes(cells)), (4, draw_density(cells)), (5, draw_kernel_grid(cells, frequencies))):
-        for suffix in ("png", "pdf"):
-            save(drawn, folder / f"figure{number}.{suffix}")
+    _save(draw_planes(cells), "figure3", folder)
+    _save(draw_density(cells), "figure4", folder)
+    _save(draw_kernel_grid(cells, frequencies), "figure5", folder)
 
 
 def _print(number: int, table: Any) -> None:

@@ -9,9 +9,13 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import PRINTED, choices
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from san import reproduce
+from san.command import CONF
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
 from san.report import write_report
@@ -101,6 +105,26 @@ def test_the_figures_of_the_reproduction_draw(tmp_path, draw):
         assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
 
 
+def test_the_forward_pass_is_that_of_the_selected_model(tmp_path, write_images):
+    write_images("MNIST")
+    torch.manual_seed(0)
+    patterns = torch.randn(2, 3, 3)
+    models = [model(2, 0.9), {**model(3, 0.5), "kernel_sizes": [3, 3], "patterns": patterns.tolist()}]
+    drawn = []
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(reproduce, "_save", lambda *given: drawn.append(given[:2]))
+        overrides = ["dataset.n_validation=10", "batch_size=5"]
+        config = OmegaConf.create({"paths": {"data_dir": str(tmp_path)}, "overrides": overrides})
+        reproduce._draw_forward_pass(config, 3, models, tmp_path)
+    ((figure, name),) = drawn
+    assert name == "figure2b"
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.get_title(loc="left").startswith("kernel")]
+    assert all(np.allclose(image, pattern) for image, pattern in zip(shown, patterns, strict=True))
+
+
 def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
     relu = [model(61, 0.5)]
     extrema = [model(229, 0.46)]
@@ -113,7 +137,7 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "Of 2 cells" in page
     assert "within 0.02 of the printed one in\n<strong>1</strong>" in page
-    assert "mitdb, relu: 0.50, printed 0.92: ReLU has several modes" in page
+    assert "table 1, mitdb, relu: 0.50, printed 0.92: ReLU has several modes" in page
     assert "&lt;not&gt; there" in page
     assert page.count("data:image/png;base64,") == 1
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
@@ -135,8 +159,8 @@ def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce
     kept = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp}
     assert len(kept) == 4
     assert not (folder / "cells" / "unfinished").exists()
-    assert (folder / "report.html").read_text().count("data:image/png;base64,") == 3
-    assert {f"figure{number}.{suffix}" for number in (3, 4, 5) for suffix in ("png", "pdf")} <= {
+    assert (folder / "report.html").read_text().count("data:image/png;base64,") == 4
+    assert {f"figure{number}.{suffix}" for number in (1, 3, 4, 5) for suffix in ("png", "pdf")} <= {
         path.name for path in folder.iterdir()
     }
 

@@ -43,12 +43,10 @@ def draw_planes(cells: Cells) -> Figure:
                 if "patterns" in model:
                     at = (model["test"]["cr_inverse"], model["test"]["loss_normalized"])
                     axes.plot(*at, "o", color=color, markersize=6, markeredgecolor="black")
-                    inset = axes.inset_axes((0.66, 0.78 - 0.17 * index, 0.32, 0.14))
+                    inset = axes.inset_axes((0.76, 0.8 - 0.18 * index, 0.23, 0.15))
                     inset.plot(model["patterns"][0], color=color)
                     inset.set_axis_off()
-        axes.set(
-            title=database, xlabel="CR⁻¹ (dimensionless)", ylabel="L̃ (dimensionless)", xlim=(0, 2.1), ylim=(0, 1.4)
-        )
+        axes.set(title=database, xlabel="CR⁻¹ (dimensionless)", ylabel="L̃ (dimensionless)", xlim=(0, 3), ylim=(0, 1.4))
     _legend(drawn, activations)
     return drawn
 
