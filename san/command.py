@@ -16,7 +16,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-__all__ = ["CONF", "WithoutTraceback", "command", "instantiate"]
+__all__ = ["CONF", "WithoutTraceback", "command", "instantiate", "paper_databases"]
 
 PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
@@ -92,12 +92,16 @@ def instantiate(config: DictConfig, **kwargs: Any) -> Any:
         raise
 
 
+def paper_databases() -> list[str]:
+    """Return the names of the paper's PhysioNet databases, in its order."""
+    return list(OmegaConf.load(CONF / "dataset" / "physionet.yaml").dataset.first_records)
+
+
 def _name_all_databases(arguments: list[str]) -> list[str]:
     """Write ``dataset.database=all`` of a multirun as the names of the paper's databases."""
     if not {"-m", "--multirun"} & set(arguments):
         return arguments
-    names = OmegaConf.load(CONF / "dataset" / "physionet.yaml").dataset.first_records
-    everything = f"dataset.database={','.join(names)}"
+    everything = f"dataset.database={','.join(paper_databases())}"
     return [everything if argument == "dataset.database=all" else argument for argument in arguments]
 
 

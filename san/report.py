@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from san.files import replacing
 from san.tables import TITLES
 
-__all__ = ["write_report"]
+__all__ = ["CLOSE", "NEAR", "write_report"]
 
 NEAR, CLOSE = 0.02, 0.05
 REASONS = {

@@ -14,7 +14,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from san.command import CONF, command
+from san.command import CONF, command, paper_databases
 from san.sweep import evaluate_bank, parse_sizes, train_bank
 
 __all__ = ["main", "reproduce"]
@@ -23,11 +23,7 @@ log = logging.getLogger(__name__)
 
 ACTIVATIONS = ("identity", "relu", "topk_absolutes", "extrema_pool_indices", "extrema")
 SIZES = {1: "1..250", 2: "8..15", 3: "1..6", 4: "1..6"}
-# The epoch that is tested and how the weights are counted; conf/protocol/ says why.
-PROTOCOLS = {"honest": ("best", "samples"), "paper": ("last", "side")}
-
-
-SELECTED_BY = {"honest": "validation", "paper": "test"}
+PROTOCOLS = ("honest", "paper")
 FORMAT = 1  # of a finished bank; another one is trained again
 
 
@@ -104,9 +100,8 @@ def _check(config: DictConfig) -> None:
 def _banks(config: DictConfig, number: int) -> Iterator[Bank]:
     """Yield what a table is made of."""
     if number == 1:
-        known = OmegaConf.load(CONF / "dataset" / "physionet.yaml").dataset.first_records
         local = Path(config.paths.data_dir) / "physionet"
-        names = config.databases or [name for name in known if (local / name).is_dir()]
+        names = config.databases or [name for name in paper_databases() if (local / name).is_dir()]
         datasets: dict[str, tuple[str, ...]] = {
             name: ("dataset=physionet", f"dataset.database={name}") for name in names
         }
@@ -115,7 +110,7 @@ def _banks(config: DictConfig, number: int) -> Iterator[Bank]:
 
         datasets = {DATASETS[number]: (f"dataset={DATASETS[number]}",)}
     # Table II is scaled differently by the two protocols, so that each has its own training.
-    groups = [("honest",), ("paper",)] if number == 2 else [("honest", "paper")]
+    groups = [(name,) for name in PROTOCOLS] if number == 2 else [PROTOCOLS]
     for dataset, overrides in datasets.items():
         for activation in ACTIVATIONS:
             for seed in range(config.seeds):
@@ -169,11 +164,13 @@ def _models(config: DictConfig, bank: Bank) -> dict[str, list[Any]]:
     trained = train_bank(choice, parse_sizes(choice.kernel_sizes), splits)
     models = {}
     for name in bank.protocols:
-        results, _, checkpoints = evaluate_bank(trained, *PROTOCOLS[name])
-        selected = min(range(len(results)), key=lambda at: float(results[at][SELECTED_BY[name]]["phi"]))
-        kernels = checkpoints[selected]["state_dict"]["network.weight"]
-        mirrored = kernels.flip(tuple(range(1, kernels.dim()))) if choice.decoder == "paper" else kernels
-        results[selected] |= {"patterns": mirrored.tolist(), "sampling_frequency": splits.sampling_frequency}
+        protocol = OmegaConf.load(CONF / "protocol" / f"{name}.yaml")
+        results, _, _ = evaluate_bank(trained, protocol.tested_epoch, protocol.count_weights)
+        selected = min(results, key=lambda model: float(model[protocol.selected_by]["phi"]))
+        network = trained.module.network
+        patterns = network.model(network.sizes_of_models.index(selected["kernel_sizes"])).patterns
+        selected["patterns"] = [pattern.tolist() for pattern in patterns]
+        selected["sampling_frequency"] = splits.sampling_frequency
         models[name] = results
     write_json(path, models)
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
@@ -225,8 +222,10 @@ def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folde
     network = build(choice, splits, [model["kernel_sizes"]]).network
     with torch.no_grad():
         for kernel, pattern in zip(network.kernels, model["patterns"], strict=True):
-            own = torch.tensor(pattern)
-            kernel.copy_(own.flip(tuple(range(own.dim()))) if choice.decoder == "paper" else own)
+            kernel.copy_(torch.tensor(pattern))
+        # The patterns of patterns are the kernels: what is mirrored twice is as it was.
+        for kernel, mirrored in zip(network.kernels, network.patterns, strict=True):
+            kernel.copy_(mirrored)
     run = Run(splits.name, "extrema", network, splits.test[0], [], 0, splits.sampling_frequency, splits.units)
     _save(draw(run), "figure2a" if number == 2 else "figure2b", folder)
 
@@ -256,13 +255,15 @@ def _draw_models(cells: dict[tuple[str, str], Any], folder: Path) -> None:
 def _print(number: int, table: Any) -> None:
     from rich.console import Console
 
+    from san.report import CLOSE, NEAR
+
     if "difference" not in table:
         Console().print(f"Table {number}: data absent", highlight=False)
         return
     beyond = table["difference"].abs().dropna()
     Console().print(
-        f"Table {number}: {len(beyond)} of {len(table)} cells; phi within 0.02 of the printed one in "
-        f"{(beyond <= 0.02).sum()}, within 0.05 in {(beyond <= 0.05).sum()}, beyond in {(beyond > 0.05).sum()}",
+        f"Table {number}: {len(beyond)} of {len(table)} cells; phi within {NEAR} of the printed one in "
+        f"{(beyond <= NEAR).sum()}, within {CLOSE} in {(beyond <= CLOSE).sum()}, beyond in {(beyond > CLOSE).sum()}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
 
