@@ -163,7 +163,7 @@ class SparselyActivatedNetwork(nn.Module):
     def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch models *space"]:
         """Return the reconstruction of each model, the sum of the partial ones, Eq. 13."""
         if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
-            index = maps.nonzero()
+            index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)
         n_kernels = len(self.kernel_sizes) // self.n_models
         partial = self.partial_reconstructions(maps)
@@ -174,7 +174,7 @@ class SparselyActivatedNetwork(nn.Module):
         if self.activation.sparse and not torch.compiler.is_compiling():
             with torch.no_grad():
                 maps = self.encode(x)
-            index = maps.nonzero()
+            index = maps.nonzero().contiguous()
             if are_few(len(index), maps):
                 return self._place(gather(x, self._weight(), index, self.kernel_sizes, 1), index, maps)
         return self.decode(self.encode(x))

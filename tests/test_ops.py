@@ -171,6 +171,19 @@ def test_transforms_give_the_direct_convolutions(extent, monkeypatch):
     assert torch.equal(results[0][0] == 0, results[1][0] == 0)
 
 
+@pytest.mark.parametrize("extent", [1, 4, 5])
+@pytest.mark.parametrize("operation", [convolution.correlate, convolution.convolve])
+def test_gradients_of_images_correlated_map_by_map_are_those_of_torch(operation, extent, monkeypatch):
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, 2, 9, 7, dtype=torch.float64, requires_grad=True),
+              torch.randn(2, extent, extent, dtype=torch.float64, requires_grad=True)]  # fmt: skip
+    assert torch.autograd.gradcheck(operation, inputs)
+    ours = torch.autograd.grad(operation(*inputs).square().sum(), inputs)
+    monkeypatch.setattr(convolution, "compiled_for", lambda _: None)
+    for one, other in zip(ours, torch.autograd.grad(operation(*inputs).square().sum(), inputs), strict=True):
+        assert torch.allclose(one, other)
+
+
 def test_equal_windows_have_equal_similarity():
     """Also where the signal is flat, so that Extrema keeps what the definition does, and exact zeros stay so."""
     torch.manual_seed(0)

@@ -15,7 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["correlate", "extrema", "extrema_pool_indices", "gather", "place", "topk_absolutes", "weigh"]
+__all__ = [
+    "correlate",
+    "extrema",
+    "extrema_pool_indices",
+    "gather",
+    "place",
+    "topk_absolutes",
+    "weigh",
+    "weigh_everywhere",
+]
 
 Array = NDArray[Any]
 
@@ -88,6 +97,13 @@ def weigh(values: Array, source: Array, index: Array, sizes: Array, sign: int, e
     total = np.zeros((len(sizes), extent if source.shape[2] > 1 else 1, extent), source.dtype)
     work = _work(index, sizes)
     _share(len(sizes), work, lambda *part: _weigh(values, source, index, sizes, sign, total, *part))
+    return total
+
+
+def weigh_everywhere(padded: Array, values: Array, extent: int) -> Array:
+    """Do as weigh does for a value at each sample of every map, each of which has a source of its own."""
+    total = np.zeros((values.shape[1], extent, extent), padded.dtype)
+    _share(len(total), values.size * extent, lambda *part: _weigh_everywhere(padded, values, total, *part))
     return total
 
 
@@ -445,3 +461,25 @@ def _weigh(values, source, index, sizes, sign, target, first_kernel, last_kernel
             else:
                 for i in range(first, last):
                     taps[i] += value * line[column - i]
+
+
+@_compiled
+@no_type_check
+def _weigh_everywhere(padded, values, total, first_kernel, last_kernel):
+    batch, _, height, width = values.shape
+    extent = total.shape[1]
+    columns = np.empty((extent, extent, width), padded.dtype)
+    for kernel in range(first_kernel, last_kernel):
+        columns[:] = 0
+        for example in range(batch):
+            for row in range(height):
+                amounts = values[example, kernel, row]
+                for j in range(extent):
+                    line = padded[example, kernel, row + j]
+                    for i in range(extent):
+                        ahead, sums = line[i:], columns[j, i]
+                        for column in range(width):
+                            sums[column] += amounts[column] * ahead[column]
+        for j in range(extent):
+            for i in range(extent):
+                total[kernel, j, i] = columns[j, i].sum()

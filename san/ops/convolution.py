@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from math import log2, prod
 from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from san.ops.backend import compiled_for
 from san.shapes import Float
@@ -38,15 +40,13 @@ def correlate(
         exact: Whether equal windows must give equal results, so that no transform is used: what is a plateau in a
             signal is then one in its similarity, of which a selection keeps one sample.
     """
-    n_dims, channels = weight.dim() - 1, maps.shape[1]
     before = (weight.shape[-1] - 1) // 2
-    padded = F.pad(maps, [before, weight.shape[-1] - 1 - before] * n_dims)
+    padded = F.pad(maps, [before, weight.shape[-1] - 1 - before] * (weight.dim() - 1))
     if (compiled := _compiled_for(padded, weight, sizes)) is not None:
         numbers = np.asarray(sizes, dtype=np.int64)
         return torch.from_numpy(compiled.correlate(padded.squeeze(1).numpy(), weight.detach().numpy(), numbers))
     if exact or is_direct(maps, weight):
-        correlation = F.conv1d if n_dims == 1 else F.conv2d
-        return correlation(padded, weight.unsqueeze(1), groups=channels)
+        return _directly(padded, weight)
     correlated = _by_fft(padded, weight.flip(-1), weight.shape[-1] - 1, maps)
     return correlated if sizes is None or bool(maps.all()) else torch.where(_reached(maps, sizes), correlated, 0)
 
@@ -58,11 +58,8 @@ def convolve(
     n_dims, before = weight.dim() - 1, (weight.shape[-1] - 1) // 2
     if not is_direct(maps, weight):
         return _by_fft(maps, weight, before, maps)
-    transpose = F.conv_transpose1d if n_dims == 1 else F.conv_transpose2d
-    full: Tensor = transpose(maps, weight.unsqueeze(1), groups=len(weight))
-    for axis, length in enumerate(maps.shape[2:], start=2):
-        full = full.narrow(axis, before, length)
-    return full
+    padded = F.pad(maps, [weight.shape[-1] - 1 - before, before] * n_dims)
+    return _directly(padded, weight.flip(tuple(range(1, n_dims + 1))))
 
 
 def is_direct(maps: Tensor, weight: Tensor) -> bool:
@@ -79,6 +76,33 @@ def is_direct(maps: Tensor, weight: Tensor) -> bool:
     transforms = len(maps) * maps.shape[1] + len(weight) + len(maps) * len(weight)
     length = _length(maps, weight)
     return bool(direct <= BUTTERFLY * transforms * length * log2(max(2, length)))
+
+
+def _directly(padded: Tensor, weight: Tensor) -> Tensor:
+    if weight.dim() == 2:
+        return F.conv1d(padded, weight.unsqueeze(1), groups=padded.shape[1])
+    if padded.shape[1] > 1 and weight.requires_grad and not torch.compiler.is_compiling() and compiled_for(padded):
+        correlated: Tensor = _MapByMap.apply(padded, weight)
+        return correlated
+    return F.conv2d(padded, weight.unsqueeze(1), groups=padded.shape[1])
+
+
+class _MapByMap(torch.autograd.Function):
+    """Correlate each map with its own kernel; torch takes ten times as long for the gradient by the kernels."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(padded, weight)
+        return F.conv2d(padded, weight.unsqueeze(1), groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+        padded, weight = ctx.saved_tensors
+        by_maps = F.conv_transpose2d(grad, weight.unsqueeze(1), groups=len(weight)) if ctx.needs_input_grad[0] else None
+        compiled = cast("ModuleType", compiled_for(padded))
+        total = compiled.weigh_everywhere(padded.numpy(), grad.contiguous().numpy(), weight.shape[-1])
+        return by_maps, torch.from_numpy(total)
 
 
 def _compiled_for(padded: Tensor, weight: Tensor, sizes: Sequence[int] | None) -> ModuleType | None:
