@@ -98,35 +98,36 @@ def build(config: DictConfig, splits: "Splits", models: Sequence[Sequence[int]])
 
 
 def classify(
-    config: DictConfig, name: str, splits: "Splits", network: "SparselyActivatedNetwork", strategy: "Strategy"
-) -> "tuple[Outcome, nn.Module] | None":
-    """Train and test the classifier on the reconstructions of a network; None where there is no classifier.
+    config: DictConfig,
+    name: str,
+    splits: "Splits",
+    network: "SparselyActivatedNetwork",
+    strategy: "Strategy",
+    seeds: Sequence[int],
+) -> "list[list[tuple[Outcome, nn.Module]]]":
+    """Train and test classifiers on the reconstructions of a network, one for each seed and model.
 
     Args:
         config: The configuration.
         name: Of the loggers.
         splits: The examples.
-        network: The selected network.
+        network: The selected network, or a bank of them.
         strategy: Of the trainer that trained it.
+        seeds: Of the classifiers.
     """
-    if not config.classifier:
-        return None
-    stacking = instantiate(config.classifier)
-    classifier = stacking.new_classifier(splits, config.seed)
     chosen = OmegaConf.masked_copy(config, ["classifier", "trainer", "shuffle"])
     settings = cast("dict[str, Any]", OmegaConf.to_container(chosen, resolve=True))
     del settings["trainer"]["max_epochs"], settings["classifier"]["max_memory"]
-    outcome = stacking.compare(
-        classifier,
+    compared: list[list[tuple[Outcome, nn.Module]]] = instantiate(config.classifier).compare(
         network.to(strategy.root_device),
         splits,
-        seed=config.seed,
+        seeds=seeds,
         epoch=config.protocol.tested_epoch,
         cache=Path(config.paths.cache_dir),
         settings=settings,
         new_trainer=partial(_classifier_trainer, config, name),
     )
-    return outcome, classifier
+    return compared
 
 
 def describe(
@@ -166,7 +167,7 @@ def _classifier_trainer(config: DictConfig, prefix: str, name: str, max_epochs: 
     from san.callbacks import progress
 
     return instantiate(
-        config.trainer, max_epochs=max_epochs, default_root_dir=config.paths.output_dir,
+        config.trainer, max_epochs=max_epochs, enable_checkpointing=False, default_root_dir=config.paths.output_dir,
         logger=instantiate(config.logger, version=f"{prefix}{name}"),
-        callbacks=[progress("validation/accuracy"), *callbacks],
+        callbacks=[*([progress("validation/accuracy")] if config.trainer.enable_progress_bar else []), *callbacks],
     )  # fmt: skip

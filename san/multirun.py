@@ -20,14 +20,15 @@ class MultirunSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the jobs, wherever they ran."""
         from san.files import replacing
-        from san.results import summarise
+        from san.results import lowest_phi, summarise
 
         folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
         jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
         finished = {job: json.loads((job / "results.json").read_text()) for job in jobs if _has(job, "results.json")}
         failures = {f"job {job.name}": (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
         if finished:
-            best = min(finished, key=lambda job: float(finished[job][split]["phi"]))
+            lowest = lowest_phi(finished.values(), split)
+            best = next(job for job, results in finished.items() if results is lowest)
             with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
                 shutil.copyfile(best / "checkpoints" / "best.ckpt", unfinished)
         summarise(list(finished.values()), split, failures, folder)

@@ -1,4 +1,4 @@
-"""The report of a reproduction: one page that needs nothing else."""
+"""The report of a reproduction: one page that needs nothing else, and its summary in Markdown."""
 
 import base64
 import json
@@ -9,18 +9,13 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from san.figures.style import label
 from san.files import replacing
-from san.tables import TITLES
+from san.tables import ABSENT, CLOSE, FIGURES, NEAR, NOT_JUDGED, TITLES, far_cells, ours, verdict
 
-__all__ = ["CLOSE", "NEAR", "write_report"]
+__all__ = ["record", "summary", "write_report"]
 
-NEAR, CLOSE = 0.02, 0.05
-REASONS = {
-    "drivedb": "the record at hand is not the author's, as its top-k cells show",
-    "relu": "ReLU has several modes, which the initial kernel chooses between",
-    "extrema": "at long kernels there are several modes, which the initial kernel chooses between",
-}
-FIGURES = {
+CAPTIONS = {
     "1": "Figure 1: what each activation function keeps of a second of ECG and of an image",
     "2a": "Figure 2a: the forward pass of a segment of UCI-epilepsy, two kernels, Extrema",
     "2b": "Figure 2b: the forward pass of an image of MNIST, two kernels, Extrema",
@@ -28,108 +23,153 @@ FIGURES = {
     "4": "Figure 4: density of all models, and means over databases with one standard deviation",
     "5": "Figure 5: the selected kernels, as they reconstruct",
 }
+ACCURACIES = {"accuracy": "A %", "accuracy_difference": "A±%"}
+
+Record = dict[str, Any]
+Cell = dict[str, Any]
 
 
-def write_report(
+def record(
     tables: Mapping[int, pd.DataFrame],
-    folder: Path,
     *,
     absent: Mapping[str, str],
-    settings: Mapping[str, Any],
-    seconds: float,
-) -> None:
-    """Write ``report.html``: the verdict, the tables with ours over printed, and the figures that are in the folder.
+    config: Any,
+    versions: Mapping[str, str],
+    jobs: int,
+    seconds_of_tables: Mapping[int, float],
+    wall_seconds: float,
+) -> Record:
+    """Return what a reproduction found, as plain data.
 
     Args:
         tables: By number, as :mod:`san.tables` makes them.
-        folder: Where to write, and where the figures are.
         absent: Why there is no data, by dataset.
-        settings: Configuration and versions.
-        seconds: That it took.
+        config: The configuration, as plain data.
+        versions: Of the packages.
+        jobs: Processes that trained.
+        seconds_of_tables: That the banks of each table took, added up, in whatever run they were trained.
+        wall_seconds: That this run took.
     """
-    cells = [cell for number, table in tables.items() for cell in _cells(number, table)]
-    judged = [cell for cell in cells if not pd.isna(cell["difference"])]
-    near = [cell for cell in judged if abs(cell["difference"]) <= NEAR]
-    far = [cell for cell in judged if abs(cell["difference"]) > CLOSE]
+    return {
+        "verdict": {TITLES[number]: verdict(number, table) for number, table in tables.items()},
+        "far": [cell for number, table in tables.items() for cell in far_cells(number, table)],
+        "baselines": {
+            TITLES[number]: _baseline(table) for number, table in tables.items() if "paper_baseline_accuracy" in table
+        },
+        "absent": dict(absent),
+        "jobs": jobs,
+        "seconds_of_tables": {TITLES[number]: seconds for number, seconds in seconds_of_tables.items()},
+        "wall_seconds": wall_seconds,
+        "versions": dict(versions),
+        "config": config,
+    }
+
+
+def summary(found: Record) -> str:
+    """Return the page "Does it reproduce?" in Markdown."""
+    environment = Environment(loader=PackageLoader("san", "."), autoescape=False, undefined=StrictUndefined,  # noqa: S701 (it is not HTML)
+                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    return environment.get_template("summary.md.jinja").render(**_shown(found))
+
+
+def write_report(found: Record, tables: Mapping[int, pd.DataFrame], folder: Path) -> None:
+    """Write ``summary.md``, and ``report.html``: the verdict, the tables with ours over printed, and the figures.
+
+    Args:
+        found: Of :func:`record`.
+        tables: By number.
+        folder: Where to write, and where the figures are.
+    """
+    with replacing(folder / "summary.md") as unfinished:
+        unfinished.write_text(summary(found))
     environment = Environment(loader=PackageLoader("san", "."), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
-        counts={"all": len(judged), "near": len(near), "close": len(judged) - len(near) - len(far), "far": len(far)},
-        far=sorted(far, key=lambda cell: -abs(float(cell["difference"]))),
-        absent=absent,
+        **_shown(found),
         tables=[_table(number, table) for number, table in tables.items()],
         figures=[
             {"title": title, "data": base64.b64encode((folder / f"figure{number}.png").read_bytes()).decode()}
-            for number, title in FIGURES.items()
+            for number, title in CAPTIONS.items()
             if (folder / f"figure{number}.png").is_file()
         ],
-        settings=json.dumps(settings, indent=2),
-        seconds=f"{seconds:.0f} seconds, of which trainings that were finished before took none.",
+        settings=json.dumps({key: found[key] for key in ("config", "versions")}, indent=2),
     )
     with replacing(folder / "report.html") as unfinished:
         unfinished.write_text(page)
 
 
-def _ours(number: int) -> str:
-    return "paper_at_printed_size" if number == 1 else "paper"
-
-
-def _cells(number: int, table: pd.DataFrame) -> list[dict[str, Any]]:
-    if "difference" not in table:
-        return []
-    return [
-        {
-            "where": f"table {number}, {row['database'] if number == 1 else 'm = ' + str(row['kernel_size'])}, "
-            f"{row['activation'].replace('_', ' ')}",
-            "ours": row[f"{_ours(number)}_phi"],
-            "printed": row["printed_phi"],
-            "difference": row["difference"],
-            "reason": next((REASONS[key] for key in _keys(number, row) if key in REASONS), ""),
-        }
-        for row in table.to_dict("records")
+def _shown(found: Record) -> Record:
+    """Return what both pages show, in words."""
+    rows = [
+        {"table": title.partition(":")[0], **row, "activation": label(row["activation"])}
+        for title, verdicts in found["verdict"].items()
+        for row in verdicts
     ]
+    return {
+        "near": NEAR,
+        "close": CLOSE,
+        "verdict": rows,
+        "counts": {key: sum(row[key] for row in rows) for key in ("cells", "near", "close", "far")},
+        "far": found["far"],
+        "baselines": found["baselines"],
+        "absent": found["absent"],
+        "not_judged": NOT_JUDGED,
+        "duration": _duration(found["wall_seconds"]),
+        "parts": {title: _duration(seconds) for title, seconds in found["seconds_of_tables"].items()},
+        "jobs": found["jobs"],
+        "versions": found["versions"],
+    }
 
 
-def _keys(number: int, row: Mapping[str, Any]) -> list[str]:
-    """Return what may have a reason to differ, the first first."""
-    if number == 1:
-        return [row["database"], row["activation"]]
-    return [row["activation"]] if row["activation"] == "relu" else []
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _baseline(table: pd.DataFrame) -> dict[str, list[float]]:
+    """Return the mean accuracy on the original data and its standard deviation, by protocol; all cells share them."""
+    first = table.dropna(subset="paper_baseline_accuracy").fillna(0).iloc[0].to_dict()
+    columns = {name: f"{name}_baseline_accuracy" for name in ("honest", "paper")}
+    return {name: [float(first[column]), float(first.get(f"{column}_sd", 0))] for name, column in columns.items()}
 
 
 def _table(number: int, table: pd.DataFrame) -> dict[str, Any]:
-    """Return a table for the page: what is in front, then honest and the paper's figures, the printed ones beside."""
+    """Return a table for the page: what is in front, then the honest and the paper's figures, printed ones beside."""
     front = list(table.columns[:2])
-    sizes = ["kernel_size"] if number == 1 else []
-    figures = {"cr_inverse": "CR⁻¹", "loss_normalized": "L̃", "phi": "φ̄"}
-    heads = [*(name.replace("_", " ") for name in front), *(["m, printed"] if sizes else [])]
-    heads += [*(["m, honest"] if sizes else []), *(f"{head}, honest" for head in figures.values())]
-    heads += [*(f"{head}, paper's (printed)" for head in figures.values())]
-    rows = []
+    figures = {**FIGURES, **(ACCURACIES if "paper_accuracy" in table else {})}
+    heads = ["database" if number == 1 else "m", "activation"]
+    heads += ["m (printed)", "m, honest"] if number == 1 else []
+    heads += [f"{head}, honest" for head in figures.values()]
+    heads += [f"{head}, paper's (printed)" for head in figures.values() if head != ACCURACIES["accuracy"]]
+    rows: list[list[Cell]] = []
     for row in table.to_dict("records"):
-        line = [_plain(row[name]) for name in front]
-        if sizes:
-            line += [_plain(row["printed_kernel_size"]), _plain(row.get("honest_kernel_size"))]
+        line = [_text(row[front[0]]), _text(label(row["activation"]))]
+        if number == 1:
+            line += [_text(row["printed_kernel_size"]), _text(row.get("honest_kernel_size"))]
         line += [_figure(row, "honest", name) for name in figures]
-        line += [
-            {**_figure(row, _ours(number), name), "printed": f"({row[f'printed_{name}']:.2f})",
-             "kind": _kind(row.get("difference")) if name == "phi" else ""}
-            for name in figures
-        ]  # fmt: skip
+        for name in figures:
+            if name != "accuracy":
+                digits = 1 if name in ACCURACIES else 2
+                printed = f"({row[f'printed_{name}']:.{digits}f})"
+                kind = _kind(row.get("difference")) if name == "phi" else ""
+                line.append({**_figure(row, ours(number), name), "printed": printed, "kind": kind})
+        reason = row.get(ABSENT)
+        if isinstance(reason, str) and reason:
+            line[2 if number != 1 else 3] |= {"text": "data absent", "title": reason}
         rows.append(line)
     return {"title": TITLES[number], "heads": heads, "rows": rows}
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _text(value: Any) -> Cell:
     text = "–" if value is None or pd.isna(value) else str(value)
-    return {"text": text.replace("_", " "), "value": text, "printed": "", "kind": "" if text.isdecimal() else "text"}
+    return {"text": text, "value": text, "printed": "", "kind": "" if text.isdecimal() else "text", "title": ""}
 
 
-def _figure(row: Mapping[str, Any], prefix: str, name: str) -> dict[str, Any]:
+def _figure(row: Mapping[str, Any], prefix: str, name: str) -> Cell:
     value, deviation = row.get(f"{prefix}_{name}"), row.get(f"{prefix}_{name}_sd")
+    digits = 1 if name in ACCURACIES else 3
     if value is None or pd.isna(value):
-        return {"text": "–", "value": "", "printed": "", "kind": ""}
-    text = f"{value:.3f}" + ("" if deviation is None or pd.isna(deviation) else f" ± {deviation:.3f}")
-    return {"text": text, "value": value, "printed": "", "kind": ""}
+        return {"text": "–", "value": "", "printed": "", "kind": "", "title": ""}
+    text = f"{value:.{digits}f}" + ("" if deviation is None or pd.isna(deviation) else f" ± {deviation:.{digits}f}")
+    return {"text": text, "value": value, "printed": "", "kind": "", "title": ""}
 
 
 def _kind(difference: float | None) -> str:

@@ -1,189 +1,217 @@
 """``python -m san.reproduce``: the tables of the paper computed again, beside the printed ones."""
 
-import hashlib
-import json
 import logging
-import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
+from san.cells import Bank, finish
 from san.command import CONF, command, paper_databases
-from san.sweep import evaluate_bank, parse_sizes, train_bank
 
 __all__ = ["main", "reproduce"]
 
 log = logging.getLogger(__name__)
 
+DATASETS = {1: "physionet", 2: "uci_epilepsy", 3: "mnist", 4: "fashion_mnist"}
 ACTIVATIONS = ("identity", "relu", "topk_absolutes", "extrema_pool_indices", "extrema")
 SIZES = {1: "1..250", 2: "8..15", 3: "1..6", 4: "1..6"}
+FIGURES = {1: (), 2: (2, 3), 3: (1,), 4: (1,), 5: (1,)}  # and the tables whose models they show
 PROTOCOLS = ("honest", "paper")
-FORMAT = 1  # of a finished bank; another one is trained again
-
-
-@dataclass(frozen=True)
-class Bank:
-    """All kernel sizes of one activation function on one dataset, with one seed."""
-
-    table: int
-    dataset: str
-    activation: str
-    seed: int
-    protocols: tuple[str, ...]
-    overrides: tuple[str, ...]
+WORK = {1: 1, 2: 20, 3: 60, 4: 60}  # of a bank of a table, to tell how long the rest takes; any unit
 
 
 def reproduce(config: DictConfig) -> None:
-    """Train all models of the tables that were not trained before, and write the tables.
+    """Train all models of the tables that were not trained before, and write tables, figures and a report.
 
     Raises:
-        ValueError: If a table or a number is not one there is.
+        ValueError: If a table, a figure or a number is not one there is.
     """
-    _check(config)
+    tables, figures = _check(config)
     start = time.perf_counter()
     folder = Path(config.paths.output_dir)
-    banks = [bank for number in config.tables for bank in _banks(config, number)]
-    cells: dict[tuple[int, str, str], dict[str, list[Any]]] = defaultdict(lambda: {name: [] for name in PROTOCOLS})
-    absent: dict[str, str] = {}
-    for bank in _in_turn(banks):
-        if bank.dataset in absent:
-            continue
-        try:
-            trained = _models(config, bank)
-        except FileNotFoundError as error:
-            absent[bank.dataset] = str(error)
-            log.warning("%s: data absent", bank.dataset)
-            continue
-        for protocol, models in trained.items():
-            cells[bank.table, bank.dataset, bank.activation][protocol].append(models)
+    banks = [bank for number in tables for bank in _banks(config, number)]
+    jobs = _jobs(config)
+    absent = {**_databases_left_out(config), **_finish(banks, jobs)} if 1 in tables else _finish(banks, jobs)
+    cells: dict[int, dict[tuple[str, str], dict[str, list[Any]]]] = {number: {} for number in tables}
+    parts = dict.fromkeys(tables, 0.0)
+    for bank in banks:
+        if (finished := bank.read()) is not None:
+            by_protocol = cells[bank.table].setdefault((bank.dataset, bank.activation), defaultdict(list))
+            for protocol, models in finished["models"].items():
+                by_protocol[protocol].append(models)
+            parts[bank.table] += finished["seconds"]
 
-    from san.report import write_report
+    from san.report import record, write_report
     from san.results import versions, write_json
-    from san.tables import DATASETS, table_of_databases, table_of_sizes, write
+    from san.tables import table_of_databases, table_of_sizes, write
 
-    tables = {}
+    made = {}
     for number in config.tables:
-        own = {key[1:]: models for key, models in cells.items() if key[0] == number}
-        table = (
-            table_of_databases(own)
-            if number == 1
-            else table_of_sizes(number, {key[1]: models for key, models in own.items() if key[0] == DATASETS[number]})
-        )
-        tables[number] = table
-        write(number, table, folder)
-        _print(number, table)
-        if number == 1 and own:
-            _draw_models({key: models["paper"][0] for key, models in own.items()}, folder)
-        if number in (2, 3) and own:
-            _draw_forward_pass(config, number, own[DATASETS[number], "extrema"]["paper"][0], folder)
-    _draw_activations(folder)
-    seconds = time.perf_counter() - start
-    settings = {"config": OmegaConf.to_container(config, resolve=True), "versions": versions()}
-    write_json(folder / "reproduce.json", {**settings, "absent": absent, "wall_seconds": seconds})
-    write_report(tables, folder, absent=absent, settings=settings, seconds=seconds)
+        if number == 1:
+            made[number] = table_of_databases(cells[number], absent)
+        else:
+            of_activations = {activation: models for (_, activation), models in cells[number].items()}
+            made[number] = table_of_sizes(number, of_activations, absent.get(DATASETS[number], ""))
+        write(number, made[number], folder)
+    _draw(config, figures, cells, folder)
+    written = record(
+        made,
+        absent=absent,
+        config=OmegaConf.to_container(config, resolve=True),
+        versions=versions(),
+        jobs=jobs,
+        seconds_of_tables=parts,
+        wall_seconds=time.perf_counter() - start,
+    )
+    write_json(folder / "reproduce.json", written)
+    write_report(written, made, folder)
+    _print(written, folder)
 
 
-def _check(config: DictConfig) -> None:
-    unknown = [number for number in config.tables if number not in SIZES]
-    if unknown or not config.tables:
-        raise ValueError(f"tables={list(config.tables)} must be some of {list(SIZES)}")
-    if not isinstance(config.seeds, int) or config.seeds < 1:
-        raise ValueError(f"seeds={config.seeds} must be an integer, 1 or more")
+def _check(config: DictConfig) -> tuple[list[int], list[int]]:
+    """Return the tables to train the models of, and the figures to draw."""
+    figures = list(FIGURES) if config.figures is None else list(config.figures)
+    for key, chosen, known in (("tables", config.tables, SIZES), ("figures", figures, FIGURES)):
+        if any(number not in known for number in chosen):
+            raise ValueError(f"{key}={list(chosen)} must be some of {list(known)}")
+    if not config.tables and not config.figures:
+        raise ValueError("tables=[] and no figures: nothing is left to do")
+    counts = {"seeds": config.seeds, "classifier_seeds": config.classifier_seeds, "jobs": config.jobs or 1}
+    for name, count in config.seeds_of.items():
+        if name not in ACTIVATIONS:
+            raise ValueError(f"seeds_of.{name}: there is no {name}, but {', '.join(ACTIVATIONS)}")
+        counts[f"seeds_of.{name}"] = count
+    for key, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{key}={count} must be an integer, 1 or more")
+    if config.figures is None:
+        figures = [number for number in figures if not FIGURES[number] or set(FIGURES[number]) & set(config.tables)]
+        return sorted(config.tables), figures
+    return sorted({*config.tables, *(table for number in figures for table in FIGURES[number])}), sorted(figures)
+
+
+def _jobs(config: DictConfig) -> int:
+    from joblib import cpu_count
+
+    return int(config.jobs or cpu_count())
 
 
 def _banks(config: DictConfig, number: int) -> Iterator[Bank]:
     """Yield what a table is made of."""
+    datasets: dict[str, list[str]] = {DATASETS[number]: []}
     if number == 1:
-        local = Path(config.paths.data_dir) / "physionet"
-        names = config.databases or [name for name in paper_databases() if (local / name).is_dir()]
-        datasets: dict[str, tuple[str, ...]] = {
-            name: ("dataset=physionet", f"dataset.database={name}") for name in names
-        }
-    else:
-        from san.tables import DATASETS
-
-        datasets = {DATASETS[number]: (f"dataset={DATASETS[number]}",)}
+        datasets = {name: [f"dataset.database={name}"] for name in _databases(config)}
+    protocols: dict[str, DictConfig] = {name: OmegaConf.load(CONF / "protocol" / f"{name}.yaml") for name in PROTOCOLS}  # type: ignore[misc]
     # Table II is scaled differently by the two protocols, so that each has its own training.
     groups = [(name,) for name in PROTOCOLS] if number == 2 else [PROTOCOLS]
     for dataset, overrides in datasets.items():
         for activation in ACTIVATIONS:
-            for seed in range(config.seeds):
-                for protocols in groups:
-                    yield Bank(number, dataset, activation, seed, protocols, overrides)
+            n_seeds = max(config.seeds, config.seeds_of.get(activation, 1))
+            n_classifiers = max(n_seeds, config.classifier_seeds)
+            for seed in range(n_seeds):
+                for names in groups:
+                    composed = _compose(config, number, activation, f"seed={seed}", f"protocol={names[0]}", *overrides)
+                    yield Bank(
+                        table=number,
+                        dataset=dataset,
+                        config=composed,
+                        protocols={name: protocols[name] for name in names},
+                        classifier_seeds=range(seed, n_classifiers, n_seeds),
+                        cache=Path(config.paths.cache_dir),
+                    )
 
 
-def _in_turn(banks: list[Bank]) -> Iterator[Bank]:
-    """Yield banks, and tell how many are done and how long the rest will take."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=len(banks))
-        for index, bank in enumerate(banks):
-            title = f"table {bank.table}, {bank.dataset}, {bank.activation}, seed {bank.seed}"
-            bar.update(task, description=title, completed=index)
-            log.info("%d of %d: %s", index + 1, len(banks), title)
-            yield bank
+def _databases(config: DictConfig) -> list[str]:
+    local = Path(config.paths.data_dir) / "physionet"
+    return list(config.databases or (name for name in paper_databases() if (local / name).is_dir()))
 
 
-def _models(config: DictConfig, bank: Bank) -> dict[str, list[Any]]:
-    """Return the results of a bank's models by protocol, trained now or before."""
-    folder = Path(config.paths.cache_dir)
-    choice = compose(
+def _databases_left_out(config: DictConfig) -> dict[str, str]:
+    """Return why there are no models of a database of Table I."""
+    reason = "not one of databases=" if config.databases else "not in paths.data_dir"
+    left_out = [name for name in paper_databases() if name not in _databases(config)]
+    return {name: f"{reason}; databases=[{name}] reads it, from PhysioNet if need be" for name in left_out}
+
+
+def _compose(config: DictConfig, number: int, activation: str, *overrides: str) -> DictConfig:
+    """Compose the sweep of a table and an activation function."""
+    composed = compose(
         "sweep",
         [
-            *bank.overrides,
-            f"activation={bank.activation}",
-            f"activation_name={bank.activation}",
-            f"protocol={bank.protocols[0]}",
-            f"seed={bank.seed}",
+            f"experiment=table{number}",
+            f"activation={activation}",
+            f"activation_name={activation}",
             "logger=csv",
             "trainer.enable_progress_bar=false",
             f"paths.data_dir={config.paths.data_dir}",
-            f"paths.output_dir={folder / 'unfinished'}",
+            f"paths.output_dir={config.paths.output_dir}",
+            *overrides,
             *config.overrides,
         ],
     )
-    choice.kernel_sizes = SIZES[bank.table]
-    path = folder / f"{_fingerprint(choice, bank)}.json"
-    if path.is_file():
-        finished: dict[str, list[Any]] = json.loads(path.read_text())
-        return finished
-
-    from san.assembly import load
-    from san.results import write_json
-
-    splits = load(choice)
-    trained = train_bank(choice, parse_sizes(choice.kernel_sizes), splits)
-    models = {}
-    for name in bank.protocols:
-        protocol = OmegaConf.load(CONF / "protocol" / f"{name}.yaml")
-        results, _, _ = evaluate_bank(trained, protocol.tested_epoch, protocol.count_weights)
-        selected = min(results, key=lambda model: float(model[protocol.selected_by]["phi"]))
-        network = trained.module.network
-        patterns = network.model(network.sizes_of_models.index(selected["kernel_sizes"])).patterns
-        selected["patterns"] = [pattern.tolist() for pattern in patterns]
-        selected["sampling_frequency"] = splits.sampling_frequency
-        models[name] = results
-    write_json(path, models)
-    shutil.rmtree(folder / "unfinished", ignore_errors=True)
-    return models
+    composed.kernel_sizes = SIZES[number]
+    return composed
 
 
-def _fingerprint(choice: DictConfig, bank: Bank) -> str:
-    from san.results import versions
+def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
+    """Train the banks that are not finished, the longest first, and tell how many are and how long the rest takes.
 
-    settings: Any = OmegaConf.to_container(choice, resolve=True)
-    del settings["paths"]
-    text = json.dumps([FORMAT, settings, bank.dataset, bank.protocols, versions()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    Returns:
+        Why there is no data of a dataset, by its name.
+
+    Raises:
+        OSError: If a process was killed.
+    """
+    from joblib import Parallel, cpu_count, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from san.assembly import warn_of_dead_kernels
+
+    left = sorted((bank for bank in banks if bank.read() is None), key=lambda bank: -WORK[bank.table])
+    log.info("%d of %d banks of models are finished", len(banks) - len(left), len(banks))
+    absent: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=1e9)
+    task = bar.add_task("", total=sum(WORK[bank.table] for bank in left))
+    threads = max(1, cpu_count() // jobs)
+    with bar, parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
+        try:
+            results = Parallel(return_as="generator_unordered")(delayed(finish)(bank) for bank in left)
+            for count, (bank, reason) in enumerate(results, start=1):
+                bar.update(task, advance=WORK[bank.table], description=f"{bank}")
+                if reason is not None:
+                    absent[bank.dataset] = reason
+                    continue
+                rest = bar.tasks[0].time_remaining
+                log.info("%d of %d: %s; %s", count, len(left), bank, "" if rest is None else f"{rest:.0f} s left")
+                for model in bank.read()["models"][next(iter(bank.protocols))]:
+                    warn_of_dead_kernels(model)
+        except TerminatedWorkerError as error:
+            raise OSError(
+                "a process that trained was killed; if it was for want of memory, run again with fewer jobs=N, "
+                "what is finished is kept"
+            ) from error
+    for dataset, reason in absent.items():
+        log.warning("%s: data absent (%s)", dataset, reason)
+    return absent
+
+
+def _draw(config: DictConfig, figures: Sequence[int], cells: dict[int, Any], folder: Path) -> None:
+    """Draw the figures whose models are there, by the paper's protocol and the first seed."""
+    if 1 in figures:
+        _draw_activations(folder)
+    for number in (2, 3) if 2 in figures else ():
+        if models := cells.get(number, {}).get((DATASETS[number], "extrema")):
+            _draw_forward_pass(config, number, models["paper"][0], folder)
+    if models_of_databases := {key: models["paper"][0] for key, models in cells.get(1, {}).items()}:
+        _draw_models(models_of_databases, figures, folder)
 
 
 def _draw_activations(folder: Path) -> None:
@@ -213,10 +241,8 @@ def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folde
     from san.assembly import build, load
     from san.figures.forward_pass import draw
     from san.figures.style import Run
-    from san.tables import DATASETS
 
-    overrides = ["activation=extrema", "activation_name=extrema", "protocol=paper", *config.overrides]
-    choice = compose("sweep", [f"dataset={DATASETS[number]}", f"paths.data_dir={config.paths.data_dir}", *overrides])
+    choice = _compose(config, number, "extrema", "protocol=paper")
     splits = load(choice)
     (model,) = (model for model in models if "patterns" in model)
     network = build(choice, splits, [model["kernel_sizes"]]).network
@@ -237,8 +263,8 @@ def _save(drawn: Any, name: str, folder: Path) -> None:
         save(drawn, folder / f"{name}.{suffix}")
 
 
-def _draw_models(cells: dict[tuple[str, str], Any], folder: Path) -> None:
-    """Draw the figures of Table I's models, by the paper's protocol and the first seed."""
+def _draw_models(cells: dict[tuple[str, str], Any], figures: Sequence[int], folder: Path) -> None:
+    """Draw the figures of Table I's models."""
     from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 
     frequencies = {
@@ -247,25 +273,28 @@ def _draw_models(cells: dict[tuple[str, str], Any], folder: Path) -> None:
         for model in models
         if "sampling_frequency" in model
     }
-    _save(draw_planes(cells), "figure3", folder)
-    _save(draw_density(cells), "figure4", folder)
-    _save(draw_kernel_grid(cells, frequencies), "figure5", folder)
+    drawn = {
+        3: lambda: draw_planes(cells),
+        4: lambda: draw_density(cells),
+        5: lambda: draw_kernel_grid(cells, frequencies),
+    }
+    for number in sorted(set(drawn) & set(figures)):
+        _save(drawn[number](), f"figure{number}", folder)
 
 
-def _print(number: int, table: Any) -> None:
+def _print(written: dict[str, Any], folder: Path) -> None:
+    """Print the verdict on each table, and where the rest is."""
     from rich.console import Console
 
-    from san.report import CLOSE, NEAR
+    from san.results import shown
+    from san.tables import CLOSE, NEAR
 
-    if "difference" not in table:
-        Console().print(f"Table {number}: data absent", highlight=False)
-        return
-    beyond = table["difference"].abs().dropna()
-    Console().print(
-        f"Table {number}: {len(beyond)} of {len(table)} cells; phi within {NEAR} of the printed one in "
-        f"{(beyond <= NEAR).sum()}, within {CLOSE} in {(beyond <= CLOSE).sum()}, beyond in {(beyond > CLOSE).sum()}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    console = Console()
+    for title, rows in written["verdict"].items():
+        cells, near, close, far = (sum(row[key] for row in rows) for key in ("cells", "near", "close", "far"))
+        verdict = f"φ̄ of {cells} cells: {near} within {NEAR} of the printed, {close} more within {CLOSE}, {far} beyond"
+        console.print(f"{title}: {verdict if rows else 'data absent'}", soft_wrap=True, highlight=False)
+    console.print(shown(folder / "report.html"), soft_wrap=True, highlight=False)
 
 
 main = command("reproduce", reproduce)

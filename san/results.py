@@ -1,13 +1,14 @@
 """What a run leaves: results.json, the rows of sweep.csv, and the tables on the console."""
 
 import csv
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -15,11 +16,17 @@ from rich.table import Table
 import san
 from san.files import replacing
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = [
     "FIGURES",
     "SWEEP_COLUMNS",
+    "fingerprint",
+    "lowest_phi",
     "print_run",
     "print_sweep",
+    "shown",
     "summarise",
     "sweep_row",
     "versions",
@@ -40,12 +47,26 @@ ACCURACY = "test_accuracy"
 MOST = 20  # rows of a table on the console
 
 Results = Mapping[str, Any]
+R = TypeVar("R", bound=Results)
 
 
 @cache
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {"torch": version("torch"), "pytorch-lightning": version("pytorch-lightning"), "san": san.__version__}
+
+
+def fingerprint(settings: Any, tensors: "Iterable[Tensor]" = ()) -> str:
+    """Name all that a result depends on: settings as plain data, examples, and the versions."""
+    digest = hashlib.sha256(json.dumps([settings, versions()], sort_keys=True).encode())
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def lowest_phi(models: Iterable[R], split: str) -> R | None:
+    """Return the results of the model of the lowest phi of a split, the first of equals; None of none."""
+    return min(models, key=lambda results: float(results[split]["phi"]), default=None)
 
 
 def write_json(path: Path, content: Results) -> None:
@@ -92,7 +113,7 @@ def print_run(results: Results, folder: Path) -> None:
             line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"{results['activation']}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
-    console.print(_shown(folder), soft_wrap=True, highlight=False)
+    console.print(shown(folder), soft_wrap=True, highlight=False)
 
 
 def summarise(models: Sequence[Results], split: str, failures: Mapping[str, str], folder: Path) -> None:
@@ -138,8 +159,9 @@ def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str]
         console.print(f"and {len(rows) - MOST} more in sweep.csv", highlight=False)
     for name, reason in failures.items():
         console.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
-    console.print(_shown(folder), soft_wrap=True, highlight=False)
+    console.print(shown(folder), soft_wrap=True, highlight=False)
 
 
-def _shown(folder: Path) -> str:
-    return os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+def shown(path: Path) -> str:
+    """Return a path as one would type it from here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

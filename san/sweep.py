@@ -41,7 +41,7 @@ def sweep(config: DictConfig) -> float:
 
     from san.bank import shares
     from san.files import replacing
-    from san.results import summarise, write_json
+    from san.results import lowest_phi, summarise, write_json
 
     start = time.perf_counter()
     pl.seed_everything(config.seed, verbose=False)
@@ -52,23 +52,23 @@ def sweep(config: DictConfig) -> float:
     for choice in choices:
         for share in shares(sizes, config.n_kernels, splits.train[: config.batch_size], config.max_memory):
             bank = train_bank(choice, share, splits)
-            tested, failed, kept = evaluate_bank(bank, config.protocol.tested_epoch, config.metric.count_weights)
+            tested, failed, kept = evaluate_bank(bank)
             _show(bank, tested)
             results += tested
             failures |= failed
             checkpoints += kept
     folder, split = Path(config.paths.output_dir), config.protocol.selected_by
-    best = min(range(len(results)), key=lambda index: float(results[index][split]["phi"]), default=None)
+    best = lowest_phi(results, split)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         if best is not None:
             with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
-                torch.save(checkpoints[best], unfinished)
+                torch.save(checkpoints[results.index(best)], unfinished)
         seconds = time.perf_counter() - start
         write_json(folder / "results.json", {"models": results, "wall_seconds": seconds, "config": plain(config)})
         summarise(results, split, failures, folder)
     if best is None or failures:
         raise FloatingPointError(f"{len(failures)} of {len(failures) + len(results)} models failed, as the table tells")
-    return float(results[best][split]["phi"])
+    return float(best[split]["phi"])
 
 
 def parse_sizes(given: Any) -> list[int]:
@@ -140,24 +140,21 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: "Splits") -> Tr
     return TrainedBank(config, name, splits, module, data, trainer, selection, last_weight)
 
 
-def evaluate_bank(
-    bank: TrainedBank, epoch: str, count_weights: str
-) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:
-    """Test the models of a bank.
-
-    Args:
-        bank: The bank.
-        epoch: ``best`` for each model's own of the lowest validation phi, ``last`` for the last.
-        count_weights: See :meth:`san.networks.SparselyActivatedNetwork.n_weights`.
+def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:
+    """Test the models of a bank by the protocol of its configuration, and its classifiers if it has any.
 
     Returns:
         The results of the models, why there are none of others, and the models as checkpoints of their own.
     """
     config, module, selection = bank.config, bank.module, bank.selection
+    epoch = config.protocol.tested_epoch
     network, per_epoch = module.network, selection.validation_per_epoch
     network.load_state_dict({"weight": selection.weight if epoch == "best" else bank.last_weight})
-    module.n_weights = [network.n_weights(count_weights, model) for model in range(network.n_models)]
+    module.n_weights = [network.n_weights(config.metric.count_weights, model) for model in range(network.n_models)]
     bank.trainer.test(module, bank.data, verbose=False)
+    stacked: list[Any] = [(None, None)] * network.n_models
+    if config.classifier:
+        (stacked,) = classify(config, f"{bank.name}/", bank.splits, network, bank.trainer.strategy, [config.seed])
     stored = plain(config)
     results, failures, checkpoints = [], {}, []
     for model, sizes in enumerate(network.sizes_of_models):
@@ -166,8 +163,7 @@ def evaluate_bank(
             failures[f"{config.activation_name}, kernel size {sizes[0]}"] = "phi is not finite: lower optimizer.lr"
             continue
         alone = network.model(model)
-        prefix = f"{bank.name}/{sizes[0]}/"
-        outcome, classifier = classify(config, prefix, bank.splits, alone, bank.trainer.strategy) or (None, None)
+        outcome, classifier = stacked[model]
         results.append({
             **describe(config, bank.splits, module, model, outcome),
             "best_epoch": chosen,

@@ -57,8 +57,8 @@ def train(config: DictConfig) -> float:
     load_weights(module, read(best), best)
     trainer.test(module, data, verbose=False)
     outcome = None
-    if classified := classify(config, "", splits, module.network, trainer.strategy):
-        outcome, classifier = classified
+    if config.classifier:
+        (((outcome, classifier),),) = classify(config, "", splits, module.network, trainer.strategy, [config.seed])
         add(best, classifier=classifier.state_dict())
     if trainer.is_global_zero:
         results = {

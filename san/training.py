@@ -15,6 +15,7 @@ from torchmetrics.classification import (
     MulticlassPrecision,
     MulticlassRecall,
 )
+from torchmetrics.wrappers import MultitaskWrapper
 
 from san.metrics import (
     Loss,
@@ -149,10 +150,13 @@ class SANModule(pl.LightningModule):
 
 
 class ClassifierModule(pl.LightningModule):
-    """Train a classifier by cross-entropy and judge it by accuracy.
+    """Train classifiers by cross-entropy, one or a bank of them, and judge each by accuracy.
+
+    Each has a channel of the examples, [batch, models, *space], to itself. Their losses are added, which trains each as
+    if it were the only one; see :class:`SANModule`. What is logged of a bank is the accuracy of its best model.
 
     Args:
-        model: Gives the logits, [batch, classes].
+        models: Each gives logits, [batch, classes], for [batch, 1, *space].
         n_classes: Number of classes.
         optimizer: Makes the optimizer of the parameters that it is given.
 
@@ -162,58 +166,68 @@ class ClassifierModule(pl.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        models: Sequence[nn.Module],
         *,
         n_classes: int,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
     ) -> None:
         super().__init__()
-        self.model = model
+        self.models = nn.ModuleList(models)
         self.optimizer = optimizer
         self.train_loss = MeanMetric()
-        self.validation_accuracy = MulticlassAccuracy(n_classes, average="micro", validate_args=False)
-        test_metrics: dict[str, Metric | MetricCollection] = {
-            "accuracy": self.validation_accuracy.clone(),
+        self.validation_accuracy = MeanPerModel(len(models))
+        of_one: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(n_classes, average="micro", validate_args=False),
             "precision": MulticlassPrecision(n_classes, average=None, validate_args=False),
             "recall": MulticlassRecall(n_classes, average=None, validate_args=False),
             "confusion": MulticlassConfusionMatrix(n_classes, validate_args=False),
         }
-        self.test_metrics = MetricCollection(test_metrics)
-        self.outcome: dict[str, Any] = {}
+        metrics = MetricCollection(of_one)
+        self.test_metrics = MultitaskWrapper({str(index): metrics.clone() for index in range(len(models))})
+        self.validation: list[float] = []
+        self.outcomes: list[dict[str, Any]] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer."""
         return self.optimizer(self.parameters())
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of each model for its channel, [batch, models, classes]."""
+        return torch.stack([model(x[:, [index]]) for index, model in enumerate(self.models)], dim=1)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the cross-entropy of a batch, scaled so that the mean over ranks is the mean over examples."""
         x, labels = batch
-        losses = F.cross_entropy(self.model(x), labels, reduction="none")
+        by_model = labels.unsqueeze(1).expand(-1, len(self.models))
+        losses = F.cross_entropy(self(x).flatten(0, 1), by_model.flatten(), reduction="none")
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
         return _mean_of_the_whole_batch(losses, len(x), self.trainer)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Count the right answers of a batch."""
-        self._count(self.validation_accuracy, batch)
-        self.log(
-            "validation/accuracy", self.validation_accuracy, on_step=False, on_epoch=True, batch_size=len(batch[0])
-        )
+        x, labels = batch
+        right = self(x).argmax(2) == labels.unsqueeze(1)
+        self.validation_accuracy.update(right.float().flatten())
+
+    def on_validation_epoch_end(self) -> None:
+        """Conclude the accuracies."""
+        self.validation = self.validation_accuracy.compute().view(-1).tolist()
+        self.validation_accuracy.reset()
+        self.log("validation/accuracy", max(self.validation), sync_dist=True)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
-        """Count the answers of a batch for every class."""
-        self._count(self.test_metrics, batch)
+        """Count the answers of a batch for every class; a rank may have a batch of no examples."""
+        x, labels = batch
+        if len(x):
+            logits = {str(index): own for index, own in enumerate(self(x).unbind(1))}
+            self.test_metrics.update(logits, dict.fromkeys(logits, labels))
 
     def on_test_epoch_end(self) -> None:
         """Keep accuracy, precision and recall of each class, and the confusion matrix: rows are what is true."""
-        self.outcome = {name: value.tolist() for name, value in self.test_metrics.compute().items()}
+        outcomes = self.test_metrics.compute().values()
+        self.outcomes = [{name: value.tolist() for name, value in outcome.items()} for outcome in outcomes]
         self.test_metrics.reset()
-
-    def _count(self, metric: Metric | MetricCollection, batch: Batch) -> None:
-        """Update a metric, which no batch without examples can be given, such as a rank may have."""
-        x, labels = batch
-        if len(x):
-            metric.update(self.model(x), labels)
 
 
 def _mean_of_the_whole_batch(losses: Tensor, n_examples: int, trainer: pl.Trainer) -> Tensor:

@@ -15,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from san.activations import Extrema, ExtremaPoolIndices, TopKAbsolutes
 from san.functional import extrema
 from san.networks import SparselyActivatedNetwork
-from san.ops import backend, compiled, convolution, placement, selection, vectorized
+from san.ops import backend, convolution, placement, selection, vectorized
+from san.ops.compiled import threads
 
 SELECTIONS = {
     "topk_absolutes": (reference.topk_absolutes, ()),
@@ -224,19 +225,19 @@ def test_without_numba_it_is_said_once_and_the_results_are_the_same(monkeypatch,
 
 
 def test_it_works_where_nothing_can_be_kept_on_disk(monkeypatch):
-    original = compiled.numba.njit
+    original = threads.numba.njit
 
     def no_cache(*arguments, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return original(*arguments, **options)
 
-    monkeypatch.setattr(compiled.numba, "njit", no_cache)
+    monkeypatch.setattr(threads.numba, "njit", no_cache)
 
     def twice(x):
         return 2 * x
 
-    assert compiled._compiled(twice)(4) == 8
+    assert threads.compiled(twice)(4) == 8
 
 
 def test_a_process_that_was_forked_from_one_with_threads_computes():

@@ -1,7 +1,9 @@
 """The tables of the paper, by the command that computes them again."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import PRINTED, choices
+from conftest import PRINTED, choices, results
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -18,8 +20,9 @@ from san import reproduce
 from san.command import CONF
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
-from san.report import write_report
-from san.tables import DATASETS, printed, table_of_databases, table_of_sizes, write
+from san.report import record, summary, write_report
+from san.reproduce import SIZES
+from san.tables import far_cells, printed, table_of_databases, table_of_sizes, verdict, write
 
 
 @pytest.fixture
@@ -65,9 +68,51 @@ def test_seeds_give_mean_and_standard_deviation():
     row = table.dropna().to_dict("records")[0]
     assert (row["paper_phi"], row["paper_phi_sd"]) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
     assert row["difference"] == pytest.approx(0.6 - 0.59)
+    assert (row["paper_phi_least"], row["paper_phi_most"]) == (0.5, 0.7)
 
 
-@pytest.mark.parametrize("number", DATASETS)
+def test_accuracies_are_those_of_all_classifiers_in_percent():
+    seeds = []
+    for accuracies, baselines in (([0.8, 0.9], [0.85, 0.85]), ([0.7], [0.75])):
+        seeds.append([{**model(8, 0.5), "accuracies": accuracies, "baselines": baselines}])
+    table = table_of_sizes(2, {"extrema": {"honest": seeds, "paper": seeds}})
+    (row,) = table.dropna().to_dict("records")
+    assert (row["paper_accuracy"], row["paper_accuracy_sd"]) == (pytest.approx(80), pytest.approx(10))
+    assert row["paper_accuracy_difference"] == pytest.approx((-5 + 5 - 5) / 3)
+    assert row["paper_baseline_accuracy"] == pytest.approx((85 + 85 + 75) / 3)
+    assert row["printed_accuracy_difference"] == 2.8
+
+
+def test_the_verdict_counts_cells_by_activation_and_leaves_other_data_out():
+    def found(size, phi, ratio):
+        one = model(size, phi)
+        one["test"]["cr_inverse"] = ratio
+        return {"honest": [[one]], "paper": [[one]]}
+
+    table = table_of_databases({
+        ("mitdb", "extrema"): found(229, 0.47, 0.05), ("bidmc", "extrema"): found(113, 0.9, 0.5),
+        ("emgdb", "extrema"): found(7, 0.56, 0.1549), ("drivedb", "extrema"): found(35, 3.0, 1.0),
+    })  # fmt: skip
+    (row,) = verdict(1, table)
+    assert (row["cells"], row["near"], row["close"], row["far"]) == (3, 1, 1, 1)
+    assert row["median"] == pytest.approx(0.03)
+    assert row["printed_ratio"] == 1
+    (far,) = far_cells(1, table)
+    assert (far["where"], far["ours"], far["printed"]) == ("Table I, bidmc, Extrema", 0.9, 0.32)
+    assert "several modes" in far["reason"]
+    assert verdict(1, table_of_databases({})) == far_cells(1, table_of_databases({})) == []
+
+
+def test_rows_without_data_say_why(tmp_path):
+    table = table_of_databases({}, {"wrist": "not in paths.data_dir"})
+    assert set(table[table["database"] == "wrist"]["data_absent"]) == {"not in paths.data_dir"}
+    table = table_of_sizes(2, {}, "no data.csv")
+    assert set(table["data_absent"]) == {"no data.csv"}
+    write(2, table, tmp_path)
+    assert (tmp_path / "table2.md").read_text().count("no data.csv") == len(table)
+
+
+@pytest.mark.parametrize("number", SIZES)
 def test_tables_are_written_in_three_formats(tmp_path, number):
     table = table_of_databases({}) if number == 1 else table_of_sizes(number, {})
     write(number, table, tmp_path)
@@ -116,8 +161,9 @@ def test_the_forward_pass_is_that_of_the_selected_model(tmp_path, write_images):
         pytest.MonkeyPatch.context() as patched,
     ):
         patched.setattr(reproduce, "_save", lambda *given: drawn.append(given[:2]))
-        overrides = ["dataset.n_validation=10", "batch_size=5"]
-        config = OmegaConf.create({"paths": {"data_dir": str(tmp_path)}, "overrides": overrides})
+        overrides = ["dataset.n_validation=10", "batch_size=5", "classifier=none"]
+        paths = {"data_dir": str(tmp_path), "output_dir": str(tmp_path)}
+        config = OmegaConf.create({"paths": paths, "overrides": overrides})
         reproduce._draw_forward_pass(config, 3, models, tmp_path)
     ((figure, name),) = drawn
     assert name == "figure2b"
@@ -133,24 +179,38 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
         ("mitdb", "extrema"): {"honest": [extrema], "paper": [extrema]},
     })  # fmt: skip
     save(draw_planes(cells()), tmp_path / "figure3.png")
-    write_report({1: table}, tmp_path, absent={"mnist": "<not> there"}, settings={"seeds": 1}, seconds=3.0)
+    found = record(
+        {1: table}, absent={"mnist": "<not> there"}, config={"seeds": 1}, versions={"torch": "2"}, jobs=2,
+        seconds_of_tables={1: 300.0}, wall_seconds=3.0,
+    )  # fmt: skip
+    assert json.loads(json.dumps(found)) == found
+    write_report(found, {1: table}, tmp_path)
+    assert (tmp_path / "summary.md").read_text() == summary(json.loads(json.dumps(found)))
+    row = "| Table I | ReLU | 1 | 0 | 0 | 1 | 0.420 | 0 |"
+    for text in ("Of 2 cells 1 are within 0.02", row, "<not> there", "3 s for the last run"):
+        assert text in (tmp_path / "summary.md").read_text()
     page = (tmp_path / "report.html").read_text()
     assert "Of 2 cells" in page
     assert "within 0.02 of the printed one in\n<strong>1</strong>" in page
-    assert "table 1, mitdb, relu: 0.50, printed 0.92: ReLU has several modes" in page
+    assert "Table I, mitdb, ReLU: 0.50, printed 0.92: ReLU has several modes" in page
     assert "&lt;not&gt; there" in page
     assert page.count("data:image/png;base64,") == 1
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    assert page.count("<tr>") == 76
+    assert page.count("<tr>") == 76 + 3
 
 
 def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce, real_data):
-    common = [f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]']
+    common = [
+        f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]',
+        "seeds_of.relu=1",
+    ]  # fmt: skip
     folder, _ = run_reproduce("run", *common)
     table = pd.read_csv(folder / "table1.csv")
     rows = table[table["database"] == "emgdb"]
-    assert rows.notna().all().all()
-    assert table[table["database"] != "emgdb"]["difference"].isna().all()
+    assert rows.drop(columns="data_absent").notna().all().all()
+    others = table[table["database"] != "emgdb"]
+    assert others["difference"].isna().all()
+    assert others["data_absent"].str.startswith("not one of databases=").all()
     stamps = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     assert len(stamps) == 5
     next(iter(stamps)).unlink()
@@ -168,7 +228,7 @@ def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce
 def test_a_killed_run_goes_on_to_the_same_table(tmp_path, real_data):
     command = [
         sys.executable, "-m", "san.reproduce", f"paths.data_dir={real_data}", "tables=[1]", "databases=[mitdb]",
-        'overrides=["trainer.max_epochs=2"]',
+        "seeds_of.relu=1", 'overrides=["trainer.max_epochs=2"]',
     ]  # fmt: skip
     killed = subprocess.Popen([*command, f"hydra.run.dir={tmp_path / 'killed'}"], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)  # fmt: skip
@@ -190,13 +250,70 @@ def test_absent_data_is_told_and_the_rest_is_made(run_reproduce, tmp_path):
     folder, _ = run_reproduce("run", "tables=[2]", f"paths.data_dir={tmp_path / 'empty'}")
     absent = json.loads((folder / "reproduce.json").read_text())["absent"]
     assert "is not there" in absent["uci_epilepsy"]
-    assert "data absent" not in (folder / "table2.csv").read_text()
-    assert len(pd.read_csv(folder / "table2.csv")) == 40
+    table = pd.read_csv(folder / "table2.csv")
+    assert len(table) == 40
+    assert table["data_absent"].str.contains("is not there").all()
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"), [("tables=[5]", "tables=[5] must be some of"), ("seeds=0", "seeds=0 must be an integer")]
+    ("bad", "said"),
+    [
+        ("tables=[5]", "tables=[5] must be some of"),
+        ("figures=[0]", "figures=[0] must be some of"),
+        ("tables=[]", "nothing is left to do"),
+        ("seeds=0", "seeds=0 must be an integer"),
+        ("jobs=-1", "jobs=-1 must be an integer"),
+        ("+seeds_of.tanh=2", "seeds_of.tanh: there is no tanh, but identity"),
+    ],
 )
 def test_mistakes_are_one_line(run_reproduce, bad, said):
     _, line = run_reproduce("run", bad, fails=True)
     assert said in line
+
+
+def test_models_are_trained_for_the_figures_alone(run_reproduce, real_data):
+    common = [f"paths.data_dir={real_data}", "databases=[emgdb]", 'overrides=["trainer.max_epochs=1"]']
+    folder, _ = run_reproduce("run", "tables=[]", "figures=[5]", "seeds_of.relu=1", *common)
+    made = {path.name for path in folder.iterdir()}
+    assert {"figure5.png", "figure5.pdf", "report.html"} <= made
+    assert not {"table1.csv", "figure3.png", "figure1.png"} & made
+
+
+def test_classifiers_of_several_seeds_on_models_of_one_or_several(run, run_train, write_images, tmp_path):
+    """Each is that of san.train with the seed of the model, where both have the same."""
+    write_images("MNIST")
+    small = [
+        "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=1", "classifier.batch_size=5",
+        "classifier.max_epochs=2",
+    ]  # fmt: skip
+    overrides = ",".join(f'"{override}"' for override in small)
+    folder = tmp_path / "run"
+    code, said = run(
+        reproduce.main, "tables=[3]", "figures=[1]", f"paths.data_dir={tmp_path}", f"overrides=[{overrides}]", "jobs=1",
+        "seeds_of.relu=2", "classifier_seeds=3", f"hydra.run.dir={folder}",
+    )  # fmt: skip
+    assert code == 0, said
+    row = pd.read_csv(folder / "table3.csv").set_index(["activation", "kernel_size"]).loc[("relu", 3)]
+    alone = [
+        results(run_train(f"{seed}", *small, "dataset=mnist", "classifier=fnn", "activation=relu", "kernel_size=3",
+                          f"seed={seed}", f"paths.data_dir={tmp_path}", "figure=[]", "logger=csv")[0])
+        for seed in (0, 1)
+    ]  # fmt: skip
+    assert row["honest_phi"] == pytest.approx(np.mean([one["test"]["phi"] for one in alone]), abs=1e-4)
+    kept = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json") if "baseline" not in path.name]
+    relu = [bank for bank in kept if bank["models"]["honest"][0]["activation"] == "relu"]
+    assert sorted(len(bank["models"]["honest"][0]["accuracies"]) for bank in relu) == [1, 2]
+    for bank in relu:
+        model_of_bank = bank["models"]["honest"][2]
+        expected = alone[model_of_bank["seed"]]
+        assert model_of_bank["accuracies"][0] == expected["test"]["accuracy"]
+        assert model_of_bank["baselines"][0] == expected["classifier"]["baseline"]["test"]["accuracy"]
+
+
+def test_a_killed_process_is_told(run_reproduce, monkeypatch):
+    def kill(_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(reproduce, "finish", kill)
+    _, line = run_reproduce("run", "tables=[2]", "seeds_of.relu=1", "jobs=2", fails=True)
+    assert "a process that trained was killed" in line

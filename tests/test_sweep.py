@@ -136,13 +136,20 @@ def test_a_model_that_is_not_a_number_does_not_touch_the_others(run_sweep, monke
     assert [row["kernel_size"] for row in table(folder / "sweep.csv")] == ["4", "30"]
 
 
-def test_two_kernels_and_a_classifier_for_each_model(run_sweep, write_images, tmp_path):
+@pytest.mark.parametrize("protocol", ["honest", "paper"])
+def test_two_kernels_and_a_classifier_for_each_model(run_sweep, run_train, write_images, tmp_path, protocol):
     write_images("MNIST")
-    folder, _ = run_sweep(
-        "sweep", "dataset=mnist", "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=1", "classifier=fnn",
-        "classifier.batch_size=5", "kernel_sizes=2..3", f"paths.data_dir={tmp_path}",
+    common = [
+        "dataset=mnist", "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=1", "classifier=fnn",
+        "classifier.batch_size=5", "classifier.max_epochs=3", f"protocol={protocol}", f"paths.data_dir={tmp_path}",
         f"paths.cache_dir={tmp_path / 'cache'}",
-    )  # fmt: skip
+    ]  # fmt: skip
+    folder, _ = run_sweep("sweep", *common, "kernel_sizes=2..3")
+    for model in models(folder):
+        (size, _) = model["kernel_sizes"]
+        alone = results(run_train(f"{size}", *common, f"kernel_size={size}", "figure=[]")[0])["classifier"]
+        for key in ("best_epoch", "validation_accuracy", "test", "accuracy_change"):
+            assert model["classifier"][key] == alone[key]
     rows = table(folder / "sweep.csv")
     assert [float(row["test_accuracy"]) for row in rows] == [model["test"]["accuracy"] for model in models(folder)]
     assert models(folder)[0]["classifier"]["baseline"] == models(folder)[1]["classifier"]["baseline"]
