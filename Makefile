@@ -2,14 +2,18 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
 .PHONY: help
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(INSTALLED): pyproject.toml
+# setuptools, which builds what has no wheel, comes first: pip checks no hash of what it builds in isolation.
+$(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
+	sed -n '/^setuptools==/,/#/p' constraints.txt | $(PIP) --require-hashes --requirement /dev/stdin
+	$(PIP) --require-hashes --no-build-isolation --requirement constraints.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 .PHONY: install
@@ -22,6 +26,10 @@ train: $(INSTALLED)  ## train on the shipped ECG; ARGS= adds overrides
 .PHONY: test
 test: $(INSTALLED)  ## run the test suite; ARGS= adds options of pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(INSTALLED)  ## run the tests that take long or provoke faults; ARGS= adds options of pytest
+	$(BIN)/python -m pytest -m slow $(ARGS) || test $$? -eq 5  # 5: there are none
 
 .PHONY: lint
 lint: $(INSTALLED)  ## check style and types
@@ -40,6 +48,20 @@ check: lint test  ## everything that has to be green before a change lands
 .PHONY: bench
 bench: $(INSTALLED)  ## measure the speed beside the plain way: table, JSON and figures in benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: $(INSTALLED)  ## write constraints.txt, what is installed, with hashes; ARGS=--upgrade takes the newest
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--custom-compile-command 'make lock' --output-file constraints.txt $(ARGS) pyproject.toml
+
+.PHONY: audit
+audit: $(INSTALLED)  ## look for known vulnerabilities of what is installed; asks PyPI
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement constraints.txt
+
+.PHONY: sbom
+sbom: $(INSTALLED)  ## write dist/sbom.json: what is installed, in CycloneDX
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.json $(VENV)
 
 .PHONY: clean
 clean:  ## delete the environment, the caches and what runs wrote
