@@ -59,7 +59,10 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
 
         @wraps(function)
         def job(config: DictConfig) -> float | None:
+            from san.results import versions
+
             _restore(full)
+            versions()  # of the source as it is now: it may be edited while this trains
             return _run(function, config)
 
         # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.

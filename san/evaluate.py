@@ -48,6 +48,8 @@ def evaluate(config: DictConfig) -> float:
         **describe(trained, splits, module, 0, classification),
         "best_epoch": checkpoint["epoch"],
         "checkpoint": str(path),
+        "config": OmegaConf.to_container(config),
+        "trained": checkpoint["config"],
     }
     if trainer.is_global_zero:
         warn_of_dead_kernels(results)

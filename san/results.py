@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import os
+import platform
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -44,6 +46,8 @@ SWEEP_COLUMNS = (
     *(f"{split}_{name}" for split in ("validation", "test") for name in FIGURES),
 )
 ACCURACY = "test_accuracy"
+NUMERIC = ("torch", "pytorch-lightning", "numpy", "numba", "san")  # another version may change a number
+OTHERS = ("torchmetrics", "hydra-core")
 MOST = 20  # rows of a table on the console
 
 Results = Mapping[str, Any]
@@ -52,13 +56,20 @@ R = TypeVar("R", bound=Results)
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    return {"torch": version("torch"), "pytorch-lightning": version("pytorch-lightning"), "san": san.__version__}
+    """Return the versions of Python and of the packages, and the ``commit`` of the source where it is a git checkout.
+
+    The commit ends in ``-dirty`` where the package or the configuration has been changed since. All is as it was at
+    the first call, as a program goes on with the source that it began with.
+    """
+    commit = _commit()
+    packages = {name: san.__version__ if name == "san" else version(name) for name in (*NUMERIC, *OTHERS)}
+    return {"python": platform.python_version(), **packages, **({"commit": commit} if commit else {})}
 
 
 def fingerprint(settings: Any, tensors: "Iterable[Tensor]" = ()) -> str:
-    """Name all that a result depends on: settings as plain data, examples, and the versions."""
-    digest = hashlib.sha256(json.dumps([settings, versions()], sort_keys=True).encode())
+    """Name all that a result depends on: settings as plain data, examples, and versions, but not the commit."""
+    numeric = {name: versions()[name] for name in NUMERIC}
+    digest = hashlib.sha256(json.dumps([settings, numeric], sort_keys=True).encode())
     for tensor in tensors:
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]
@@ -165,3 +176,20 @@ def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str]
 def shown(path: Path) -> str:
     """Return a path as one would type it from here."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _commit() -> str | None:
+    """Return the commit of the folder that the package lies in, if that is itself a git checkout."""
+    checkout = Path(san.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(checkout), "--no-optional-locks", *arguments]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()  # noqa: S603
+
+    try:
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", "san", "conf")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changes else commit

@@ -36,7 +36,9 @@ def test_a_run_leaves_what_the_readme_promises(run_train):
     assert len(left["phi_per_epoch"]) == 4
     assert left["validation"]["phi"] == min(left["phi_per_epoch"]) == left["phi_per_epoch"][left["best_epoch"]]
     assert left["test"]["accuracy"] is None
-    assert set(left["versions"]) == {"torch", "pytorch-lightning", "san"}
+    assert {"python", "torch", "pytorch-lightning", "torchmetrics", "numpy", "numba", "hydra-core", "san"} <= set(
+        left["versions"]
+    )
     for split in ("validation", "test"):
         assert left[split]["phi"] >= math.hypot(left[split]["cr_inverse"], left[split]["loss_normalized"]) - 1e-6
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
@@ -132,6 +134,8 @@ def test_evaluation_repeats_the_test_figures_to_the_last_digit(run, run_train, t
     code, said = run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}")
     assert code == 0, said
     assert results(tmp_path / "evaluated")["test"] == results(folder)["test"]
+    assert results(tmp_path / "evaluated")["trained"] == results(folder)["config"]
+    assert results(tmp_path / "evaluated")["config"]["checkpoint"] == str(folder)
     other = ["dataset=physionet", "dataset.signal_length=500", f"hydra.run.dir={tmp_path / 'other'}"]
     code, said = run(evaluate.main, f"checkpoint={folder}/checkpoints/last.ckpt", *other)
     assert code == 0, said

@@ -1,0 +1,96 @@
+"""What results say of the software that they come from, in checkouts and installations of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from san.command import CONF, PACKAGE
+
+EDITED = """
+from pathlib import Path
+from san.command import command
+from san.results import versions
+
+def edit(config):
+    Path("san", "new.py").touch()
+    print(versions()["commit"])
+
+command("train", edit)()
+"""
+PROGRAM = "import json; from san.results import fingerprint, versions; print(json.dumps([versions(), fingerprint({})]))"
+
+
+def git(folder, *arguments):
+    author = ["-c", "user.name=test", "-c", "user.email=test", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", folder, *author, *arguments]
+    return subprocess.check_output(command, text=True).strip()
+
+
+def told(folder, **environment):
+    """The versions and the fingerprint that a program tells which finds the package in a folder."""
+    said = subprocess.check_output([sys.executable, "-c", PROGRAM], cwd=folder, env={**os.environ, **environment})
+    return json.loads(said)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    for source, name in ((PACKAGE, "san"), (CONF, "conf")):
+        shutil.copytree(source, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "copy" / ".gitignore").write_text("__pycache__/\n")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def checkout(copy):
+    git(copy, "init", "--quiet")
+    git(copy, "add", ".")
+    git(copy, "commit", "--quiet", "--message=first")
+    return copy
+
+
+def test_a_result_names_the_commit_and_whether_it_was_changed(checkout):
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert told(checkout)[0]["commit"] == commit
+    (checkout / "notes.txt").write_text("no part of the program")
+    assert told(checkout)[0]["commit"] == commit
+    (checkout / "san" / "new.py").write_text("")
+    assert told(checkout)[0]["commit"] == f"{commit}-dirty"
+    (checkout / "san" / "new.py").unlink()
+    (checkout / "conf" / "train.yaml").write_text("seed: 1\n")
+    assert told(checkout)[0]["commit"] == f"{commit}-dirty"
+
+
+def test_the_commit_is_that_of_the_source_when_the_command_began(checkout, tmp_path):
+    command = [sys.executable, "-c", EDITED, f"hydra.run.dir={tmp_path / 'run'}"]
+    assert subprocess.check_output(command, cwd=checkout, text=True).strip() == git(checkout, "rev-parse", "HEAD")
+
+
+def test_there_is_no_commit_without_a_checkout_or_without_git(copy, tmp_path):
+    git(tmp_path, "init", "--quiet")  # of another project, around the place where the package is installed
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message=other")
+    assert "commit" not in told(copy)[0]
+    git(copy, "init", "--quiet")  # with no commit yet
+    assert "commit" not in told(copy)[0]
+    git(copy, "commit", "--quiet", "--allow-empty", "--message=first")
+    assert "commit" in told(copy)[0]
+    assert "commit" not in told(copy, PATH=str(tmp_path))[0]
+
+
+def test_another_commit_retrains_nothing_and_another_numpy_does(checkout, tmp_path):
+    first, finished = told(checkout)
+    (checkout / "san" / "new.py").write_text("")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message=second")
+    second, same = told(checkout)
+    assert first["commit"] != second["commit"]
+    assert finished == same
+    metadata = tmp_path / "other" / "numpy-0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n")
+    third, other = told(checkout, PYTHONPATH=str(metadata.parents[1]))
+    assert third["numpy"] == "0.1"
+    assert other != finished
