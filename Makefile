@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # setuptools, which builds what has no wheel, comes first: pip checks no hash of what it builds in isolation.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -62,6 +62,12 @@ audit: $(INSTALLED)  ## look for known vulnerabilities of what is installed; ask
 sbom: $(INSTALLED)  ## write dist/sbom.json: what is installed, in CycloneDX
 	mkdir -p dist
 	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.json $(VENV)
+
+.PHONY: reproduction
+reproduction: $(INSTALLED)  ## compute the paper's tables and figures again, and write docs/reproduction.md
+	$(BIN)/python -m san.reproduce
+	cp outputs/reproduce/reproduce.json docs/reproduction.json
+	cp outputs/reproduce/summary.md docs/reproduction.md
 
 .PHONY: clean
 clean:  ## delete the environment, the caches and what runs wrote

@@ -137,20 +137,20 @@ def _table(number: int, table: pd.DataFrame) -> dict[str, Any]:
     figures = {**FIGURES, **(ACCURACIES if "paper_accuracy" in table else {})}
     heads = ["database" if number == 1 else "m", "activation"]
     heads += ["m (printed)", "m, honest"] if number == 1 else []
-    heads += [f"{head}, honest" for head in figures.values()]
     heads += [f"{head}, paper's (printed)" for head in figures.values() if head != ACCURACIES["accuracy"]]
+    heads += [f"{head}, honest" for head in figures.values()]
     rows: list[list[Cell]] = []
     for row in table.to_dict("records"):
         line = [_text(row[front[0]]), _text(label(row["activation"]))]
         if number == 1:
             line += [_text(row["printed_kernel_size"]), _text(row.get("honest_kernel_size"))]
-        line += [_figure(row, "honest", name) for name in figures]
         for name in figures:
             if name != "accuracy":
                 digits = 1 if name in ACCURACIES else 2
                 printed = f"({row[f'printed_{name}']:.{digits}f})"
                 kind = _kind(row.get("difference")) if name == "phi" else ""
                 line.append({**_figure(row, ours(number), name), "printed": printed, "kind": kind})
+        line += [_figure(row, "honest", name) for name in figures]
         reason = row.get(ABSENT)
         if isinstance(reason, str) and reason:
             line[2 if number != 1 else 3] |= {"text": "data absent", "title": reason}

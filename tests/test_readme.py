@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from san import sweep, train
+from san.report import summary
+from san.tables import TITLES
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -42,6 +44,12 @@ def test_the_speed_is_that_of_the_last_benchmark():
     quoted = re.findall(r"\*\*([\d.]+)\*\*", section)
     assert len(quoted) >= 4
     assert set(quoted) <= {f"{row['measured']:.2g}" for row in rows}
+
+
+def test_the_page_on_reproduction_is_that_of_the_last_run():
+    found = json.loads((PROJECT / "docs" / "reproduction.json").read_text())
+    assert (PROJECT / "docs" / "reproduction.md").read_text() == summary(found)
+    assert found["verdict"].keys() == set(TITLES.values())
 
 
 def test_there_are_commands_to_run():

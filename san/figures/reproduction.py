@@ -44,7 +44,8 @@ def draw_planes(cells: Cells) -> Figure:
                     at = (model["test"]["cr_inverse"], model["test"]["loss_normalized"])
                     axes.plot(*at, "o", color=color, markersize=6, markeredgecolor="black")
                     inset = axes.inset_axes((0.76, 0.8 - 0.18 * index, 0.23, 0.15))
-                    inset.plot(model["patterns"][0], color=color)
+                    pattern = model["patterns"][0]
+                    inset.plot(pattern, color=color, marker="." if len(pattern) == 1 else None)
                     inset.set_axis_off()
         axes.set(title=database, xlabel="CR⁻¹ (dimensionless)", ylabel="L̃ (dimensionless)", xlim=(0, 3), ylim=(0, 1.4))
     _legend(drawn, activations)
