@@ -4,13 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -27,6 +28,11 @@ TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
 PROGRAM = "san: "
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FOLDER = ": the output folder cannot be written, choose another by hydra.run.dir=FOLDER"
+LAUNCHERS = ": the launchers are installed by pip install 'san[launchers]'"
+LOST = (
+    ": the process of a job is lost, and the multirun ended; what the other jobs have finished is in its folder, "
+    "san.train goes on there by hydra.sweep.dir=FOLDER skip_finished=true"
+)
 
 # The threads of torch's OpenMP wait for more work by spinning, on cores that those of the compiled operators could use.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -78,7 +84,13 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
         except MISTAKES as error:
             if full == "1":
                 raise
-            _exit(_line(error) + (FOLDER if isinstance(error, OSError) else ""))
+            _exit(
+                _line(error) + (FOLDER if isinstance(error, OSError) else LAUNCHERS if _lacks_launcher(error) else "")
+            )
+        except Exception as error:
+            if full == "1" or not _is_lost(error):
+                raise
+            sys.exit(_line(error) + LOST)
         finally:
             _restore(full)
 
@@ -174,6 +186,15 @@ def _is_mistake(error: Exception) -> bool:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     return isinstance(error, MisconfigurationException)
+
+
+def _lacks_launcher(error: Exception) -> bool:
+    return isinstance(error, MissingConfigException) and "hydra/launcher/" in str(error)
+
+
+def _is_lost(error: Exception) -> bool:
+    """Tell whether a launcher has lost a process that ran a job, as where memory is short."""
+    return isinstance(error, BrokenProcessPool) or type(error).__module__.startswith("submitit.")
 
 
 def _line(error: BaseException) -> str:

@@ -19,7 +19,15 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["end_with_parent", "is_first_to_fail", "join_the_first_rank", "run", "show_folder", "started_by_torchrun"]
+__all__ = [
+    "count",
+    "end_with_parent",
+    "is_first_to_fail",
+    "join_the_first_rank",
+    "run",
+    "show_folder",
+    "started_by_torchrun",
+]
 
 GRACE = 2.0  # seconds for the others to end by themselves, once one has, and again after SIGTERM
 POLL = 1.0  # seconds between two looks at whether a process is still there
@@ -54,7 +62,7 @@ def run(name: str, function: Job, config: DictConfig, explain: Explain) -> float
         RuntimeError: If a rank fails otherwise; its cause has the traceback.
         SystemExit: If a rank exits with a code.
     """
-    n_processes = 1 if started_by_torchrun() else _count(config)
+    n_processes = 1 if started_by_torchrun() else count(config)
     return function(config) if n_processes == 1 else _watch(n_processes, name, config, explain)
 
 
@@ -111,7 +119,7 @@ def end_with_parent() -> None:
     threading.Thread(target=look, daemon=True, name="end-with-parent").start()
 
 
-def _count(config: DictConfig) -> int:
+def count(config: DictConfig) -> int:
     """Return how many processes the trainer of a configuration is for."""
     trainer = config.get("trainer")
     if trainer is None:
