@@ -84,9 +84,8 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
         except MISTAKES as error:
             if full == "1":
                 raise
-            _exit(
-                _line(error) + (FOLDER if isinstance(error, OSError) else LAUNCHERS if _lacks_launcher(error) else "")
-            )
+            hint = LAUNCHERS if _lacks_launcher(error) else FOLDER if isinstance(error, OSError) else ""
+            _exit(_line(error) + hint)
         except Exception as error:
             if full == "1" or not _is_lost(error):
                 raise

@@ -104,7 +104,8 @@ def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
 @pytest.mark.slow
 def test_four_processes_train_the_bank_of_one(tmp_path):
     common = [
-        PYTHON, "-m", "san.sweep", "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
+        PYTHON, "-m", "san.sweep", "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3",
+        "kernel_sizes=[5,20,60]",
     ]  # fmt: skip
     start(*common, "hydra.run.dir=one", cwd=tmp_path)
     start(*common, *ddp(4), "hydra.run.dir=four", cwd=tmp_path)
@@ -162,7 +163,7 @@ def test_each_job_of_a_multirun_has_processes_of_its_own(tmp_path):
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
-    for launch in ([PYTHON, *"-m san.train".split(), *ddp(2)], [*ALONE, "--nproc-per-node=2", "-m", "san.train"]):
+    for launch in ([PYTHON, "-m", "san.train", *ddp(2)], [*ALONE, "--nproc-per-node=2", "-m", "san.train"]):
         said = start(*launch, "batch_size=1000", "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
         assert lines_of_san(said) == ["san: batch_size=1000 is larger than the 6 training examples: lower it"]
 
