@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## run the test suite; ARGS= adds options of pytest
 
 .PHONY: test-slow
 test-slow: $(INSTALLED)  ## run the tests that take long or provoke faults; ARGS= adds options of pytest
-	$(BIN)/python -m pytest -m slow $(ARGS) || test $$? -eq 5  # 5: there are none
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: lint
 lint: $(INSTALLED)  ## check style and types

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from san.command import instantiate
@@ -45,11 +43,6 @@ def check(config: DictConfig, keys: Sequence[str] = ()) -> None:
         least = 0 if key == "seed" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{key}={value} must be an integer, {least} or more")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
-        raise ValueError(
-            f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
-            "use trainer=cpu or trainer=gpu"
-        )
 
 
 def load(config: DictConfig) -> "Splits":

@@ -14,7 +14,8 @@ __all__ = ["MultirunSummary"]
 class MultirunSummary(Callback):
     """Write ``sweep.csv``, ``sweep.png`` and the best model from the folders of the jobs, and print a table.
 
-    Jobs that failed are told with their reason, and the exit code is then 1.
+    A job has one model or, where it is a sweep, a bank of them. Jobs that failed are told with their reason, and the
+    exit code is then 1.
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -24,16 +25,22 @@ class MultirunSummary(Callback):
 
         folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
         jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
-        finished = {job: json.loads((job / "results.json").read_text()) for job in jobs if _has(job, "results.json")}
+        models = {job: _models(job) for job in jobs if _has(job, "results.json")}
+        finished = [model for own in models.values() for model in own]
         failures = {f"job {job.name}": (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
         if finished:
-            lowest = lowest_phi(finished.values(), split)
-            best = next(job for job, results in finished.items() if results is lowest)
+            lowest = lowest_phi(finished, split)
+            best = next(job for job, own in models.items() if any(model is lowest for model in own))
             with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
                 shutil.copyfile(best / "checkpoints" / "best.ckpt", unfinished)
-        summarise(list(finished.values()), split, failures, folder)
+        summarise(finished, split, failures, folder)
         if failures:
             raise SystemExit(1)
+
+
+def _models(job: Path) -> list[dict[str, Any]]:
+    results = json.loads((job / "results.json").read_text())
+    return list(results.get("models", [results]))
 
 
 def _has(job: Path, name: str) -> bool:

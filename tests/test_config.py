@@ -69,11 +69,21 @@ def test_the_mathematics_imports_torch_alone(name):
 
 def test_only_commands_import_hydra():
     importing = {path.stem for path in PACKAGE.rglob("*.py") if {"hydra", "omegaconf"} & set(imports(path))}
-    assert importing == {"assembly", "cells", "command", "evaluate", "multirun", "reproduce", "sweep", "train"}
+    assert importing == {
+        "assembly",
+        "cells",
+        "command",
+        "evaluate",
+        "multirun",
+        "processes",
+        "reproduce",
+        "sweep",
+        "train",
+    }
 
 
 def test_nothing_but_the_commands_is_loaded_to_compose():
-    for name in ("assembly", "cells", "command", "evaluate", "multirun", "reproduce", "sweep", "train"):
+    for name in ("assembly", "cells", "command", "evaluate", "multirun", "processes", "reproduce", "sweep", "train"):
         top = ast.parse((PACKAGE / f"{name}.py").read_text()).body
         modules = {node.module for node in top if isinstance(node, ast.ImportFrom)}
         modules |= {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}

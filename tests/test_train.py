@@ -288,11 +288,6 @@ def test_a_traceback_is_there_for_who_asks(monkeypatch, run_train):
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
-def test_a_multirun_of_several_processes_is_refused(run_train):
-    folder, _ = run_train("sweep", "-m", "kernel_size=8,9", "trainer=ddp", "trainer.devices=2", fails=True)
-    assert "each of its jobs trains in one process" in (folder / "0" / "error.txt").read_text()
-
-
 def test_nothing_is_written_into_the_working_folder(run_train, monkeypatch, tmp_path):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

@@ -1,0 +1,379 @@
+"""Trainings of several processes, and what happens when one of them dies: all of it for real."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import results, table
+
+from san import processes
+from san.checkpoint import read
+
+PYTHON = sys.executable
+TORCHRUN = [PYTHON, "-m", "torch.distributed.run"]
+ALONE = [*TORCHRUN, "--standalone"]
+DDP = ["trainer=ddp", "trainer.accelerator=cpu"]
+LIMIT = 60  # seconds within which all processes of a training have to end, once one is dead
+LAUNCHERS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "submitit_local": "hydra_plugins.hydra_submitit_launcher"}
+needs_proc = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="finds processes by /proc")
+
+
+def environment():
+    return {key: value for key, value in os.environ.items() if key not in ("SAN_DATA_DIR", "HYDRA_FULL_ERROR")}
+
+
+def start(*command, cwd, code=0):
+    ended = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=1200
+    )
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended
+
+
+def ddp(n):
+    return [*DDP, f"trainer.devices={n}"]
+
+
+def lines_of_san(text):
+    return [line for line in text.splitlines() if line.startswith("san: ")]
+
+
+def assert_equal_runs(folder, other):
+    """The phi of each epoch and of the test, the selected epoch, and its weights, to 1e-5."""
+    one, two = results(folder), results(other)
+    assert one["phi_per_epoch"] == pytest.approx(two["phi_per_epoch"], abs=1e-5)
+    assert (one["best_epoch"], one["seed"]) == (two["best_epoch"], two["seed"])
+    for split in ("validation", "test"):
+        assert one[split] == pytest.approx(two[split], abs=1e-5)
+    weights, others = (read(run / "checkpoints" / "best.ckpt") for run in (folder, other))
+    assert weights["epoch"] == others["epoch"]
+    assert weights["state_dict"].keys() == others["state_dict"].keys()
+    for name, value in weights["state_dict"].items():
+        torch.testing.assert_close(value, others["state_dict"][name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "n_processes"), [("1", 1), ("3", 3), ("auto", 1), ("[0,1]", None), ("'4'", 4), ("-1", None)]
+)
+def test_as_many_processes_as_the_trainer_has_devices(compose, given, n_processes):
+    config = compose("trainer.accelerator=cpu", f"trainer.devices={given}")
+    if n_processes is None:
+        with pytest.raises(Exception, match="CPU"):
+            processes.count(config)
+    else:
+        assert processes.count(config) == n_processes
+
+
+def test_torchrun_is_told_that_a_multirun_does_without(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(ValueError, match="leave out torchrun, and use trainer=ddp"):
+        processes.join_the_first_rank(["-m", "seed=1,2"])
+
+
+def test_torchrun_decides_how_many_processes_there_are(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert processes.join_the_first_rank(["seed=1"]) == ["seed=1", "trainer.devices=3", "trainer.num_nodes=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_processes", [2, 4])
+def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
+    """Numbers of examples that they cannot share evenly, batches of which some have nothing, a split of one example."""
+    common = [
+        PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=4", "kernel_size=20",
+    ]  # fmt: skip
+    start(*common, "hydra.run.dir=one", cwd=tmp_path)
+    said = start(*common, *ddp(n_processes), "hydra.run.dir=several", cwd=tmp_path)
+    assert_equal_runs(tmp_path / "several", tmp_path / "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "several"]
+    assert {path.name for path in (tmp_path / "several").iterdir()} == {
+        path.name for path in (tmp_path / "one").iterdir()
+    }
+    assert said.stdout.count("epoch 4 of 4") == 1
+
+
+@pytest.mark.slow
+def test_four_processes_train_the_bank_of_one(tmp_path):
+    common = [
+        PYTHON, "-m", "san.sweep", "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3",
+        "kernel_sizes=[5,20,60]",
+    ]  # fmt: skip
+    start(*common, "hydra.run.dir=one", cwd=tmp_path)
+    start(*common, *ddp(4), "hydra.run.dir=four", cwd=tmp_path)
+    one, four = (results(tmp_path / name)["models"] for name in ("one", "four"))
+    for model, expected in zip(four, one, strict=True):
+        assert model["phi_per_epoch"] == pytest.approx(expected["phi_per_epoch"], abs=1e-5)
+        assert model["best_epoch"] == expected["best_epoch"]
+        assert model["test"] == pytest.approx(expected["test"], abs=1e-5)
+    best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["state_dict"] for name in ("four", "one"))
+    torch.testing.assert_close(best["network.weight"], expected["network.weight"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_four_processes_train_the_classifier_of_one(write_images, tmp_path):
+    write_images("MNIST")
+    common = [
+        PYTHON, "-m", "san.train", "dataset=mnist", "dataset.n_validation=10", "batch_size=3", "classifier=fnn",
+        "classifier.batch_size=3", "trainer.max_epochs=1", f"paths.data_dir={tmp_path}",
+    ]  # fmt: skip
+    start(*common, "hydra.run.dir=one", "paths.cache_dir=cache1", cwd=tmp_path)
+    start(*common, *ddp(4), "hydra.run.dir=four", "paths.cache_dir=cache4", cwd=tmp_path)
+    one, four = (results(tmp_path / name)["classifier"] for name in ("one", "four"))
+    for found, expected in ((four, one), (four["baseline"], one["baseline"])):
+        assert found["test"]["confusion"] == expected["test"]["confusion"]
+        assert sum(map(sum, found["test"]["confusion"])) == 10
+        assert found["best_epoch"] == expected["best_epoch"]
+    best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["classifier"] for name in ("four", "one"))
+    for name, value in best.items():
+        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_each_job_of_a_multirun_has_processes_of_its_own(tmp_path):
+    """Also the next ones after one that fails, which is told by all its processes together as by one."""
+    common = [
+        PYTHON,
+        "-m",
+        "san.train",
+        "-m",
+        "kernel_size=8,2000,9",
+        "trainer.max_epochs=2",
+        "logger=csv",
+        "figure=[]",
+    ]
+    start(*common, "hydra.sweep.dir=one", cwd=tmp_path, code=1)
+    said = start(*common, *ddp(2), "hydra.sweep.dir=two", cwd=tmp_path, code=1)
+    for job in ("0", "2"):
+        assert_equal_runs(tmp_path / "two" / job, tmp_path / "one" / job)
+    assert (tmp_path / "two" / "1" / "error.txt").read_text() == (tmp_path / "one" / "1" / "error.txt").read_text()
+    assert len(table(tmp_path / "two" / "sweep.csv")) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert len(lines_of_san(said.stdout)) == 1
+    assert "job 1 failed: san: kernel_size=2000 is longer" in said.stdout
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
+    for launch in ([PYTHON, "-m", "san.train", *ddp(2)], [*ALONE, "--nproc-per-node=2", "-m", "san.train"]):
+        said = start(*launch, "batch_size=1000", "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
+        assert lines_of_san(said) == ["san: batch_size=1000 is larger than the 6 training examples: lower it"]
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_one_process_in_one_folder(tmp_path):
+    common = ["-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
+    start(PYTHON, *common, "hydra.run.dir=one", cwd=tmp_path)
+    start(*ALONE, "--nproc-per-node=2", *common, cwd=tmp_path)
+    (found,) = tmp_path.glob("outputs/train/*/*/results.json")
+    assert_equal_runs(found.parent, tmp_path / "one")
+    assert len(list(tmp_path.glob("outputs/train/*/*"))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "outputs"]
+
+
+@pytest.mark.slow
+def test_torchrun_trains_on_two_machines_as_one_process(tmp_path):
+    """Two agents of this machine, that find one another by their address alone."""
+    common = ["-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
+    start(PYTHON, *common, "hydra.run.dir=one", cwd=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        endpoint = f"--rdzv-endpoint=127.0.0.1:{free.getsockname()[1]}"
+    agent = [*TORCHRUN, "--nnodes=2", "--nproc-per-node=2", "--rdzv-backend=c10d", endpoint, "--rdzv-id=two"]
+    agents = [subprocess.Popen([*agent, *common], cwd=tmp_path, env=environment()) for _ in range(2)]
+    assert [agent.wait(1200) for agent in agents] == [0, 0]
+    (found,) = tmp_path.glob("outputs/train/*/*/results.json")
+    assert_equal_runs(found.parent, tmp_path / "one")
+
+
+# --- a process dies
+
+
+def children(pid):
+    """The ranks that a process has started, in order."""
+    found = []
+    for path in Path("/proc").iterdir():
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            is_rank = parent == pid and b"resource_tracker" not in (path / "cmdline").read_bytes()
+        except (OSError, IndexError):
+            continue
+        if path.name.isdigit() and is_rank:
+            found.append(int(path.name))
+    return sorted(found)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def endless_training(launch, folder):
+    """Two ranks in the middle of a training; gives the process that was started, its ranks, and what it says."""
+    ours = [] if "torch.distributed.run" in launch else ddp(2)
+    command = [*launch, "-m", "san.train", *ours, "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
+    parent = subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    ranks = []
+    try:
+        next(line for line in parent.stdout if line.startswith("epoch 2 of"))
+        ranks = children(parent.pid)
+        assert len(ranks) == 2
+        yield parent, ranks
+    finally:
+        for pid in (parent.pid, *ranks):
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        parent.stdout.close()
+        parent.wait()
+
+
+def ends_within(seconds, *pids):
+    stop = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < stop:
+        time.sleep(0.1)
+    return not any(map(alive, pids))
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("launch", [[PYTHON], [*ALONE, "--nproc-per-node=2"]], ids=["san", "torchrun"])
+def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, launch, rank):
+    with endless_training(launch, tmp_path) as (parent, ranks):
+        killed = time.monotonic()
+        os.kill(ranks[rank], signal.SIGKILL)
+        rest = parent.stdout.read()
+        assert parent.wait(LIMIT) == 1
+        assert ends_within(LIMIT, *ranks)
+        assert time.monotonic() - killed < LIMIT
+    if launch == [PYTHON]:
+        (line,) = lines_of_san(rest)
+        assert line.startswith(f"san: rank {rank} of 2 was ended by SIGKILL, and the others have been ended therefore")
+        assert line.endswith(f"checkpoint={tmp_path / 'run'}")
+        assert "Traceback" not in rest
+    else:
+        assert "Signal 9 (SIGKILL) received" in rest
+    assert read(tmp_path / "run" / "checkpoints" / "last.ckpt")["epoch"] >= 1
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("launch", [[PYTHON], [*ALONE, "--nproc-per-node=2"]], ids=["san", "torchrun"])
+def test_no_rank_outlives_the_process_that_started_it(tmp_path, launch, number):
+    with endless_training(launch, tmp_path) as (parent, ranks):
+        os.kill(parent.pid, number)
+        assert ends_within(LIMIT, parent.pid, *ranks)
+        assert parent.wait() != 0
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_slow_rank_is_waited_for(tmp_path):
+    """It is no timeout by which a dead one is found."""
+    with endless_training([PYTHON], tmp_path) as (parent, ranks):
+        os.kill(ranks[1], signal.SIGSTOP)
+        time.sleep(20)
+        assert parent.poll() is None
+        os.kill(ranks[1], signal.SIGCONT)
+        later = [next(line for line in parent.stdout if line.startswith("epoch")) for _ in range(200)]
+        assert len(set(later)) == 200
+
+
+# --- Hydra's launchers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_launchers_give_the_multirun_of_one_process(tmp_path, launcher):
+    """The same numbers, a folder for each job, failures told, exit code 1."""
+    if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
+        pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
+    common = [PYTHON, "-m", "san.train", "-m", "kernel_size=8,2000,9", "seed=3", "trainer.max_epochs=2", "figure=[]"]
+    start(*common, "hydra.sweep.dir=basic", cwd=tmp_path, code=1)
+    said = start(*common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", cwd=tmp_path, code=1)
+    assert "job 1 failed: san: kernel_size=2000 is longer" in said.stdout
+    basic, other = tmp_path / "basic", tmp_path / "other"
+    assert table(other / "sweep.csv") == table(basic / "sweep.csv")
+    assert (other / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    for job in ("0", "2"):
+        assert_equal_runs(other / job, basic / job)
+    best, expected = (read(folder / "checkpoints" / "best.ckpt")["config"]["kernel_size"] for folder in (other, basic))
+    assert best == expected
+    assert {path.name for path in other.iterdir()} - {path.name for path in basic.iterdir()} <= {".submitit"}
+
+
+@pytest.mark.slow
+def test_jobs_of_a_launcher_have_processes_of_their_own(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    common = [PYTHON, "-m", "san.train", "-m", "kernel_size=8,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
+    start(*common, "hydra.sweep.dir=basic", cwd=tmp_path)
+    start(*common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other", cwd=tmp_path)
+    for job in ("0", "1"):
+        assert_equal_runs(tmp_path / "other" / job, tmp_path / "basic" / job)
+
+
+@pytest.mark.slow
+def test_sweeps_of_a_multirun_end_with_one_table(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    common = [PYTHON, "-m", "san.sweep", "-m", "kernel_sizes=[8,20]", "trainer.max_epochs=2", "seed=0,1"]
+    start(*common, "hydra/launcher=joblib", "hydra.sweep.dir=sweeps", cwd=tmp_path)
+    rows = table(tmp_path / "sweeps" / "sweep.csv")
+    assert [(row["seed"], row["kernel_size"]) for row in rows] == [("0", "8"), ("0", "20"), ("1", "8"), ("1", "20")]
+    best = min(rows, key=lambda row: float(row["validation_phi"]))
+    config = read(tmp_path / "sweeps" / "checkpoints" / "best.ckpt")["config"]
+    assert (f"{config['seed']}", f"{config['kernel_size']}") == (best["seed"], best["kernel_size"])
+
+
+def descendants(pid):
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_killed_job_of_a_launcher_is_told(tmp_path, launcher):
+    if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
+        pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
+    command = [
+        PYTHON, "-m", "san.train", "-m", "kernel_size=8,9", "trainer.max_epochs=1000000", "figure=[]", "logger=csv",
+        f"hydra/launcher={launcher}", "hydra.sweep.dir=jobs",
+    ]  # fmt: skip
+    said = tmp_path / "said.txt"
+    with said.open("w") as file:
+        parent = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+        try:
+            while len(list(tmp_path.glob("jobs/*/checkpoints/last.ckpt"))) < 2:
+                time.sleep(0.2)
+                assert parent.poll() is None, said.read_text()
+            workers = [
+                pid for pid in descendants(parent.pid)
+                if b"popen_loky" in (line := Path(f"/proc/{pid}/cmdline").read_bytes()) or b"_submit" in line
+            ]  # fmt: skip
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)
+            assert parent.wait(LIMIT) == 1
+        finally:
+            parent.kill()
+            parent.wait()
+    (line,) = lines_of_san(said.read_text())
+    assert "the process of a job is lost" in line
+    assert "Traceback" not in said.read_text()
+
+
+def test_a_launcher_that_is_not_installed_is_told(run_train):
+    _, line = run_train("sweep", "-m", "seed=1,2", "hydra/launcher=nowhere", fails=True)
+    assert "pip install 'san[launchers]'" in line
+    assert "\n" not in line.strip()
