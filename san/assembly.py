@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
     from torch import nn
 
+    from san.data.recording import Recording
     from san.data.splits import Splits
     from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
@@ -69,7 +70,7 @@ def load(config: DictConfig) -> "Splits":
     return splits
 
 
-def build(config: DictConfig, splits: "Splits", models: Sequence[Sequence[int]]) -> "SANModule":
+def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Sequence[int]]) -> "SANModule":
     """Make the module that a configuration describes, for the examples at hand.
 
     Args:
@@ -131,7 +132,7 @@ def classify(
 
 
 def describe(
-    config: DictConfig, splits: "Splits", module: "SANModule", model: int, classification: Outcome | None
+    config: DictConfig, splits: "Splits | Recording", module: "SANModule", model: int, classification: Outcome | None
 ) -> dict[str, Any]:
     """Return the part of the results of a model that all commands share, after its test."""
     from san.results import versions
