@@ -39,11 +39,11 @@ def check(config: DictConfig, keys: Sequence[str] = ()) -> None:
     Raises:
         ValueError: If a number that counts something, under the usual keys or those given, is not a positive integer.
     """
-    values = [(key, config[key]) for key in ("seed", "n_kernels", "batch_size", "kernel_figure_every")]
+    values = [(key, config[key]) for key in ("seed", "n_kernels", "batch_size", "num_workers", "kernel_figure_every")]
     for key in keys:
         values += [(key, size) for size in (config[key] if OmegaConf.is_list(config[key]) else [config[key]])]
     for key, value in values:
-        least = 0 if key == "seed" else 1
+        least = 0 if key in ("seed", "num_workers") else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{key}={value} must be an integer, {least} or more")
     if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
@@ -127,6 +127,7 @@ def classify(
         cache=Path(config.paths.cache_dir),
         settings=settings,
         new_trainer=partial(_classifier_trainer, config, name),
+        num_workers=config.num_workers,
     )
     return compared
 

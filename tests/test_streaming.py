@@ -8,10 +8,10 @@ import pytest
 import torch
 import wfdb
 from conftest import choices, results
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from san import evaluate
+from san import evaluate, train
 from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
 from san.command import instantiate
 from san.data.recording import open_recording
@@ -62,7 +62,6 @@ def signals(draw):
     return x
 
 
-@settings(max_examples=300)
 @given(
     signals(),
     st.sampled_from(ACTIVATIONS),
@@ -191,10 +190,14 @@ def test_a_recording_that_cannot_be_described_is_refused(x, how, said):
         open_array(x, **how)
 
 
-@pytest.fixture
-def trained(run_train):
-    """A network that was trained for an epoch, and a recording of 40,000 samples in two formats."""
-    folder, _ = run_train("trained", "trainer.max_epochs=1", "kernel_size=20", "logger=csv", "figure=[]")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network that was trained for a moment, and a recording of 40,000 samples in two formats."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ["debug=one_batch", "kernel_size=20", "logger=csv", "figure=[]", f"hydra.run.dir={folder}"]
+        patch.setattr(sys, "argv", ["san.train", *arguments])
+        train.main()
     samples = np.random.default_rng(0).standard_normal(40_000).cumsum() / 50
     wfdb.wrsamp("long", fs=100, units=["mV"] * 2, sig_name=["I", "II"], p_signal=np.stack([-samples, samples], 1),
                 fmt=["16"] * 2, write_dir=str(folder))  # fmt: skip
