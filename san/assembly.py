@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
     from torch import nn
 
+    from san.data.recording import Recording
     from san.data.splits import Splits
     from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
@@ -36,11 +37,11 @@ def check(config: DictConfig, keys: Sequence[str] = ()) -> None:
     Raises:
         ValueError: If a number that counts something, under the usual keys or those given, is not a positive integer.
     """
-    values = [(key, config[key]) for key in ("seed", "n_kernels", "batch_size", "kernel_figure_every")]
+    values = [(key, config[key]) for key in ("seed", "n_kernels", "batch_size", "num_workers", "kernel_figure_every")]
     for key in keys:
         values += [(key, size) for size in (config[key] if OmegaConf.is_list(config[key]) else [config[key]])]
     for key, value in values:
-        least = 0 if key == "seed" else 1
+        least = 0 if key in ("seed", "num_workers") else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{key}={value} must be an integer, {least} or more")
 
@@ -62,7 +63,7 @@ def load(config: DictConfig) -> "Splits":
     return splits
 
 
-def build(config: DictConfig, splits: "Splits", models: Sequence[Sequence[int]]) -> "SANModule":
+def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Sequence[int]]) -> "SANModule":
     """Make the module that a configuration describes, for the examples at hand.
 
     Args:
@@ -119,12 +120,13 @@ def classify(
         cache=Path(config.paths.cache_dir),
         settings=settings,
         new_trainer=partial(_classifier_trainer, config, name),
+        num_workers=config.num_workers,
     )
     return compared
 
 
 def describe(
-    config: DictConfig, splits: "Splits", module: "SANModule", model: int, classification: Outcome | None
+    config: DictConfig, splits: "Splits | Recording", module: "SANModule", model: int, classification: Outcome | None
 ) -> dict[str, Any]:
     """Return the part of the results of a model that all commands share, after its test."""
     from san.results import versions

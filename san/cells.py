@@ -58,7 +58,7 @@ class Bank:
         from san.results import fingerprint
 
         settings: Any = OmegaConf.to_container(self.config, resolve=True)
-        del settings["paths"]
+        del settings["paths"], settings["num_workers"]
         protocols = {name: OmegaConf.to_container(protocol) for name, protocol in self.protocols.items()}
         return self.cache / f"{fingerprint([FORMAT, settings, protocols, list(self.classifier_seeds)])}.json"
 

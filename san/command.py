@@ -95,6 +95,7 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
             sys.exit(_line(error) + LOST)
         finally:
             _restore(full)
+            _close_log()
 
     return main
 
@@ -203,6 +204,14 @@ def _line(error: BaseException) -> str:
     cause = error.__cause__
     detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
     return f"{PROGRAM}{' '.join(f'{error}{detail}'.split())}"
+
+
+def _close_log() -> None:
+    """Let go of the run's log file, which Hydra leaves open until the next run of the process."""
+    for handler in logging.root.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            logging.root.removeHandler(handler)
+            handler.close()
 
 
 def _restore(full: str | None) -> None:

@@ -59,6 +59,7 @@ class SplitsDataModule(pl.LightningDataModule):
         batch_size: Examples of a batch over all ranks, so that results do not depend on how many there are.
         seed: Of the order of the training examples; None to keep theirs.
         labels: Of each example of each split, [examples]; a batch then has two parts.
+        num_workers: Processes that serve batches; the batches are the same, whatever their number.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class SplitsDataModule(pl.LightningDataModule):
         batch_size: int,
         seed: int | None,
         labels: Mapping[str, Tensor] | None = None,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
         self.labels = labels
+        self.num_workers = num_workers
 
     def train_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the training batches, in another order each epoch."""
@@ -91,4 +94,7 @@ class SplitsDataModule(pl.LightningDataModule):
         examples = self.examples[split]
         parts = (examples,) if self.labels is None else (examples, self.labels[split])
         batches = GlobalBatches(len(examples), self.batch_size, seed, rank, world_size)
-        return DataLoader(TensorDataset(*parts), sampler=batches, batch_size=None)
+        return DataLoader(
+            TensorDataset(*parts), sampler=batches, batch_size=None, num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )  # fmt: skip

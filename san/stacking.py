@@ -74,6 +74,7 @@ class Stacking:
         cache: Path,
         settings: Mapping[str, Any],
         new_trainer: NewTrainer,
+        num_workers: int,
     ) -> list[list[Stacked]]:
         """Train classifiers on the reconstructions, and their like on the examples where that was not done before.
 
@@ -86,6 +87,7 @@ class Stacking:
                 temporary files.
             settings: What else an outcome depends on, as plain data.
             new_trainer: Makes a trainer of a name, a number of epochs and callbacks.
+            num_workers: Processes that serve batches.
 
         Returns:
             For each seed and each model the outcome and the classifier, which has the selected weights. An outcome is
@@ -99,7 +101,8 @@ class Stacking:
 
         def train(name: str, x: Mapping[str, Tensor], n_models: int, seed: int) -> tuple[list[Stacked], Strategy]:
             classifiers = [self.new_classifier(splits, seed) for _ in range(n_models)]
-            data = SplitsDataModule(x, self.batch_size, seed if settings["shuffle"] else None, labels.by_split)
+            order = seed if settings["shuffle"] else None
+            data = SplitsDataModule(x, self.batch_size, order, labels.by_split, num_workers)
             return self._train(name, classifiers, data, len(labels.classes), epoch, new_trainer)
 
         compared = []

@@ -44,7 +44,7 @@ def sweep(config: DictConfig) -> float:
     from san.results import lowest_phi, summarise, write_json
 
     start = time.perf_counter()
-    pl.seed_everything(config.seed, verbose=False)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load(config)
     results: list[Results] = []
     failures: dict[str, str] = {}
@@ -126,7 +126,8 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: "Splits") -> Tr
     name = f"{config.activation_name}-{sizes[0]}-{sizes[-1]}"
     path = Path(config.paths.output_dir) / "checkpoints" / f"{name}.ckpt"
     module = build(config, splits, [[size] * config.n_kernels for size in sizes])
-    data = SplitsDataModule(splits.examples, config.batch_size, config.seed if config.shuffle else None)
+    order = config.seed if config.shuffle else None
+    data = SplitsDataModule(splits.examples, config.batch_size, order, num_workers=config.num_workers)
     selection = BankSelection(path, plain(config))
     kernels = KernelFigures(splits.name, splits.sampling_frequency, every=None)
     trainer = instantiate(

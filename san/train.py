@@ -37,10 +37,11 @@ def train(config: DictConfig) -> float:
     from san.datamodule import SplitsDataModule
 
     start = time.perf_counter()
-    pl.seed_everything(config.seed, verbose=False)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load(config)
     module = build(config, splits, [sizes_of(config)])
-    data = SplitsDataModule(splits.examples, config.batch_size, config.seed if config.shuffle else None)
+    order = config.seed if config.shuffle else None
+    data = SplitsDataModule(splits.examples, config.batch_size, order, num_workers=config.num_workers)
     checkpoint = PhiCheckpoint(folder / "checkpoints", stored, config.protocol.tested_epoch)
     resumed = None
     if config.checkpoint is not None:
@@ -85,7 +86,7 @@ def _finished(folder: Path, stored: dict[str, Any]) -> float | None:
         results = json.loads((folder / "results.json").read_text())
     except FileNotFoundError:
         return None
-    unlike = {"skip_finished", "checkpoint"}
+    unlike = {"skip_finished", "checkpoint", "num_workers"}
     same = all(results["config"].get(key) == value for key, value in stored.items() if key not in unlike)
     return float(results["validation"]["phi"]) if same else None
 

@@ -61,7 +61,7 @@ def imports(path):
             yield node.module.partition(".")[0]
 
 
-@pytest.mark.parametrize("name", ["functional", "activations", "networks", "metrics", "shapes"])
+@pytest.mark.parametrize("name", ["functional", "activations", "networks", "metrics", "shapes", "streaming"])
 def test_the_mathematics_imports_torch_alone(name):
     foreign = {"hydra", "omegaconf", "pytorch_lightning", "numpy", "wfdb", "matplotlib", "rich"}
     assert not foreign & set(imports(PACKAGE / f"{name}.py"))

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import wfdb
+from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from wfdb.io import _url
 
-__all__ = ["SHIPPED", "find", "first_record", "read_channel"]
+__all__ = ["SHIPPED", "find", "first_record", "open_channel", "read_channel"]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED = ("mitdb", "208")
@@ -83,6 +85,35 @@ def read_channel(name: str, path: Path, channel: int | str, n_samples: int | Non
         ValueError: If there is no such channel, or the files are damaged.
     """
     return _read(name, str(path), None, channel, n_samples)
+
+
+def open_channel(
+    name: str, path: Path, channel: int | str
+) -> tuple[Callable[[int, int], NDArray[np.float64]], int, float]:
+    """Return what reads samples of one channel of a record on disk, how many there are, and how many a second.
+
+    Args:
+        name: What to call the record in an error.
+        path: Of the record, without suffix.
+        channel: Index or name.
+
+    Raises:
+        ValueError: If there is no such channel, or the files are damaged; also when samples are read.
+    """
+    with _damage_named(name):
+        header = wfdb.rdheader(str(path))
+    index = _channel(channel, header.sig_name, name)
+    if not header.sig_len:
+        raise ValueError(f"{name} cannot be read in pieces: its header does not say how many samples it has")
+
+    def samples(start: int, stop: int) -> NDArray[np.float64]:
+        with _damage_named(name):
+            signal = wfdb.rdrecord(str(path), sampfrom=start, sampto=stop, channels=[index]).p_signal
+        if len(signal) != stop - start:
+            raise ValueError(f"{name} ends at sample {start + len(signal)}, its header says {header.sig_len}")
+        return np.asarray(signal[:, 0], dtype=np.float64)
+
+    return samples, int(header.sig_len), float(header.fs)
 
 
 def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int | None) -> wfdb.Record:

@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["extrema", "extrema_pool_indices", "gather", "place", "topk_absolutes", "weigh"]
+__all__ = [
+    "candidates",
+    "extrema",
+    "extrema_pool_indices",
+    "gather",
+    "place",
+    "topk_absolutes",
+    "weigh",
+    "window",
+]
 
 
 def topk_absolutes(maps: Tensor, counts: Sequence[int]) -> Tensor:
@@ -32,8 +41,8 @@ def extrema_pool_indices(maps: Tensor, sides: Sequence[int], ceil_mode: bool) ->
     magnitude = maps.abs().flatten(2)
     index = torch.arange(magnitude.shape[-1], device=device).expand_as(magnitude)
     most = torch.full_like(magnitude, -1).scatter_reduce(2, cells, magnitude, "amax")
-    candidates = torch.where(magnitude == most.gather(2, cells), index, magnitude.shape[-1])
-    first = torch.full_like(index, magnitude.shape[-1]).scatter_reduce(2, cells, candidates, "amin")
+    largest = torch.where(magnitude == most.gather(2, cells), index, magnitude.shape[-1])
+    first = torch.full_like(index, magnitude.shape[-1]).scatter_reduce(2, cells, largest, "amin")
     return (index == first.gather(2, cells)).view(maps.shape) & whole
 
 
@@ -46,15 +55,15 @@ def extrema(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tenso
     """
     space = maps.shape[2:]
     over = [[min(distance, length - 1) for distance in distances] for length in space]
-    left = torch.where(_candidates(maps, require_sign), maps.abs(), -1)
+    left = torch.where(candidates(maps, require_sign), maps.abs(), -1)
     keep = torch.zeros_like(maps, dtype=torch.bool)
     rounds = 1 if maps.device.type == "cpu" else 4
     while bool((left >= 0).any()):
         for _ in range(rounds):
             beyond, before, after = left, torch.full_like(left, -1), torch.full_like(left, -1)
             for axis in reversed(range(len(space))):
-                before = torch.maximum(before, _window(beyond, axis, [-d for d in over[axis]], over[axis]))
-                after = torch.maximum(after, _window(beyond, axis, [1] * len(distances), over[axis]))
+                before = torch.maximum(before, window(beyond, axis, [-d for d in over[axis]], over[axis]))
+                after = torch.maximum(after, window(beyond, axis, [1] * len(distances), over[axis]))
                 beyond = _around(beyond, axis, over[axis])
             first = (left >= 0) & (left > before) & (left >= after)
             keep |= first
@@ -93,7 +102,7 @@ def _per_kernel(numbers: Sequence[int], maps: Tensor, n_dims: int) -> Tensor:
     return torch.tensor(list(numbers), device=maps.device).view(-1, *[1] * n_dims)
 
 
-def _candidates(maps: Tensor, require_sign: bool) -> Tensor:
+def candidates(maps: Tensor, require_sign: bool) -> Tensor:
     """Mark what is a peak along every axis, or a valley along every axis."""
     everywhere = torch.ones_like(maps, dtype=torch.bool)
     peaks, valleys = (maps > 0, maps <= 0) if require_sign else (everywhere, everywhere)
@@ -107,10 +116,10 @@ def _candidates(maps: Tensor, require_sign: bool) -> Tensor:
 
 
 def _around(values: Tensor, axis: int, distances: Sequence[int]) -> Tensor:
-    return _window(values, axis, [-distance for distance in distances], [2 * distance + 1 for distance in distances])
+    return window(values, axis, [-distance for distance in distances], [2 * distance + 1 for distance in distances])
 
 
-def _window(values: Tensor, axis: int, starts: Sequence[int], lengths: Sequence[int]) -> Tensor:
+def window(values: Tensor, axis: int, starts: Sequence[int], lengths: Sequence[int]) -> Tensor:
     """Take the maximum over a window along an axis, of its own start and length for each kernel, by doubling it."""
     lines = values.movedim(axis + 2, -1)
     n, before = lines.shape[-1], max(0, -min(starts))

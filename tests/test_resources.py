@@ -1,0 +1,101 @@
+"""What runs leave behind in their process: memory, open files, and nothing that depends on who served the batches."""
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+from conftest import results
+
+from san import evaluate, sweep, train
+
+TINY = ["trainer.max_epochs=1", "dataset.signal_length=200"]
+
+
+@pytest.fixture
+def run_once(run, tmp_path):
+    def run_once(command, folder, *arguments):
+        kind = "sweep" if "-m" in arguments else "run"
+        code, said = run(command.main, *arguments, f"hydra.{kind}.dir={tmp_path / folder}")
+        assert code == 0, said
+
+    return run_once
+
+
+def open_files():
+    return sorted(str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_files_are_closed_after_every_command(run_once, tmp_path):
+    def everything(turn):
+        run_once(train, f"{turn}/train", *TINY, "kernel_size=5")
+        run_once(evaluate, f"{turn}/evaluate", f"checkpoint={tmp_path / turn / 'train'}")
+        run_once(sweep, f"{turn}/sweep", *TINY, "kernel_sizes=[3,5]")
+        run_once(train, f"{turn}/multirun", "-m", *TINY, "kernel_size=5,6", "logger=csv", "figure=[]")
+        gc.collect()
+
+    everything("first")  # fonts, compiled operators and streams of libraries are opened once
+    before = open_files()
+    everything("second")
+    assert open_files() == before
+    assert not [name for name in before if name.startswith(str(tmp_path))]
+
+
+def test_a_run_that_failed_closes_its_files_too(run, tmp_path):
+    code, said = run(train.main, *TINY, "optimizer.lr=1e30", f"hydra.run.dir={tmp_path / 'run'}", "logger=csv")
+    assert (code, "not finite" in said) == (1, True)
+    gc.collect()
+    assert not [name for name in open_files() if name.startswith(str(tmp_path))]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize("shuffle", ["true", "false"])
+def test_results_do_not_depend_on_the_number_of_loader_workers(run_once, tmp_path, shuffle):
+    kept = []
+    for workers in (0, 1, 4, 0):
+        folder = f"workers-{len(kept)}"
+        run_once(train, folder, "trainer.max_epochs=3", "kernel_size=20", "batch_size=1", f"shuffle={shuffle}",
+                 f"num_workers={workers}", "figure=[]", "logger=csv")  # fmt: skip
+        left = results(tmp_path / folder)
+        assert left["config"].pop("num_workers") == workers
+        del left["wall_seconds"], left["config"]["paths"]
+        kept.append(left)
+    assert kept[0] == kept[1] == kept[2] == kept[3]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_sweep_with_classifiers_does_not_depend_on_the_number_of_loader_workers(run_once, write_images, tmp_path):
+    write_images("MNIST")
+    kept = []
+    for workers in (0, 2):
+        run_once(
+            sweep, f"{workers}", "dataset=mnist", "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=2",
+            "classifier=fnn", "classifier.batch_size=5", "classifier.max_epochs=2", "classifier.max_memory=0",
+            "kernel_sizes=[2,3]", "logger=csv", f"num_workers={workers}", f"paths.data_dir={tmp_path}",
+            f"paths.cache_dir={tmp_path / f'cache-{workers}'}",
+        )  # fmt: skip
+        kept.append(results(tmp_path / f"{workers}")["models"])
+    assert kept[0] == kept[1]
+
+
+def test_workers_are_counted_from_zero(run, tmp_path):
+    code, said = run(train.main, *TINY, "num_workers=-1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert (code, said.strip()) == (1, "san: num_workers=-1 must be an integer, 0 or more")
+
+
+@pytest.mark.slow
+def test_a_thousand_sweeps_grow_memory_by_less_than_a_twentieth(run_once):
+    """Beyond what the first ten take; each starts with Hydra and ends with its table and its figure."""
+    for count in range(1000):
+        run_once(sweep, "sweep", *TINY, "kernel_sizes=[3,5]")
+        if count == 9:
+            gc.collect()
+            before, files = resident(), open_files()
+    gc.collect()
+    assert open_files() == files
+    assert resident() < 1.05 * before
