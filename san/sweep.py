@@ -40,7 +40,7 @@ def sweep(config: DictConfig) -> float:
     import torch
 
     from san.bank import shares
-    from san.files import replacing
+    from san.checkpoint import save
     from san.results import lowest_phi, summarise, write_json
 
     start = time.perf_counter()
@@ -61,8 +61,7 @@ def sweep(config: DictConfig) -> float:
     best = lowest_phi(results, split)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         if best is not None:
-            with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
-                torch.save(checkpoints[results.index(best)], unfinished)
+            save(checkpoints[results.index(best)], folder / "checkpoints" / "best.ckpt")
         seconds = time.perf_counter() - start
         write_json(folder / "results.json", {"models": results, "wall_seconds": seconds, "config": plain(config)})
         summarise(results, split, failures, folder)
@@ -196,17 +195,23 @@ def _show(bank: TrainedBank, results: Sequence[Results]) -> None:
 
 
 def _resumed(config: DictConfig, path: Path) -> Path | None:
-    """Return where a bank goes on, if it was begun in the folder that is gone on from."""
+    """Return where a bank goes on, if it was begun in the folder that is gone on from; it is brought to this run's."""
+    from san.checkpoint import copy, read
+
     if config.checkpoint is None:
         return None
     folder = Path(config.checkpoint)
-    if not (folder / "checkpoints").is_dir():
+    if not (folder / "checkpoints").is_dir() and not (folder / ".hydra").is_dir():
         raise FileNotFoundError(f"checkpoint={folder} is not the folder of a sweep")
     begun = folder / "checkpoints" / path.name
-    return begun if begun.is_file() else None
+    if not begun.is_file():
+        return None
+    read(begun)
+    copy(begun, path)
+    return path
 
 
-main = command("sweep", sweep)
+main = command("sweep", sweep, "go on by checkpoint={folder}")
 
 if __name__ == "__main__":
     main()
