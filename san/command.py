@@ -83,7 +83,8 @@ def command(config_name: str, function: Job, goes_on: str = "") -> Callable[[], 
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
             except BaseException as error:
                 if received:
-                    print(f"san: stopped by {received[0].name}{advice}", file=sys.stderr)
+                    if os.environ.get("LOCAL_RANK", "0") == "0":  # one line of several processes
+                        print(f"san: stopped by {received[0].name}{advice}", file=sys.stderr)
                     sys.exit(128 + received[0])
                 if full == "1" or not isinstance(error := _of_the_disk(error), MISTAKES):
                     raise

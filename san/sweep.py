@@ -1,5 +1,6 @@
 """``python -m san.sweep``: all kernel sizes at once, each model trained as if alone."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["TrainedBank", "evaluate_bank", "main", "parse_sizes", "sweep", "train_bank"]
 
 Results = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 def sweep(config: DictConfig) -> float:
@@ -205,6 +208,7 @@ def _resumed(config: DictConfig, path: Path) -> Path | None:
         raise FileNotFoundError(f"checkpoint={folder} is not the folder of a sweep")
     begun = folder / "checkpoints" / path.name
     if not begun.is_file():
+        log.warning("%s of checkpoint=%s was stopped before its training began: it begins now", path.stem, folder)
         return None
     read(begun)
     copy(begun, path)
