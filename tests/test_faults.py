@@ -428,8 +428,8 @@ def test_reconstructions_that_do_not_fit_the_disk_are_one_line(run, tmp_path, mo
     (disk / "rest").write_bytes(bytes(1000 * 1024))
     code, said = run(
         train.main, "dataset=mnist", "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=1",
-        "classifier=fnn", "classifier.batch_size=5", "classifier.max_memory=0", f"paths.data_dir={tmp_path}", f"paths.cache_dir={disk}",
-        f"hydra.run.dir={tmp_path / 'run'}",
+        "classifier=fnn", "classifier.batch_size=5", "classifier.max_memory=0", f"paths.data_dir={tmp_path}",
+        f"paths.cache_dir={disk}", f"hydra.run.dir={tmp_path / 'run'}",
     )  # fmt: skip
     assert code == 1
     assert f"No space left on device: '{disk}'" in said
