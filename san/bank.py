@@ -11,18 +11,20 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
+from san.checkpoint import save_training
 from san.training import Figures, SANModule
 
 __all__ = ["BankSelection", "shares"]
 
 COPIES = 24  # of the maps that a training step holds at a time, at most: those of transforms and of their gradients
-PATIENCE = 10.0  # seconds between two checkpoints, so that short banks do not spend their time on them
+PATIENCE = 1.0  # seconds between two checkpoints, so that short banks do not spend their time on them
 
 
 class BankSelection(Checkpoint):
     """Keep, for each model of a bank, the weights of the epoch of its lowest validation phi.
 
-    They are in memory, and with the rest of the training in one file, from which it goes on.
+    They are in memory, and with the rest of the training in one file, from which it goes on. The file is there from the
+    start; a stop or a kill costs the epoch that it is in, and those of the second before it.
 
     Args:
         path: The file.
@@ -41,6 +43,11 @@ class BankSelection(Checkpoint):
     def phi_per_epoch(self, model: int) -> list[float]:
         """Return the validation phi of each epoch of a model."""
         return [figures["phi"][model] for figures in self.validation_per_epoch]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save where the training begins."""
+        if not self.validation_per_epoch:
+            save_training(trainer, self.path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Select the epoch for the models that have improved, and save what there is from time to time."""
@@ -63,11 +70,7 @@ class BankSelection(Checkpoint):
         self.weight[chosen] = network.weight.detach()[chosen]
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.strategy.broadcast(last or time.monotonic() - self.saved > PATIENCE):
-            unfinished = self.path.with_name(f"{self.path.name}.unfinished")
-            trainer.save_checkpoint(unfinished, weights_only=False)
-            if trainer.is_global_zero:
-                unfinished.replace(self.path)
-            trainer.strategy.barrier()
+            save_training(trainer, self.path)
             self.saved = time.monotonic()
 
     def _improves(self, model: int, phi: float) -> bool:

@@ -1,5 +1,7 @@
 """Checkpoints selected by phi: written without gaps, read without trust."""
 
+import io
+import logging
 import math
 import os
 import shutil
@@ -9,16 +11,31 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from san.files import replacing
 
-__all__ = ["MONITOR", "PhiCheckpoint", "add", "find", "load_state", "load_weights", "read"]
+__all__ = [
+    "MONITOR",
+    "PhiCheckpoint",
+    "add",
+    "begun",
+    "copy",
+    "find",
+    "load_state",
+    "load_weights",
+    "read",
+    "save",
+    "save_training",
+]
 
 SPLIT = "validation/"
 MONITOR = f"{SPLIT}phi"
+
+log = logging.getLogger(__name__)
 
 
 class PhiCheckpoint(Checkpoint):
@@ -26,8 +43,9 @@ class PhiCheckpoint(Checkpoint):
 
     ``best.ckpt`` is a copy on disk of the best epoch, kept under a name that tells its phi too, such as
     ``epoch03-phi0.4423.ckpt``; ``last.ckpt`` is where a run goes on. Of equal epochs the first is the best; one whose
-    phi is not finite never is. Each file is complete at any moment, and the best epoch and the history of phi survive
-    a resumption.
+    phi is not finite never is. ``last.ckpt`` is there from the start, with the initial weights; what is stopped within
+    an epoch goes on from the end of the one before. Each file is complete at any moment, and the best epoch and the
+    history of phi survive a resumption.
 
     Args:
         dirpath: Folder of the checkpoints.
@@ -63,6 +81,11 @@ class PhiCheckpoint(Checkpoint):
         """Validation phi of the best epoch, infinite while there is none."""
         return math.inf if self.best_epoch is None else self.phi_per_epoch[self.best_epoch]
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save where the training begins."""
+        if not self.validation_per_epoch:
+            save_training(trainer, self.dirpath / "last.ckpt")
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Select and save the epoch."""
         logged = trainer.callback_metrics
@@ -72,15 +95,14 @@ class PhiCheckpoint(Checkpoint):
         improved = math.isfinite(phi) and (phi < lowest or self.epoch == "last")
         if improved:
             self.best_epoch = trainer.current_epoch
-        unfinished = self.dirpath / "unfinished.ckpt"
-        trainer.save_checkpoint(unfinished, weights_only=False)
-        if trainer.is_global_zero:
-            if improved:
-                _copy(unfinished, self.dirpath / self._best_name)
-                _copy(unfinished, self.dirpath / "best.ckpt")
-            unfinished.replace(self.dirpath / "last.ckpt")
-            if previous not in ("", self._best_name):
-                (self.dirpath / previous).unlink(missing_ok=True)
+        # In this order, the best epoch that last.ckpt tells of is there at any moment.
+        saved = self.dirpath / (self._best_name if improved else "last.ckpt")
+        save_training(trainer, saved)
+        if improved:
+            copy(saved, self.dirpath / "best.ckpt")
+            copy(saved, self.dirpath / "last.ckpt")
+        if trainer.is_global_zero and previous not in ("", self._best_name):
+            (self.dirpath / previous).unlink(missing_ok=True)
         trainer.strategy.barrier()
 
     def on_save_checkpoint(
@@ -120,9 +142,9 @@ class PhiCheckpoint(Checkpoint):
             source = path if checkpoint["epoch"] == self.best_epoch else path.with_name(self._best_name)
             if not source.is_file():
                 raise FileNotFoundError(f"{source}, the best epoch before {path.name}, is not beside it")
-            _copy(source, self.dirpath / self._best_name)
-            _copy(source, self.dirpath / "best.ckpt")
-        _copy(path, last)
+            copy(source, self.dirpath / self._best_name)
+            copy(source, self.dirpath / "best.ckpt")
+        copy(path, last)
         return last
 
     @property
@@ -144,6 +166,21 @@ def find(path: str | os.PathLike[str], kind: Literal["best", "last"]) -> Path:
     raise FileNotFoundError(f"checkpoint={path} is neither a checkpoint nor the folder of a run that has one")
 
 
+def begun(path: str | os.PathLike[str]) -> Path | None:
+    """Return the checkpoint from which a training goes on, None of a run that was stopped before it had one.
+
+    Raises:
+        FileNotFoundError: If there was no run.
+    """
+    try:
+        return find(path, "last")
+    except FileNotFoundError:
+        if not Path(path, ".hydra").is_dir():
+            raise
+    log.warning("checkpoint=%s was stopped before its training began: it begins now", path)
+    return None
+
+
 def read(path: Path) -> dict[str, Any]:
     """Load a checkpoint to the CPU; only plain data and tensors are accepted.
 
@@ -163,8 +200,30 @@ def read(path: Path) -> dict[str, Any]:
 @rank_zero_only
 def add(path: Path, **parts: Any) -> None:
     """Put more parts, plain data and tensors, into a checkpoint."""
+    save({**read(path), **parts}, path)
+
+
+def save(content: Mapping[str, Any], path: Path) -> None:
+    """Write plain data and tensors; a full disk is an ``OSError``, where ``torch.save`` to a path has its own."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with replacing(path) as unfinished:
-        torch.save({**read(path), **parts}, unfinished)
+        unfinished.write_bytes(buffer.getbuffer())
+
+
+def save_training(trainer: pl.Trainer, path: Path) -> None:
+    """Write all that a training goes on from; each rank must ask."""
+    trainer.strategy.checkpoint_io = _WholeFiles()
+    trainer.save_checkpoint(path, weights_only=False)
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Write beside the file, and not first to the system's temporary folder, where a kill would leave it."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        save(checkpoint, Path(path))
 
 
 def load_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: Path) -> None:
@@ -193,7 +252,7 @@ def load_state(module: nn.Module, state: Mapping[str, Any], path: Path) -> None:
 
 
 @rank_zero_only
-def _copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path) -> None:
     """Copy a file so that the target is never seen half-written."""
     if target.exists() and source.samefile(target):
         return

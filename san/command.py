@@ -1,38 +1,30 @@
-"""What the commands share: where the configuration is, what it may name, and how a mistake is told."""
+"""What the commands share: where the configuration is, what it may name, and how a job is run."""
 
 import logging
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from san import processes
+from san.ending import PROGRAM, is_lost, is_mistake, line, of_the_disk, one_line_of_a_full_disk, stopped_by
+from san.files import replacing
 
 __all__ = ["CONF", "WithoutTraceback", "command", "instantiate", "paper_databases"]
 
 PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
-MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
 TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
-PROGRAM = "san: "
 FULL_ERROR = "HYDRA_FULL_ERROR"
-FOLDER = ": the output folder cannot be written, choose another by hydra.run.dir=FOLDER"
-LAUNCHERS = ": the launchers are installed by pip install 'san[launchers]'"
-LOST = (
-    ": the process of a job is lost, and the multirun ended; what the other jobs have finished is in its folder, "
-    "san.train goes on there by hydra.sweep.dir=FOLDER skip_finished=true"
-)
 
 # The threads of torch's OpenMP wait for more work by spinning, on cores that those of the compiled operators could use.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -50,28 +42,32 @@ class WithoutTraceback(logging.Formatter):
         return ""
 
 
-def command(config_name: str, function: Job) -> Callable[[], None]:
+def command(config_name: str, function: Job, goes_on: str = "") -> Callable[[], None]:
     """Make a console command of a function of the composed configuration.
 
     A job whose trainer has several devices runs in as many processes, which this one watches, or in those of torchrun.
 
     A mistake of the user (a ``ValueError``, an ``OSError``, Hydra's own) is one line on standard error and exit code
     1; with ``HYDRA_FULL_ERROR=1`` it is a traceback. In a multirun the job's log has the traceback, the other jobs go
-    on, and the job's value is not a number.
+    on, and the job's value is not a number. SIGINT and SIGTERM end all of it, with one line and exit code 130 or 143.
 
     Args:
         config_name: The primary configuration, a file of ``conf/``.
         function: What to do; its value is what a sweeper optimises.
+        goes_on: How one that was stopped is gone on with, where ``{folder}`` is its output folder.
     """
 
     @wraps(function)
     def main() -> None:
         full = os.environ.get(FULL_ERROR)
+        advice = ""
 
         @wraps(function)
         def job(config: DictConfig) -> float | None:
             from san.results import versions
 
+            nonlocal advice
+            advice = _how_to_go_on(config, goes_on)
             _restore(full)
             versions()  # of the source as it is now: it may be edited while this trains
             return _run(f"san.{config_name}.{function.__name__}", function, config)
@@ -79,23 +75,24 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
         # Hydra prints a traceback for whatever happens around the job, unless it is asked to let it through.
         os.environ[FULL_ERROR] = "1"
         sys.argv[1:] = _name_all_databases(sys.argv[1:])
-        try:
-            if processes.started_by_torchrun():
-                processes.end_with_parent()
-                sys.argv[1:] = processes.join_the_first_rank(sys.argv[1:])
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
-        except MISTAKES as error:
-            if full == "1":
-                raise
-            hint = LAUNCHERS if _lacks_launcher(error) else FOLDER if isinstance(error, OSError) else ""
-            _exit(_line(error) + hint)
-        except Exception as error:
-            if full == "1" or not _is_lost(error):
-                raise
-            sys.exit(_line(error) + LOST)
-        finally:
-            _restore(full)
-            _close_log()
+        with stopped_by() as received, one_line_of_a_full_disk():
+            try:
+                if processes.started_by_torchrun():
+                    processes.end_with_parent()
+                    sys.argv[1:] = processes.join_the_first_rank(sys.argv[1:])
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+            except BaseException as raised:
+                if received:
+                    if os.environ.get("RANK", "0") == "0":
+                        print(f"{PROGRAM}stopped by {received[0].name}{advice}", file=sys.stderr)
+                    sys.exit(128 + received[0])
+                error = of_the_disk(raised)
+                if full == "1" or not (is_mistake(error) or is_lost(error)):
+                    raise
+                _exit(line(error))
+            finally:
+                _restore(full)
+                _close_log()
 
     return main
 
@@ -110,7 +107,7 @@ def instantiate(config: DictConfig, **kwargs: Any) -> Any:
     try:
         return hydra.utils.instantiate(config, _convert_="all", **kwargs)
     except InstantiationException as error:
-        if isinstance(error.__cause__, Exception) and _is_mistake(error.__cause__):
+        if isinstance(error.__cause__, Exception) and is_mistake(error.__cause__):
             raise error.__cause__ from error
         raise
 
@@ -162,48 +159,41 @@ def _run(name: str, function: Job, config: DictConfig) -> float | None:
         reason.unlink(missing_ok=True)
     try:
         return processes.run(name, function, config, _explain)
-    except Exception as error:
+    except Exception as raised:
+        error = of_the_disk(raised)
         if multirun:
-            log.exception(_line(error))
-            reason.write_text(_line(error))
+            log.exception(line(error))
+            with replacing(reason) as unfinished:
+                unfinished.write_text(line(error))
             return float("nan")
-        if os.environ.get(FULL_ERROR) == "1" or not _is_mistake(error):
+        if os.environ.get(FULL_ERROR) == "1" or not is_mistake(error):
             raise
-        _exit(_line(error))
+        _exit(line(error))
+    except (KeyboardInterrupt, SystemExit):  # the second is what Lightning makes of the first
+        if "summary" in (HydraConfig.get().callbacks or {}) and multirun:
+            from san.multirun import summarise_jobs
+
+            summarise_jobs(Path(HydraConfig.get().sweep.dir), config.protocol.selected_by)
+        raise
 
 
 def _explain(error: Exception) -> tuple[str, bool]:
     """Tell why a job failed, and whether that is a mistake of the user."""
-    return _line(error).removeprefix(PROGRAM), _is_mistake(error)
+    cause = of_the_disk(error)
+    return line(cause).removeprefix(PROGRAM), is_mistake(cause)
 
 
-def _exit(line: str) -> NoReturn:
+def _exit(reason: str) -> NoReturn:
     """End with a line that tells why, once for all ranks of torchrun."""
     told_by_another = processes.started_by_torchrun() and not processes.is_first_to_fail()
-    sys.exit(1 if told_by_another else line)
+    sys.exit(1 if told_by_another else reason)
 
 
-def _is_mistake(error: Exception) -> bool:
-    if isinstance(error, MISTAKES):
-        return True
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
-    return isinstance(error, MisconfigurationException)
-
-
-def _lacks_launcher(error: Exception) -> bool:
-    return isinstance(error, MissingConfigException) and "hydra/launcher/" in str(error)
-
-
-def _is_lost(error: Exception) -> bool:
-    """Tell whether a launcher has lost a process that ran a job, as where memory is short."""
-    return isinstance(error, BrokenProcessPool) or type(error).__module__.startswith("submitit.")
-
-
-def _line(error: BaseException) -> str:
-    cause = error.__cause__
-    detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
-    return f"{PROGRAM}{' '.join(f'{error}{detail}'.split())}"
+def _how_to_go_on(config: DictConfig, goes_on: str) -> str:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        folder = HydraConfig.get().sweep.dir
+        return f"; go on by hydra.sweep.dir={folder} skip_finished=true" if "skip_finished" in config else ""
+    return goes_on and f"; {goes_on.format(folder=HydraConfig.get().runtime.output_dir)}"
 
 
 def _close_log() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-__all__ = ["MultirunSummary"]
+__all__ = ["MultirunSummary", "summarise_jobs"]
 
 
 class MultirunSummary(Callback):
@@ -20,22 +20,31 @@ class MultirunSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the jobs, wherever they ran."""
-        from san.files import replacing
-        from san.results import lowest_phi, summarise
-
-        folder, split = Path(config.hydra.sweep.dir).resolve(), config.protocol.selected_by
-        jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
-        models = {job: _models(job) for job in jobs if _has(job, "results.json")}
-        finished = [model for own in models.values() for model in own]
-        failures = {f"job {job.name}": (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
-        if finished:
-            lowest = lowest_phi(finished, split)
-            best = next(job for job, own in models.items() if any(model is lowest for model in own))
-            with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
-                shutil.copyfile(best / "checkpoints" / "best.ckpt", unfinished)
-        summarise(finished, split, failures, folder)
-        if failures:
+        if summarise_jobs(Path(config.hydra.sweep.dir), config.protocol.selected_by):
             raise SystemExit(1)
+
+
+def summarise_jobs(folder: Path, split: str) -> int:
+    """Write and print the summary of the jobs in a folder that have ended, selected by a split.
+
+    Returns:
+        The number of those that failed.
+    """
+    from san.files import replacing
+    from san.results import lowest_phi, summarise
+
+    folder = folder.resolve()
+    jobs = sorted((path.parent for path in folder.glob("*/.hydra")), key=lambda job: (len(job.name), job.name))
+    models = {job: _models(job) for job in jobs if _has(job, "results.json")}
+    finished = [model for own in models.values() for model in own]
+    failures = {f"job {job.name}": (job / "error.txt").read_text() for job in jobs if _has(job, "error.txt")}
+    if finished:
+        lowest = lowest_phi(finished, split)
+        best = next(job for job, own in models.items() if any(model is lowest for model in own))
+        with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
+            shutil.copyfile(best / "checkpoints" / "best.ckpt", unfinished)
+    summarise(finished, split, failures, folder)
+    return len(failures)
 
 
 def _models(job: Path) -> list[dict[str, Any]]:

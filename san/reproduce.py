@@ -1,16 +1,19 @@
 """``python -m san.reproduce``: the tables of the paper computed again, beside the printed ones."""
 
 import logging
+import os
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from san.cells import Bank, finish
+from san.cells import Bank, end_with, finish
 from san.command import CONF, command, paper_databases
 
 __all__ = ["main", "reproduce"]
@@ -181,9 +184,15 @@ def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
     bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=1e9)
     task = bar.add_task("", total=sum(WORK[bank.table] for bank in left))
     threads = max(1, cpu_count() // jobs)
-    with bar, parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
+    with (
+        bar,
+        parallel_config(
+            "loky", n_jobs=jobs, inner_max_num_threads=threads, initializer=end_with, initargs=[os.getpid()]
+        ),
+    ):
         try:
-            results = Parallel(return_as="generator_unordered")(delayed(finish)(bank) for bank in left)
+            with _deaf():
+                results = Parallel(return_as="generator_unordered")(delayed(finish)(bank) for bank in left)
             for count, (bank, reason) in enumerate(results, start=1):
                 bar.update(task, advance=WORK[bank.table], description=f"{bank}")
                 if reason is not None:
@@ -201,6 +210,16 @@ def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
     for dataset, reason in absent.items():
         log.warning("%s: data absent (%s)", dataset, reason)
     return absent
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let the processes that are started meanwhile not hear a Ctrl-C: the one that started them ends them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _draw(config: DictConfig, figures: Sequence[int], cells: dict[int, Any], folder: Path) -> None:
@@ -297,7 +316,7 @@ def _print(written: dict[str, Any], folder: Path) -> None:
     console.print(shown(folder / "report.html"), soft_wrap=True, highlight=False)
 
 
-main = command("reproduce", reproduce)
+main = command("reproduce", reproduce, "the same command goes on with what is left")
 
 if __name__ == "__main__":
     main()

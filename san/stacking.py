@@ -3,13 +3,14 @@
 import copy
 import json
 import logging
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import Strategy
@@ -106,22 +107,22 @@ class Stacking:
             return self._train(name, classifiers, data, len(labels.classes), epoch, new_trainer)
 
         compared = []
-        with self._reconstructed(network, splits.examples, cache) as examples:
-            for seed in seeds:
-                suffix = f"-{seed}" if len(seeds) > 1 else ""
-                results, strategy = train(f"classifier{suffix}", examples, network.n_models, seed)
-                known = cache / f"baseline-{fingerprint({'seed': seed, 'epoch': epoch, **settings}, given)}.json"
-                baseline = strategy.broadcast(_read(known))
-                if baseline is None:
-                    ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, 1, seed)
-                    if strategy.is_global_zero:
-                        write_json(known, baseline)
-                else:
-                    log.info("the accuracy on the original examples is that of %s", known)
-                for outcome, _ in results:
-                    change = 100 * (outcome["test"]["accuracy"] - baseline["test"]["accuracy"])
-                    outcome |= {"classes": list(labels.classes), "baseline": baseline, "accuracy_change": change}
-                compared.append(results)
+        examples = self._reconstructed(network, splits.examples, cache)
+        for seed in seeds:
+            suffix = f"-{seed}" if len(seeds) > 1 else ""
+            results, strategy = train(f"classifier{suffix}", examples, network.n_models, seed)
+            known = cache / f"baseline-{fingerprint({'seed': seed, 'epoch': epoch, **settings}, given)}.json"
+            baseline = strategy.broadcast(_read(known))
+            if baseline is None:
+                ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, 1, seed)
+                if strategy.is_global_zero:
+                    write_json(known, baseline)
+            else:
+                log.info("the accuracy on the original examples is that of %s", known)
+            for outcome, _ in results:
+                change = 100 * (outcome["test"]["accuracy"] - baseline["test"]["accuracy"])
+                outcome |= {"classes": list(labels.classes), "baseline": baseline, "accuracy_change": change}
+            compared.append(results)
         return compared
 
     def test(
@@ -144,31 +145,26 @@ class Stacking:
         """
         labels = _labels(splits)
         module = ClassifierModule([classifier], n_classes=len(labels.classes), optimizer=self.optimizer)
-        with self._reconstructed(network, {"test": splits.test}, cache) as examples:
-            data = SplitsDataModule(examples, self.batch_size, None, labels.by_split)
-            trainer.test(module, data, verbose=False)
+        examples = self._reconstructed(network, {"test": splits.test}, cache)
+        data = SplitsDataModule(examples, self.batch_size, None, labels.by_split)
+        trainer.test(module, data, verbose=False)
         return {"classes": list(labels.classes), "test": module.outcomes[0]}
 
-    @contextmanager
     def _reconstructed(
         self, network: SparselyActivatedNetwork, examples: Mapping[str, Tensor], cache: Path
-    ) -> Iterator[dict[str, Tensor]]:
+    ) -> dict[str, Tensor]:
         """Give the reconstructions of splits, [examples, models, *space], each computed once, on the CPU."""
         n_bytes = network.n_models * sum(x.nbytes for x in examples.values())
         mapped = n_bytes > self.max_memory
         log.info("reconstructions: %.0f MB, %s", n_bytes / 1e6, "memory-mapped" if mapped else "in memory")
-        with _temporary(cache) as folder, torch.no_grad():
+        with torch.no_grad():
             results = {}
             for split, x in examples.items():
                 shape = torch.Size([len(x), network.n_models, *x.shape[2:]])
-                results[split] = (
-                    torch.from_file(str(folder / split), shared=True, size=shape.numel(), dtype=x.dtype).view(shape)
-                    if mapped
-                    else x.new_empty(shape)
-                )
+                results[split] = _on_disk(cache, shape, x.dtype) if mapped else x.new_empty(shape)
                 for batch, target in zip(x.split(self.batch_size), results[split].split(self.batch_size), strict=True):
                     target.copy_(network(batch.to(network.weight.device)))
-            yield results
+        return results
 
     def _train(
         self,
@@ -210,11 +206,20 @@ def _read(path: Path) -> Outcome | None:
     return found
 
 
-@contextmanager
-def _temporary(parent: Path) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
+def _on_disk(folder: Path, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Make a tensor in a file that has no name, so that not even a kill leaves it.
+
+    Raises:
+        OSError: If the disk has no space for it; where it is not asked beforehand, the system kills who writes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        n_bytes = shape.numel() * dtype.itemsize
+        try:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=(n_bytes,))).view(dtype).view(shape)
 
 
 class _Selection(pl.Callback):

@@ -1,5 +1,6 @@
 """``python -m san.sweep``: all kernel sizes at once, each model trained as if alone."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = ["TrainedBank", "evaluate_bank", "main", "parse_sizes", "sweep", "trai
 
 Results = dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 
 def sweep(config: DictConfig) -> float:
     """Train a bank of models for each activation function, and write what a multirun of them would.
@@ -40,7 +43,7 @@ def sweep(config: DictConfig) -> float:
     import torch
 
     from san.bank import shares
-    from san.files import replacing
+    from san.checkpoint import save
     from san.results import lowest_phi, summarise, write_json
 
     start = time.perf_counter()
@@ -61,8 +64,7 @@ def sweep(config: DictConfig) -> float:
     best = lowest_phi(results, split)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         if best is not None:
-            with replacing(folder / "checkpoints" / "best.ckpt") as unfinished:
-                torch.save(checkpoints[results.index(best)], unfinished)
+            save(checkpoints[results.index(best)], folder / "checkpoints" / "best.ckpt")
         seconds = time.perf_counter() - start
         write_json(folder / "results.json", {"models": results, "wall_seconds": seconds, "config": plain(config)})
         summarise(results, split, failures, folder)
@@ -197,17 +199,24 @@ def _show(bank: TrainedBank, results: Sequence[Results]) -> None:
 
 
 def _resumed(config: DictConfig, path: Path) -> Path | None:
-    """Return where a bank goes on, if it was begun in the folder that is gone on from."""
+    """Return where a bank goes on, if it was begun in the folder that is gone on from; it is brought to this run's."""
+    from san.checkpoint import copy, read
+
     if config.checkpoint is None:
         return None
     folder = Path(config.checkpoint)
-    if not (folder / "checkpoints").is_dir():
+    if not (folder / "checkpoints").is_dir() and not (folder / ".hydra").is_dir():
         raise FileNotFoundError(f"checkpoint={folder} is not the folder of a sweep")
     begun = folder / "checkpoints" / path.name
-    return begun if begun.is_file() else None
+    if not begun.is_file():
+        log.warning("%s of checkpoint=%s was stopped before its training began: it begins now", path.stem, folder)
+        return None
+    read(begun)
+    copy(begun, path)
+    return path
 
 
-main = command("sweep", sweep)
+main = command("sweep", sweep, "go on by checkpoint={folder}")
 
 if __name__ == "__main__":
     main()

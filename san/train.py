@@ -33,7 +33,7 @@ def train(config: DictConfig) -> float:
     import pytorch_lightning as pl
 
     from san.callbacks import KernelFigures, progress
-    from san.checkpoint import PhiCheckpoint, add, find, load_weights, read
+    from san.checkpoint import PhiCheckpoint, add, begun, load_weights, read
     from san.datamodule import SplitsDataModule
 
     start = time.perf_counter()
@@ -44,8 +44,7 @@ def train(config: DictConfig) -> float:
     data = SplitsDataModule(splits.examples, config.batch_size, order, num_workers=config.num_workers)
     checkpoint = PhiCheckpoint(folder / "checkpoints", stored, config.protocol.tested_epoch)
     resumed = None
-    if config.checkpoint is not None:
-        given = find(config.checkpoint, "last")
+    if config.checkpoint is not None and (given := begun(config.checkpoint)) is not None:
         load_weights(module, read(given), given)
         resumed = checkpoint.adopt(given)
     kernels = KernelFigures(splits.name, splits.sampling_frequency, config.kernel_figure_every)
@@ -135,7 +134,7 @@ def _leave(
     print_run(results, folder)
 
 
-main = command("train", train)
+main = command("train", train, "go on by checkpoint={folder}")
 
 if __name__ == "__main__":
     main()

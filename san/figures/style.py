@@ -1,5 +1,6 @@
 """How every figure looks, and what it is drawn from."""
 
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -103,8 +104,10 @@ def figure(width: float, height: float) -> Figure:
 
 def save(drawn: Figure, path: Path) -> None:
     """Write a figure in the format of the path's suffix, never seen half-written."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format=path.suffix[1:], dpi=150)
     with replacing(path) as unfinished:
-        drawn.savefig(unfinished, format=path.suffix[1:], dpi=150)
+        unfinished.write_bytes(buffer.getbuffer())
 
 
 def activation_color(name: str, others: Sequence[str] = ()) -> str:
