@@ -23,6 +23,10 @@ train: $(INSTALLED)  ## train on the shipped ECG; ARGS= adds overrides
 test: $(INSTALLED)  ## run the test suite; ARGS= adds options of pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-slow
+test-slow: $(INSTALLED)  ## run what takes long or provokes faults; ARGS= adds options of pytest
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check
