@@ -18,6 +18,7 @@ __all__ = ["PROGRAM", "is_lost", "is_mistake", "line", "of_the_disk", "one_line_
 
 PROGRAM = "san: "
 MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+LONGEST = 2000  # characters of a mistake, which may quote a file
 OUTPUT = ("hydra.run.dir=", "hydra.sweep.dir=")
 LAUNCHERS = ": the launchers are installed by pip install 'san[launchers]'"
 LOST = (
@@ -97,7 +98,9 @@ def line(error: BaseException) -> str:
     """Return what went wrong, and what to do where that is known, in one line."""
     cause = error.__cause__
     detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
-    return f"{PROGRAM}{' '.join(f'{error}{detail}'.split())}{_advice(error)}"
+    told = " ".join(f"{error}{detail}".split())
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in told)
+    return f"{PROGRAM}{shown if len(shown) <= LONGEST else f'{shown[:LONGEST]} ...'}{_advice(error)}"
 
 
 def _advice(error: BaseException) -> str:

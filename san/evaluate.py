@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from san.assembly import build, describe, warn_of_dead_kernels
+from san.assembly import build, check_numbers, describe, warn_of_dead_kernels
 from san.command import command, instantiate
 from san.train import sizes_of
+from san.trust import own_parts
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "main"]
 
+# What is used of the configuration in a checkpoint.
+PARTS = ("activation", "activation_name", "batch_size", "classifier", "decoder", "kernel_size", "kernel_sizes", "loss",
+         "metric", "n_kernels", "optimizer", "seed")  # fmt: skip
+NUMBERS = ("batch_size", "n_kernels", "seed")
+
 
 def evaluate(config: DictConfig) -> float:
     """Test a checkpoint, write ``results.json`` and print the table.
@@ -27,15 +33,17 @@ def evaluate(config: DictConfig) -> float:
         The test phi.
     """
     from san.callbacks import progress
-    from san.checkpoint import find, load_state, load_weights, read
+    from san.checkpoint import find, load_state, load_weights, read, refuse_other_sizes
     from san.datamodule import SplitsDataModule
     from san.results import print_run, write_json
 
     path = find(config.checkpoint, "best")
     checkpoint = read(path)
-    trained = OmegaConf.create({**checkpoint["config"], "paths": config.paths})
+    trained = _trained(checkpoint["config"], config)
     dataset = trained.dataset if config.dataset is None else config.dataset
     splits: Any = instantiate(dataset) if config.chunk is None else _open(dataset, config.chunk)
+    n_kernels, longest = _extent(trained)
+    refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
     module = build(trained, splits, [sizes_of(trained)])
     load_weights(module, checkpoint, path)
 
@@ -48,7 +56,7 @@ def evaluate(config: DictConfig) -> float:
     else:
         _test_in_pieces(module, splits, config.chunk, trainer)
     classification = None
-    if "classifier" in checkpoint and splits.labels is not None:
+    if "classifier" in checkpoint and trained.classifier and splits.labels is not None:
         stacking = instantiate(trained.classifier)
         classifier = stacking.new_classifier(splits, trained.seed)
         load_state(classifier, checkpoint["classifier"], path)
@@ -71,6 +79,32 @@ def evaluate(config: DictConfig) -> float:
     return float(results["test"]["phi"])
 
 
+def _trained(stored: Any, config: DictConfig) -> DictConfig:
+    """Return what is used of the configuration in a checkpoint; where data and results are is not its business.
+
+    Raises:
+        ValueError: If it lacks a part, or has a number that cannot be one.
+    """
+    parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
+    given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
+    found = {"kernel_sizes": None, "classifier": {}, **own_parts(stored, parts, given)}
+    missing = [part for part in parts if part not in found]
+    if missing:
+        raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")
+    if "data_dir" in (found.get("dataset") or {}):
+        found["dataset"]["data_dir"] = config.paths.data_dir
+    trained = OmegaConf.create(found)
+    check_numbers(trained, (*NUMBERS, "kernel_size" if trained.kernel_sizes is None else "kernel_sizes"))
+    return trained
+
+
+def _extent(trained: DictConfig) -> tuple[int, int]:
+    """Return how many kernels there are, and the samples a side of the largest."""
+    if trained.kernel_sizes is None:
+        return trained.n_kernels, trained.kernel_size
+    return len(trained.kernel_sizes), max(trained.kernel_sizes)
+
+
 def _open(dataset: DictConfig, chunk: Any) -> "Recording":
     """Open the recording of a dataset whose module has a function ``stream`` beside its ``load``."""
     if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
@@ -81,8 +115,8 @@ def _open(dataset: DictConfig, chunk: Any) -> "Recording":
             f"chunk={chunk}: {module} cannot read in pieces; give a WFDB record (dataset=wfdb path=RECORD) or one long "
             "signal in a .npy file (dataset=numpy path=FILE)"
         )
-    pieces = OmegaConf.create({**dataset, "_target_": f"{module}.stream", "chunk": chunk})
-    recording: Recording = instantiate(pieces)
+    pieces = OmegaConf.create({"dataset": {**dataset, "_target_": f"{module}.stream", "chunk": chunk}})
+    recording: Recording = instantiate(pieces.dataset)
     return recording
 
 

@@ -73,6 +73,7 @@ def test_only_commands_import_hydra():
         "assembly",
         "cells",
         "command",
+        "ending",
         "evaluate",
         "multirun",
         "processes",
@@ -83,7 +84,8 @@ def test_only_commands_import_hydra():
 
 
 def test_nothing_but_the_commands_is_loaded_to_compose():
-    for name in ("assembly", "cells", "command", "ending", "evaluate", "multirun", "processes", "reproduce", "sweep", "train"):
+    commands = {"evaluate", "reproduce", "sweep", "train"}
+    for name in commands | {"assembly", "cells", "command", "ending", "multirun", "processes"}:
         top = ast.parse((PACKAGE / f"{name}.py").read_text()).body
         modules = {node.module for node in top if isinstance(node, ast.ImportFrom)}
         modules |= {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from san.data import csv_files
 from san.data.scaling import signal_splits
 from san.data.splits import Splits
 
@@ -28,7 +29,7 @@ def load(*, path: str, column: int | str, sampling_frequency: float | None, **ho
     if not file.is_file():
         raise FileNotFoundError(f"path={path} is not there: give a CSV file")
     try:
-        table = pd.read_csv(file)
+        table = csv_files.read(file)
     except (ValueError, OSError) as error:
         raise ValueError(f"path={path} cannot be read as a table: {error}") from error
     headings = [str(heading) for heading in table.columns]
