@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from san.command import CONF, _is_mistake, _line
+from san.command import CONF
+from san.ending import is_mistake, line
 from san.data.wfdb_files import RECORDS
 from san.evaluate import evaluate
 
@@ -191,8 +192,8 @@ def judge(arguments, folder, patience=PATIENCE):
     except HangError:
         return "fault", f"more than {patience} s"
     except Exception as error:
-        clean = _is_mistake(error) and "\n" not in _line(error)
-        return ("error", _line(error)) if clean else ("fault", f"{type(error).__name__}: {error}"[:500])
+        clean = is_mistake(error) and "\n" not in line(error)
+        return ("error", line(error)) if clean else ("fault", f"{type(error).__name__}: {error}"[:500])
     finally:
         signal.alarm(0)
 

@@ -251,7 +251,7 @@ def moments(process_arguments, folder):
     code, said, error = end(start("-c", KILLED, 0, folder, *process_arguments))
     assert code == 0, error
     count = int(said.split()[-1])
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     return [round(1 + (tenth + draw.random()) * (count - 1) / 10) for tenth in range(10)]
 
 
@@ -318,7 +318,7 @@ def test_a_reproduction_that_is_killed_ten_times_ends_with_the_tables_of_one_tha
     begun = time.monotonic()
     code, _, said = end(start(*reproduction, f"hydra.run.dir={through}"))
     assert code == 0, said
-    duration, draw = time.monotonic() - begun, random.Random(0)  # noqa: S311
+    duration, draw = time.monotonic() - begun, random.Random(0)
     for tenth in range(10):
         process = start(*reproduction, f"hydra.run.dir={killed}", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + (tenth + draw.random()) * duration / 10
@@ -378,7 +378,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, 
     assert run(command.main, *arguments, f"hydra.run.dir={roomy}")[0] == 0
     needed = sum(-(-path.stat().st_size // 4096) * 4096 for path in roomy.rglob("*") if path.is_file())
     disk = mounted(f"{needed // 1024 + 64}k")
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     times = {train: 10, sweep: 5, evaluate: 3, reproduce: 2}[command]
     for part in range(times):
         folder = disk / "run"
