@@ -25,8 +25,8 @@ import pandas as pd
 import torch
 
 from san.command import CONF
-from san.ending import is_mistake, line
 from san.data.wfdb_files import RECORDS
+from san.ending import is_mistake, line
 from san.evaluate import evaluate
 
 SECONDS = 10  # of computing, as other programs may use the machine, too
