@@ -1,6 +1,7 @@
 """``python -m san.reproduce``: the tables of the paper computed again, beside the printed ones."""
 
 import logging
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -198,6 +199,8 @@ def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
                 "a process that trained was killed; if it was for want of memory, run again with fewer jobs=N, "
                 "what is finished is kept"
             ) from error
+    for cache in {bank.cache for bank in banks}:
+        shutil.rmtree(cache / "unfinished", ignore_errors=True)
     for dataset, reason in absent.items():
         log.warning("%s: data absent (%s)", dataset, reason)
     return absent
