@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import time
 from collections import defaultdict
@@ -207,6 +208,8 @@ def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
                 "a process that trained was killed; if it was for want of memory, run again with fewer jobs=N, "
                 "what is finished is kept"
             ) from error
+    for cache in {bank.cache for bank in banks}:
+        shutil.rmtree(cache / "unfinished", ignore_errors=True)
     for dataset, reason in absent.items():
         log.warning("%s: data absent (%s)", dataset, reason)
     return absent
