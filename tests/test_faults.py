@@ -74,7 +74,7 @@ def expect_whole(folder, kills=0):
                 json.loads(content)
             case ".ckpt":
                 torch.load(path, weights_only=True)
-            case ".csv":
+            case ".csv" if path.name != "metrics.csv":  # which is a log, of Lightning's
                 assert len({len(line.split(",")) for line in content.decode().splitlines()}) == 1, path
                 assert content.endswith(b"\n"), path
             case ".png":
@@ -342,7 +342,8 @@ def test_a_reproduction_that_is_killed_ten_times_ends_with_the_tables_of_one_tha
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_the_processes_of_a_reproduction_end_with_it(tmp_path, reproduction, number, code):
-    process = start(*reproduction, f"hydra.run.dir={tmp_path / 'run'}")
+    long = [argument.replace("max_epochs=4", "max_epochs=4000") for argument in reproduction]
+    process = start(*long, f"hydra.run.dir={tmp_path / 'run'}")
     wait(lambda: list((tmp_path / "run" / "cells" / "unfinished").glob("*/checkpoints/*.ckpt")))
     workers = working(process)
     assert len(workers) == 2
@@ -363,7 +364,7 @@ def test_the_processes_of_a_reproduction_end_with_it(tmp_path, reproduction, num
 # Disks
 
 
-@pytest.mark.parametrize("command", [train, sweep, evaluate, reproduce])
+@pytest.mark.parametrize("command", [train, sweep, evaluate, pytest.param(reproduce, marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, reproduction, command):
     """At many sizes of what is free, from nothing to nearly all that is needed."""
     arguments = {
