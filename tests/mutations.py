@@ -1,4 +1,4 @@
-"""Evaluate randomly damaged files in a process of its own: what happened, how long it took and how much memory.
+"""Evaluate randomly damaged files in a process of its own, and tell what happened, the time and the memory it took.
 
 ``python tests/mutations.py KIND FIRST COUNT FOLDER`` prints a line of JSON for each case; a case is a function of its
 kind and number alone. FOLDER has the checkpoints ``signal.ckpt`` and ``image.ckpt``.
@@ -33,26 +33,15 @@ SECONDS = 10  # of computing, as other programs may use the machine, too
 PATIENCE = 60  # seconds of any kind, for a case that waits
 MEMORY = 10**9
 SAFETY = 4 * MEMORY  # of address space, so that a fault here does not end what else runs on the machine
-HUGE = [
-    b"0",
-    b"-1",
-    b"1",
-    b"65536",
-    b"1000000",
-    b"1000000000",
-    b"1000000000000",
-    b"9" * 30,
-    b"9" * 400,
-    b"1e308",
-    b"nan",
-]
+HUGE = [b"0", b"-1", b"1", b"65536", b"1000000", b"1000000000", b"1000000000000", b"9" * 30, b"9" * 400,
+        b"1e308", b"nan"]  # fmt: skip
+DEEDS = ("flip", "cut", "insert", "delete", "repeat", "huge", "huge", "swap", "fill", "all")
 NUMBERS = (0, 1, 2, 28, 255, 10**6, 10**9, 2**31 - 1, 2**32 - 1)
 VALUES = [
-    None, True, 0, -1, 1, 2.5, 10**6, 10**9, 10**12, 2**63, 2**64, 10**400, float("nan"), float("inf"), -1e308, "", "x",
+    None, True, 0, -1, 2.5, 10**6, 10**9, 10**12, 2**63, 2**64, 10**400, float("nan"), float("inf"), -1e308, "", "x",
     "???", "${seed}", "${a.b}", "${oc.env:HOME}", "${oc.create:{_target_: os.system}}", "${", "/", "../..",
-    "\x1b[2J[/x]",
-    "x" * 10**6, [], {}, [[]], [10**9] * 50, {"_target_": "os.system"}, {"_target_": "san.train.main"}, "os.system",
-    "san.data.synthetic.load", "\ud800",
+    "\x1b[2J[/x]", "x" * 10**6, [], {}, [[]], [10**9] * 50, {"_target_": "os.system"}, {"_target_": "san.train.main"},
+    "os.system", "san.data.synthetic.load", "\ud800",
 ]  # fmt: skip
 
 
@@ -60,7 +49,7 @@ def damage(content, chance, *, header=0):
     """Do one to three things to the content of a file, such as a disk, an editor or an enemy would."""
     for _ in range(chance.choice([1, 1, 2, 3])):
         at, length = chance.randrange(len(content) + 1), chance.choice([1, 2, 4, 16, 100, 1000])
-        deed = chance.choice(["flip", "cut", "insert", "delete", "repeat", "huge", "huge", "swap", "fill", "all"])
+        deed = chance.choice(DEEDS)
         part = content[at : at + length]
         if deed == "flip" and content:
             changed = bytearray(content)
@@ -179,7 +168,7 @@ class HangError(BaseException):
 def judge(arguments, folder, patience=PATIENCE):
     """Evaluate, and return ``answer`` and the test phi, ``error`` and the line, or ``fault`` and what happened."""
 
-    def stop(number, frame):
+    def stop(*_):
         raise HangError
 
     signal.signal(signal.SIGALRM, stop)

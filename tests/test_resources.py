@@ -32,10 +32,10 @@ def resident():
 
 def test_files_are_closed_after_every_command(run_once, tmp_path):
     def everything(turn):
+        run_once(train, f"{turn}/multirun", "-m", *TINY, "kernel_size=5,6", "logger=csv", "figure=[]")
         run_once(train, f"{turn}/train", *TINY, "kernel_size=5")
         run_once(evaluate, f"{turn}/evaluate", f"checkpoint={tmp_path / turn / 'train'}")
         run_once(sweep, f"{turn}/sweep", *TINY, "kernel_sizes=[3,5]")
-        run_once(train, f"{turn}/multirun", "-m", *TINY, "kernel_size=5,6", "logger=csv", "figure=[]")
         gc.collect()
 
     everything("first")  # fonts, compiled operators and streams of libraries are opened once

@@ -45,7 +45,7 @@ def assert_as_at_once(network, x, chunk, loss=torch.nn.functional.l1_loss):
 @st.composite
 def signals(draw):
     """Signals with plateaus, ties, steps, slopes, silence, and chains of falling and of equal extrema."""
-    n = draw(st.integers(500, 2500))
+    n = draw(st.integers(400, 1500))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
     at, period = np.arange(n), draw(st.integers(2, 40))
     kinds = {
@@ -100,6 +100,25 @@ def test_a_plateau_and_ties_across_the_border_of_a_piece(activation, shift):
         network.weight.fill_(1).mul_(torch.tensor([[0.0, 0, 1, 0, 0], [1, 1, 1, 1, 1]]))
     for chunk in (100, 101, 200, 207):
         assert_as_at_once(network, x, chunk)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
+def test_what_follows_silence_at_the_border_of_a_piece(activation):
+    network = SparselyActivatedNetwork([8], activation)
+    with torch.no_grad():
+        network.weight.zero_()[0, 3] = 1
+    for at in range(250, 345):
+        x = torch.zeros(700)
+        x[at], x[at + 5], x[600] = 1, 0.5, 2
+        assert_as_at_once(network, x, 330)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_cells_at_the_border_of_a_piece(ceil_mode):
+    torch.manual_seed(0)
+    network = SparselyActivatedNetwork([40], ExtremaPoolIndices(ceil_mode), initial_deviation=1)
+    for chunk in range(640, 680, 3):
+        assert_as_at_once(network, torch.randn(1500), chunk)
 
 
 def test_pieces_of_float64_are_as_exact():

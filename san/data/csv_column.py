@@ -40,6 +40,9 @@ def load(*, path: str, column: int | str, sampling_frequency: float | None, **ho
     else:
         choices = ", ".join(f"{at} ({heading})" for at, heading in enumerate(headings))
         raise ValueError(f"path={path} has no column {column}: column can be {choices}")
-    values = pd.to_numeric(table.iloc[:, index], errors="coerce").to_numpy(dtype="float64", copy=True)
+    try:
+        values = pd.to_numeric(table.iloc[:, index], errors="coerce").to_numpy(dtype="float64", copy=True)
+    except OverflowError as error:
+        raise ValueError(f"path={path}, column {column}: an integer is too large") from error
     name = f"csv/{file.stem}/{headings[index]}"
     return signal_splits(values, name=name, sampling_frequency=sampling_frequency, **how)
