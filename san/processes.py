@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
 from hydra.utils import get_method
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -145,7 +145,10 @@ def _watch(n_processes: int, name: str, config: DictConfig, explain: Explain) ->
 
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    arguments = (n_processes, store.port, name, config, HydraConfig.instance().cfg, explain)
+    # The classes of Hydra's own configuration are made anew in each process that a launcher starts, so that they cannot
+    # be sent to another.
+    hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg)
+    arguments = (n_processes, store.port, name, config, hydra_config, explain)
     ranks = start_processes(_be_rank, arguments, nprocs=n_processes, join=False)
     try:
         while not ranks.join(POLL, GRACE):
@@ -189,8 +192,9 @@ def _be_rank(
     }
     end_with_parent()
     setup_globals()
-    HydraConfig.instance().cfg = hydra_config
-    configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
+    whole: Any = OmegaConf.create(hydra_config)
+    HydraConfig.instance().cfg = whole
+    configure_log(whole.hydra.job_logging, whole.hydra.verbose)
     if rank != 0:
         logging.getLogger().setLevel(QUIET)
     try:
