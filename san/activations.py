@@ -113,13 +113,13 @@ class Extrema(SparseActivation):
         require_sign: Whether negative local maxima and positive local minima are left out.
 
     Raises:
-        ValueError: If the border tolerance is negative.
+        ValueError: If the border tolerance is negative, or not an integer.
     """
 
     def __init__(self, border_tolerance: int = 2, require_sign: bool = True) -> None:
         super().__init__()
-        if border_tolerance < 0:
-            raise ValueError(f"border_tolerance={border_tolerance} is negative: it counts samples, 0 or more")
+        if not isinstance(border_tolerance, int) or border_tolerance < 0:
+            raise ValueError(f"border_tolerance={border_tolerance} is not an integer, 0 or more: it counts samples")
         self.border_tolerance = border_tolerance
         self.require_sign = require_sign
 

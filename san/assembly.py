@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from san.data.splits import Splits
+    from san.metrics import Loss
     from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
 
-__all__ = ["build", "check", "classify", "describe", "load", "plain", "warn_of_dead_kernels"]
+__all__ = ["build", "check", "check_numbers", "classify", "describe", "load", "plain", "warn_of_dead_kernels"]
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +39,28 @@ def check(config: DictConfig, keys: Sequence[str] = ()) -> None:
     Raises:
         ValueError: If a number that counts something, under the usual keys or those given, is not a positive integer.
     """
-    values = [(key, config[key]) for key in ("seed", "n_kernels", "batch_size", "kernel_figure_every")]
-    for key in keys:
-        values += [(key, size) for size in (config[key] if OmegaConf.is_list(config[key]) else [config[key]])]
-    for key, value in values:
-        least = 0 if key == "seed" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{key}={value} must be an integer, {least} or more")
+    check_numbers(config, ("seed", "n_kernels", "batch_size", "kernel_figure_every", *keys))
     if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices != 1:
         raise ValueError(
             f"trainer.devices={config.trainer.devices} in a multirun: each of its jobs trains in one process, "
             "use trainer=cpu or trainer=gpu"
         )
+
+
+def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
+    """Refuse what is not a number that counts something, or a list of such numbers.
+
+    Raises:
+        ValueError: If a value is not an integer, one or more, or zero or more where it is the seed.
+    """
+    for key in keys:
+        if key == "kernel_sizes" and not (OmegaConf.is_list(config[key]) and config[key]):
+            raise ValueError(f"kernel_sizes={config[key]} must be a list of integers, such as [10,20]")
+        values = config[key] if key == "kernel_sizes" else [config[key]]
+        least, most = (0, 2**32 - 1) if key == "seed" else (1, 2**63 - 1)
+        for value in values:
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise ValueError(f"{key}={value} must be an integer, {least} or more, {most} or less")
 
 
 def load(config: DictConfig) -> "Splits":
@@ -91,10 +102,24 @@ def build(config: DictConfig, splits: "Splits", models: Sequence[Sequence[int]])
     network.check(splits.shape[1:])
     return SANModule(
         network,
-        loss=instantiate(config.loss),
+        loss=_checked(instantiate(config.loss), config.loss),
         optimizer=instantiate(config.optimizer),
         count_weights=config.metric.count_weights,
     )
+
+
+def _checked(loss: "Loss", config: DictConfig) -> "Loss":
+    """Return a loss, if it is one: of each sample, called as those of torch.nn.functional."""
+    import torch
+
+    sample = torch.ones(1, 1, 2)
+    try:
+        found = loss(sample, sample, reduction="none")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"loss={config} cannot be computed of a reconstruction and its example: {error}") from error
+    if found.shape != sample.shape:
+        raise ValueError(f"loss={config} is not one of each sample of an example")
+    return loss
 
 
 def classify(

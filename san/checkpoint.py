@@ -3,7 +3,8 @@
 import math
 import os
 import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from san.files import replacing
 
-__all__ = ["MONITOR", "PhiCheckpoint", "add", "find", "load_state", "load_weights", "read"]
+__all__ = ["MONITOR", "PhiCheckpoint", "add", "find", "load_state", "load_weights", "read", "refuse_other_sizes"]
 
 SPLIT = "validation/"
 MONITOR = f"{SPLIT}phi"
@@ -148,16 +149,39 @@ def read(path: Path) -> dict[str, Any]:
     """Load a checkpoint to the CPU; only plain data and tensors are accepted.
 
     Raises:
-        ValueError: If the file is cut short, is of another program, or holds anything else.
+        ValueError: If the file is cut short or damaged, is of another program, or holds anything else.
     """
     try:
+        _refuse_damage(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         complete = {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys()
-    except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint of san, or is cut short") from error
-    if not complete:
+    except Exception as error:  # of a damaged file, zipfile, pickle and torch raise whatever they happen to meet
+        raise ValueError(f"{path} is not a checkpoint of san, or is cut short or damaged") from error
+    if not complete or type(checkpoint["epoch"]) is not int or not isinstance(checkpoint["callbacks"], dict):
         raise ValueError(f"{path} is not a checkpoint of san: it lacks the parts of one")
+    n_bytes = path.stat().st_size
+    for part in {"state_dict", "classifier"} & checkpoint.keys():
+        weights = checkpoint[part]
+        if not isinstance(weights, dict) or not all(_is_whole(weight, n_bytes) for weight in weights.values()):
+            raise ValueError(f"{path} is not a checkpoint of san: its {part} has more than weights that it stores")
     return dict(checkpoint)
+
+
+def refuse_other_sizes(checkpoint: dict[str, Any], shape: Sequence[int], path: Path) -> None:
+    """Refuse kernels of another shape than a checkpoint has, before memory is reserved for them.
+
+    Args:
+        checkpoint: Of :func:`read`.
+        shape: How many kernels there are to be, and the samples of the largest along each axis.
+        path: Of the checkpoint.
+
+    Raises:
+        ValueError: If it has others.
+    """
+    stored = checkpoint["state_dict"].get("network.weight", torch.empty(0)).shape
+    if list(stored) != list(shape):
+        raise ValueError(f"{path} has kernels of the shape {list(stored)}, not {list(shape)}: "
+                         "its configuration or the dataset is not that of its training")  # fmt: skip
 
 
 @rank_zero_only
@@ -190,6 +214,29 @@ def load_state(module: nn.Module, state: Mapping[str, Any], path: Path) -> None:
             "give the kernel sizes, the number of kernels and the dataset that it was trained with"
         )
     module.load_state_dict(state)
+
+
+def _refuse_damage(path: Path) -> None:
+    """Refuse a file that is not as it was written: torch compares no checksum, and unpacks what is compressed."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("a checkpoint is not compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("a checkpoint stores nothing twice")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} does not have the checksum that it was written with")
+
+
+def _is_whole(weight: Any, n_bytes: int) -> bool:
+    """Tell whether a weight is a plain tensor of which each value is stored, in a file of so many bytes."""
+    return (
+        isinstance(weight, torch.Tensor)
+        and weight.layout == torch.strided
+        and weight.device.type == "cpu"
+        and weight.is_floating_point()
+        and weight.nbytes <= weight.untyped_storage().nbytes() <= n_bytes
+    )
 
 
 @rank_zero_only

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from san.trust import refuse_foreign_hydra, refuse_foreign_targets
 
 __all__ = ["CONF", "WithoutTraceback", "command", "instantiate", "paper_databases"]
 
 PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
-TARGETS = ("san.", "torch.optim.", "torch.nn.functional.", "pytorch_lightning.")
+LONGEST = 2000  # characters of a mistake, which may quote a file
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FOLDER = ": the output folder cannot be written, choose another by hydra.run.dir=FOLDER"
 
@@ -80,15 +82,24 @@ def command(config_name: str, function: Job) -> Callable[[], None]:
     return main
 
 
-def instantiate(config: DictConfig, **kwargs: Any) -> Any:
-    """Build what a configuration describes, if all it names belongs to this package, torch or Lightning.
+def instantiate(config: DictConfig | None, **kwargs: Any) -> Any:
+    """Build what a part of a configuration describes, if all it names is allowed there; see :mod:`san.trust`.
 
     Raises:
         ValueError: If it names anything else, so that the configuration in a stranger's checkpoint cannot run code.
     """
-    _refuse_foreign_targets(config)
+    if config is None:
+        return None
+    if not OmegaConf.is_config(config):
+        raise ValueError(f"{str(config)[:100]!r} stands where keys and values with a _target_ are expected")
+    place = str(config._get_full_key(None))
+    # Resolved once, so that what is checked is what is called.
+    part = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    refuse_foreign_targets(part, place)
+    if place not in ("classifier", "figure") and not (isinstance(part, dict) and "_target_" in part):
+        raise ValueError(f"{place} names no _target_")
     try:
-        return hydra.utils.instantiate(config, _convert_="all", **kwargs)
+        return hydra.utils.instantiate(part, _convert_="all", **kwargs)
     except InstantiationException as error:
         if isinstance(error.__cause__, Exception) and _is_mistake(error.__cause__):
             raise error.__cause__ from error
@@ -108,27 +119,21 @@ def _name_all_databases(arguments: list[str]) -> list[str]:
     return [everything if argument == "dataset.database=all" else argument for argument in arguments]
 
 
-def _refuse_foreign_targets(node: Any) -> None:
-    if isinstance(node, DictConfig):
-        target = node.get("_target_")
-        if target is not None and not _is_allowed(str(target)):
-            raise ValueError(f"_target_={target} is not allowed: it must be defined in {', '.join(TARGETS)}*")
-        for key in node:
-            _refuse_foreign_targets(node[key])
-    elif isinstance(node, ListConfig):
-        for item in node:
-            _refuse_foreign_targets(item)
+def _load_trusted(loader: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+    """Compose a configuration, and refuse one that names what is not allowed before Hydra acts on it."""
+    config = _load(loader, *args, **kwargs)
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    refuse_foreign_targets(content, "")
+    refuse_foreign_hydra(content["hydra"])
+    return config
 
 
-def _is_allowed(target: str) -> bool:
-    """Tell whether a name is allowed, and is not a way through an allowed module to something it imports."""
-    if not target.startswith(TARGETS):
-        return False
-    try:
-        found = get_object(target)
-    except Exception as error:
-        raise ValueError(f"_target_={target} does not exist ({error})") from error
-    return callable(found) and f"{getattr(found, '__module__', '')}.".startswith(TARGETS)
+# Hydra has no place to look at a configuration before it builds callbacks, launchers and loggers from it. These two
+# resolvers make nodes, which would name something only after that look; nothing here uses them.
+_load = ConfigLoaderImpl.load_configuration
+ConfigLoaderImpl.load_configuration = _load_trusted  # type: ignore[assignment, method-assign]
+for _resolver in ("oc.create", "oc.decode"):
+    OmegaConf.clear_resolver(_resolver)
 
 
 def _run(function: Job, config: DictConfig) -> float | None:
@@ -160,7 +165,9 @@ def _is_mistake(error: Exception) -> bool:
 def _line(error: BaseException) -> str:
     cause = error.__cause__
     detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
-    return f"san: {' '.join(f'{error}{detail}'.split())}"
+    line = " ".join(f"{error}{detail}".split())
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    return f"san: {shown if len(shown) <= LONGEST else f'{shown[:LONGEST]} ...'}"
 
 
 def _restore(full: str | None) -> None:

@@ -5,11 +5,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from san.assembly import build, describe, warn_of_dead_kernels
+from san.assembly import build, check_numbers, describe, warn_of_dead_kernels
 from san.command import command, instantiate
 from san.train import sizes_of
+from san.trust import own_parts
 
 __all__ = ["evaluate", "main"]
+
+# What is used of the configuration in a checkpoint.
+PARTS = ("activation", "activation_name", "batch_size", "classifier", "decoder", "kernel_size", "kernel_sizes", "loss",
+         "metric", "n_kernels", "optimizer", "seed")  # fmt: skip
+NUMBERS = ("batch_size", "n_kernels", "seed")
 
 
 def evaluate(config: DictConfig) -> float:
@@ -19,14 +25,16 @@ def evaluate(config: DictConfig) -> float:
         The test phi.
     """
     from san.callbacks import progress
-    from san.checkpoint import find, load_state, load_weights, read
+    from san.checkpoint import find, load_state, load_weights, read, refuse_other_sizes
     from san.datamodule import SplitsDataModule
     from san.results import print_run, write_json
 
     path = find(config.checkpoint, "best")
     checkpoint = read(path)
-    trained = OmegaConf.create({**checkpoint["config"], "paths": config.paths})
+    trained = _trained(checkpoint["config"], config)
     splits = instantiate(trained.dataset if config.dataset is None else config.dataset)
+    n_kernels, longest = _extent(trained)
+    refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
     module = build(trained, splits, [sizes_of(trained)])
     load_weights(module, checkpoint, path)
 
@@ -36,7 +44,7 @@ def evaluate(config: DictConfig) -> float:
     trainer = new_trainer()
     trainer.test(module, SplitsDataModule(splits.examples, trained.batch_size, None), verbose=False)
     classification = None
-    if "classifier" in checkpoint and splits.labels is not None:
+    if "classifier" in checkpoint and trained.classifier and splits.labels is not None:
         stacking = instantiate(trained.classifier)
         classifier = stacking.new_classifier(splits, trained.seed)
         load_state(classifier, checkpoint["classifier"], path)
@@ -57,6 +65,34 @@ def evaluate(config: DictConfig) -> float:
         write_json(folder / "results.json", results)
         print_run(results, folder)
     return float(results["test"]["phi"])
+
+
+def _trained(stored: Any, config: DictConfig) -> DictConfig:
+    """Return what is used of the configuration in a checkpoint; where data and results are is not its business.
+
+    Raises:
+        ValueError: If it lacks a part, or has a number that cannot be one.
+    """
+    parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
+    given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
+    found = {"kernel_sizes": None, "classifier": {}, **own_parts(stored, parts, given)}
+    missing = [part for part in parts if part not in found]
+    if missing:
+        raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")
+    if "data_dir" in (found.get("dataset") or {}):
+        found["dataset"]["data_dir"] = config.paths.data_dir
+    trained = OmegaConf.create(found)
+    if not isinstance(trained.activation_name, str):
+        raise ValueError(f"activation_name in checkpoint={config.checkpoint} must be a name")
+    check_numbers(trained, (*NUMBERS, "kernel_size" if trained.kernel_sizes is None else "kernel_sizes"))
+    return trained
+
+
+def _extent(trained: DictConfig) -> tuple[int, int]:
+    """Return how many kernels there are, and the samples a side of the largest."""
+    if trained.kernel_sizes is None:
+        return trained.n_kernels, trained.kernel_size
+    return len(trained.kernel_sizes), max(trained.kernel_sizes)
 
 
 main = command("evaluate", evaluate)

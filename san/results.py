@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import san
@@ -109,7 +110,7 @@ def print_run(results: Results, folder: Path) -> None:
     """Print the figures of a run and where everything is."""
     sizes = ", ".join(map(str, results["kernel_sizes"]))
     table = Table()
-    table.add_column(results["dataset"])
+    table.add_column(escape(results["dataset"]))
     for heading in ("φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
     for split in ("validation", "test"):
@@ -123,7 +124,8 @@ def print_run(results: Results, folder: Path) -> None:
             baseline, change = (results["classifier"][key] for key in ("baseline", "accuracy_change"))
             line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
         console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"{results['activation']}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
+    activation = escape(results["activation"])
+    console.print(f"{activation}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
     console.print(shown(folder), soft_wrap=True, highlight=False)
 
 

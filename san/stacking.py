@@ -52,6 +52,19 @@ class Stacking:
     batch_size: int
     max_memory: float
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be those of a training.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        for key in ("max_epochs", "batch_size"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"classifier.{key}={value} must be an integer, 1 or more")
+        if not isinstance(self.max_memory, int | float):
+            raise ValueError(f"classifier.max_memory={self.max_memory} must be a number of bytes")
+
     def new_classifier(self, splits: Splits, seed: int) -> nn.Module:
         """Make a classifier of the examples, its weights a function of the seed alone.
 

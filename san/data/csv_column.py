@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from san.data import csv_files
 from san.data.scaling import signal_splits
 from san.data.splits import Splits
 
@@ -28,7 +29,7 @@ def load(*, path: str, column: int | str, sampling_frequency: float | None, **ho
     if not file.is_file():
         raise FileNotFoundError(f"path={path} is not there: give a CSV file")
     try:
-        table = pd.read_csv(file)
+        table = csv_files.read(file)
     except (ValueError, OSError) as error:
         raise ValueError(f"path={path} cannot be read as a table: {error}") from error
     headings = [str(heading) for heading in table.columns]
@@ -39,6 +40,9 @@ def load(*, path: str, column: int | str, sampling_frequency: float | None, **ho
     else:
         choices = ", ".join(f"{at} ({heading})" for at, heading in enumerate(headings))
         raise ValueError(f"path={path} has no column {column}: column can be {choices}")
-    values = pd.to_numeric(table.iloc[:, index], errors="coerce").to_numpy(dtype="float64", copy=True)
+    try:
+        values = pd.to_numeric(table.iloc[:, index], errors="coerce").to_numpy(dtype="float64", copy=True)
+    except OverflowError as error:
+        raise ValueError(f"path={path}, column {column}: an integer is too large") from error
     name = f"csv/{file.stem}/{headings[index]}"
     return signal_splits(values, name=name, sampling_frequency=sampling_frequency, **how)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS as EXTENSIONS
 from torchvision.datasets.folder import default_loader, has_file_allowed_extension
@@ -54,7 +55,7 @@ def load(
 def _read(file: Path, size: Sequence[int] | None) -> Tensor:
     try:
         grey = transforms.to_grayscale(default_loader(str(file)))
-    except OSError as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} cannot be read as an image: {error}") from error
     if size is not None:
         grey = transforms.resize(grey, list(size))

@@ -11,6 +11,8 @@ from san.data.splits import Labels, Splits
 
 __all__ = ["load"]
 
+# What torchvision raises where a file is absent, cannot be downloaded, or is not what its header claims.
+DAMAGE = (OSError, RuntimeError, ValueError, AssertionError, KeyError, TypeError)
 COLLECTIONS = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST}
 
 
@@ -57,7 +59,7 @@ def _images(collection: str, data_dir: str, train: bool) -> tuple[Tensor, Tensor
     folder = Path(data_dir).resolve() / collection / "raw"
     try:
         found = COLLECTIONS[collection](data_dir, train=train, download=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except DAMAGE as error:
         for empty in (folder, folder.parent):
             with suppress(OSError):
                 empty.rmdir()

@@ -29,7 +29,8 @@ def load(*, path: str, sampling_frequency: float | None, **how: Any) -> Splits:
     if not file.is_file():
         raise FileNotFoundError(f"path={path} is not there: give a .npy file")
     try:
-        array = np.load(file, allow_pickle=False).astype(np.float64)
+        # Mapped, as a header may claim what the file does not have.
+        array = np.load(file, mmap_mode="r", allow_pickle=False).astype(np.float64)
     except Exception as error:
         raise ValueError(f"path={path} cannot be read as an array of numbers: {error}") from error
     name = f"numpy/{file.stem}"

@@ -1,5 +1,6 @@
 """PhysioNet: one channel of one WFDB record, cut into signals of equal length."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from san.data.splits import Splits, standardize
 from san.data.wfdb_files import SHIPPED, find, first_record, read_channel
 
 __all__ = ["load"]
+
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # never a folder above
 
 
 def load(
@@ -50,6 +53,9 @@ def load(
                          "must be positive")  # fmt: skip
     if database == "all":
         raise ValueError("dataset.database=all is a choice of a multirun, one run for each database: add -m")
+    for key, value in (("database", database), ("record", record)):
+        if value is not None and not NAME.fullmatch(str(value)):
+            raise ValueError(f"dataset.{key}={value} must be a name of letters, digits, '-', '_' and '.'")
     local = Path(data_dir) / "physionet"
     if database is None:
         database, record = SHIPPED[0], record or SHIPPED[1]

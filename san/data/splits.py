@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor
@@ -64,7 +65,8 @@ class Splits:
 
     Raises:
         ValueError: If a split is empty, an example has another shape or is not finite, or is zero everywhere, as phi
-            is undefined there; or if there is not one label for each example.
+            is undefined there; if the sampling frequency is not positive; or if there is not one label for
+            each example.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Splits:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be described."""
+        if self.sampling_frequency is not None and not 0 < self.sampling_frequency < inf:
+            raise ValueError(f"{self.name}: a sampling frequency of {self.sampling_frequency} Hz must be positive")
         for split, examples in (("training", self.train), ("validation", self.validation), ("test", self.test)):
             if len(examples) == 0:
                 raise ValueError(f"{self.name}: there is no {split} example: give each split at least one")

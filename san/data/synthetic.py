@@ -12,6 +12,8 @@ from san.networks import SparselyActivatedNetwork
 
 __all__ = ["load"]
 
+MOST = 1e9  # samples to be made, or pairs of instances to be kept apart, some ten seconds of either
+
 
 def load(
     *,
@@ -44,6 +46,10 @@ def load(
     if len(space) not in (1, 2) or min(kernel_sizes) < 2 or max(kernel_sizes) > min(space):
         raise ValueError(f"dataset.kernel_sizes={list(kernel_sizes)} must be from 2 to the least of "
                          f"dataset.space={list(space)}, which has one or two numbers")  # fmt: skip
+    instances = max(occupancy * prod(space) / size ** len(space) for size in kernel_sizes)
+    if sum(split) * len(kernel_sizes) * max(prod(space), instances**2) > MOST:
+        raise ValueError(f"dataset.split={list(split)} examples of dataset.space={list(space)} with {instances:.0f} "
+                         "instances of a kernel each take too long to make: lower one of them")  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     kernels = [_kernel(size, len(space), generator) for size in kernel_sizes]
     maps = torch.stack(

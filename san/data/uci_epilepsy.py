@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from san.data import csv_files
 from san.data.scaling import scaled_splits, split_in_order
 from san.data.splits import Labels, Splits
 
@@ -117,8 +118,8 @@ def _read(path: Path) -> tuple[list[str], Tensor, Tensor]:
         )
     name = path.resolve()
     try:
-        table = pd.read_csv(path, dtype=str)
-    except (ValueError, UnicodeDecodeError) as error:
+        table = csv_files.read(path, dtype=str)
+    except ValueError as error:
         raise ValueError(f"{name} cannot be read as a table: it should have {what}") from error
     columns = [*(f"X{number}" for number in range(1, SAMPLES + 1)), "y"]
     missing = [column for column in columns if column not in table.columns[1:]]

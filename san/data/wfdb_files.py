@@ -14,12 +14,16 @@ from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from wfdb.io import _url
+from wfdb.io._signal import BYTES_PER_SAMPLE
 
 __all__ = ["SHIPPED", "find", "first_record", "read_channel"]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED = ("mitdb", "208")
 WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
+LARGEST_HEADER, LONGEST_LINE = 100_000, 1_000  # bytes, characters
+MOST_PER_FRAME, MOST_SKEW = 10_000, 1_000  # samples of all channels of a file, frames
+MOST_PER_BYTE = 100  # samples in a compressed format
 PATIENCE = 30.0  # seconds that a server may be silent
 
 Content = TypeVar("Content")
@@ -87,11 +91,60 @@ def read_channel(name: str, path: Path, channel: int | str, n_samples: int | Non
 
 def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int | None) -> wfdb.Record:
     with _damage_named(name):
+        if remote is None:
+            _refuse_long_lines(Path(f"{place}.hea"))
         header = wfdb.rdheader(place, pn_dir=remote)
-    index = _channel(channel, header.sig_name, name)
+    if isinstance(header, wfdb.MultiRecord):
+        raise ValueError(f"{name} is in {header.n_seg} segments, which are records of their own: give one of them")
+    index = _channel(channel, header.sig_name or [], name)
     lengths = [length for length in (n_samples, header.sig_len) if length is not None]
     with _damage_named(name):
+        _refuse_false_claims(header, index, min(lengths, default=None), Path(place).parent if remote is None else None)
         return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=min(lengths, default=None))
+
+
+def _refuse_long_lines(path: Path) -> None:
+    """Refuse a header whose parsing by wfdb would take minutes."""
+    size = path.stat().st_size
+    if size > LARGEST_HEADER:
+        raise ValueError(f"a header of {size} bytes, {LARGEST_HEADER} at most are read")
+    lines = path.read_text(encoding="ascii", errors="ignore").splitlines()
+    if any(len(line) > LONGEST_LINE for line in lines if not line.lstrip().startswith("#")):
+        raise ValueError(f"a line of the header has more than {LONGEST_LINE} characters")
+
+
+def _refuse_false_claims(header: wfdb.Record, index: int, n_samples: int | None, folder: Path | None) -> None:
+    """Refuse a header that claims more than its files have, as wfdb reserves memory for what is claimed.
+
+    Args:
+        header: The header.
+        index: Of the channel to be read.
+        n_samples: To be read; None for all, of which the header does not tell the number.
+        folder: Where the files are; None where they are remote, and their sizes are not known.
+    """
+    if header.n_sig != len(header.file_name):
+        raise ValueError(f"the header claims {header.n_sig} channels and describes {len(header.file_name)}")
+    shared = [other for other, file in enumerate(header.file_name) if file == header.file_name[index]]
+    per_frame = sum(header.samps_per_frame[other] for other in shared)
+    skew, start, fmt = (
+        max(header.skew[other] or 0 for other in shared),
+        header.byte_offset[index] or 0,
+        header.fmt[index],
+    )
+    if not 0 < per_frame <= MOST_PER_FRAME or skew > MOST_SKEW:
+        raise ValueError(f"the header claims {per_frame} samples a frame, skewed by {skew}: "
+                         f"{MOST_PER_FRAME} and {MOST_SKEW} at most")  # fmt: skip
+    if n_samples is None and header.file_name[index] != header.file_name[0]:
+        raise ValueError("the header does not tell the number of samples")
+    if folder is None:
+        return
+    file = folder / header.file_name[index]
+    if not file.is_file():
+        raise ValueError(f"{file} is not a file")
+    size = file.stat().st_size
+    claimed = start + (n_samples or 0) * per_frame * BYTES_PER_SAMPLE.get(fmt, 1 / MOST_PER_BYTE)
+    if claimed > size:
+        raise ValueError(f"{file} has {size} bytes of at least {claimed:.0f} that the header claims")
 
 
 def _fetch(database: str, record: str, channel: int | str, n_samples: int, part: Path) -> None:

@@ -1,0 +1,228 @@
+"""Evaluate randomly damaged files in a process of its own, and tell what happened, the time and the memory it took.
+
+``python tests/mutations.py KIND FIRST COUNT FOLDER`` prints a line of JSON for each case; a case is a function of its
+kind and number alone. FOLDER has the checkpoints ``signal.ckpt`` and ``image.ckpt``.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import time
+import warnings
+import zipfile
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pandas as pd
+import torch
+
+from san.command import CONF, _is_mistake, _line
+from san.data.wfdb_files import RECORDS
+from san.evaluate import evaluate
+
+SECONDS = 10  # of computing, as other programs may use the machine, too
+PATIENCE = 60  # seconds of any kind, for a case that waits
+MEMORY = 10**9
+SAFETY = 4 * MEMORY  # of address space, so that a fault here does not end what else runs on the machine
+HUGE = [b"0", b"-1", b"1", b"65536", b"1000000", b"1000000000", b"1000000000000", b"9" * 30, b"9" * 400,
+        b"1e308", b"nan"]  # fmt: skip
+DEEDS = ("flip", "cut", "insert", "delete", "repeat", "huge", "huge", "swap", "fill", "all")
+NUMBERS = (0, 1, 2, 28, 255, 10**6, 10**9, 2**31 - 1, 2**32 - 1)
+VALUES = [
+    None, True, 0, -1, 2.5, 10**6, 10**9, 10**12, 2**63, 2**64, 10**400, float("nan"), float("inf"), -1e308, "", "x",
+    "???", "${seed}", "${a.b}", "${oc.env:HOME}", "${oc.create:{_target_: os.system}}", "${", "/", "../..",
+    "\x1b[2J[/x]", "x" * 10**6, [], {}, [[]], [10**9] * 50, {"_target_": "os.system"}, {"_target_": "san.train.main"},
+    "os.system", "san.data.synthetic.load", "\ud800",
+]  # fmt: skip
+
+
+def damage(content, chance, *, header=0):
+    """Do one to three things to the content of a file, such as a disk, an editor or an enemy would."""
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        at, length = chance.randrange(len(content) + 1), chance.choice([1, 2, 4, 16, 100, 1000])
+        deed = chance.choice(DEEDS)
+        part = content[at : at + length]
+        if deed == "flip" and content:
+            changed = bytearray(content)
+            for _ in range(chance.choice([1, 1, 8])):
+                changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+            content = bytes(changed)
+        elif deed == "cut":
+            content = content[:at]
+        elif deed == "insert":
+            content = content[:at] + chance.randbytes(length) + content[at:]
+        elif deed == "delete":
+            content = content[:at] + content[at + length :]
+        elif deed == "repeat":
+            content = content[:at] + part * chance.choice([2, 10, 100]) + content[at:]
+        elif deed == "huge" and header:
+            field = 4 * chance.randrange(header)
+            content = content[:field] + chance.choice(NUMBERS).to_bytes(4, "big") + content[field + 4 :]
+        elif deed == "huge":
+            numbers = list(re.finditer(rb"\d+", content[:100_000]))
+            if numbers:
+                start, end = chance.choice(numbers).span()
+                content = content[:start] + chance.choice(HUGE) + content[end:]
+        elif deed == "swap":
+            other = chance.randrange(len(content) + 1)
+            first, second = sorted([at, other])
+            content = content[second:] + content[first:second] + content[:first]
+        elif deed == "fill":
+            content = content[:at] + bytes([chance.choice([0, 255])]) * len(part) + content[at + length :]
+        elif chance.random() < 0.3:
+            content = b"" if chance.random() < 0.5 else chance.randbytes(chance.choice([1, 100, 10_000]))
+    return content
+
+
+def mutate_checkpoint(folder, chance):
+    """Damage the bytes of a checkpoint; or what is packed in it, checksums made anew; or change what it says."""
+    original, path = folder / "signal.ckpt", folder / "case.ckpt"
+    way = chance.choice(["bytes", "packed", "said"])
+    if way == "bytes":
+        path.write_bytes(damage(original.read_bytes(), chance))
+    elif way == "packed":
+        with zipfile.ZipFile(original) as source, zipfile.ZipFile(path, "w") as target:
+            chosen = chance.choice([name for name in source.namelist() if name.endswith(("data.pkl", "/0"))])
+            for name in source.namelist():
+                content = source.read(name)
+                target.writestr(name, damage(content, chance) if name == chosen else content)
+    else:
+        checkpoint = torch.load(original, weights_only=True)
+        for _ in range(chance.choice([1, 1, 2])):
+            change(checkpoint if chance.random() < 0.2 else checkpoint["config"], chance)
+        torch.save(checkpoint, path)
+    return way, [f"checkpoint={path}"]
+
+
+def change(node, chance):
+    """Put something else in the place of a value, or under a new key."""
+    while True:
+        if not isinstance(node, dict | list) or not node:
+            return
+        key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
+        if isinstance(node[key], dict | list) and node[key] and chance.random() < 0.8:
+            node = node[key]
+            continue
+        if isinstance(node, dict) and chance.random() < 0.2:
+            key = chance.choice(["_target_", "_partial_", "_args_", "_recursive_", "_convert_", "new"])
+        node[key] = chance.choice(VALUES)
+        return
+
+
+def mutate_record(folder, chance):
+    """Damage the header of a record, its samples or both."""
+    place = folder / "physionet" / "mitdb"
+    place.mkdir(parents=True, exist_ok=True)
+    way = chance.choice(["hea", "hea", "dat", "both"])
+    for suffix in ("hea", "dat"):
+        content = (RECORDS / "mitdb" / f"208.{suffix}").read_bytes()
+        (place / f"208.{suffix}").write_bytes(damage(content, chance) if way in (suffix, "both") else content)
+    if chance.random() < 0.5:
+        return way, [f"checkpoint={folder / 'signal.ckpt'}", f"paths.data_dir={folder}", "dataset=physionet"]
+    return way, [f"checkpoint={folder / 'signal.ckpt'}", "dataset=wfdb", f"path={place / '208'}"]
+
+
+def mutate_table(folder, chance):
+    """Damage a CSV file."""
+    samples = np.random.default_rng(0).standard_normal(4000).cumsum()
+    whole = pd.DataFrame({"time": range(4000), "ECG": samples}).to_csv(index=False).encode()
+    (folder / "case.csv").write_bytes(damage(whole, chance))
+    column = chance.choice(["ECG", 1])
+    return "csv", [f"checkpoint={folder / 'signal.ckpt'}", "dataset=csv", f"path={folder / 'case.csv'}",
+                   f"column={column}", "dataset.window=500"]  # fmt: skip
+
+
+def mutate_images(folder, chance):
+    """Damage one of the four files of MNIST."""
+    place = folder / "MNIST" / "raw"
+    place.mkdir(parents=True, exist_ok=True)
+    chosen = chance.choice(["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"])
+    for prefix, count in (("train", 20), ("t10k", 10)):
+        pixels = np.random.default_rng(0).integers(1, 256, (count, 784), dtype=np.uint8)
+        for name, numbers, body in (("images-idx3", (0x803, count, 28, 28), pixels.tobytes()),
+                                    ("labels-idx1", (0x801, count), bytes(range(10)) * (count // 10))):  # fmt: skip
+            content = b"".join(number.to_bytes(4, "big") for number in numbers) + body
+            if f"{prefix}-{name}" == chosen:
+                content = damage(content, chance, header=len(numbers))
+            (place / f"{prefix}-{name}-ubyte").write_bytes(content)
+    return chosen, [f"checkpoint={folder / 'image.ckpt'}", "dataset=mnist", "dataset.n_validation=10",
+                    f"paths.data_dir={folder}"]  # fmt: skip
+
+
+KINDS = {"checkpoint": mutate_checkpoint, "record": mutate_record, "table": mutate_table, "images": mutate_images}
+
+
+class HangError(BaseException):
+    """A case takes too long; not an exception that a loader could take for damage."""
+
+
+def judge(arguments, folder, patience=PATIENCE):
+    """Evaluate, and return ``answer`` and the test phi, ``error`` and the line, or ``fault`` and what happened."""
+
+    def stop(*_):
+        raise HangError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(patience)
+    try:
+        config = hydra.compose("evaluate", [f"paths.output_dir={folder / 'out'}", *arguments])
+        with contextlib.redirect_stdout(io.StringIO()):
+            phi = evaluate(config)
+        return ("answer", phi) if np.isfinite(phi) else ("fault", f"phi is {phi}")
+    except HangError:
+        return "fault", f"more than {patience} s"
+    except Exception as error:
+        clean = _is_mistake(error) and "\n" not in _line(error)
+        return ("error", _line(error)) if clean else ("fault", f"{type(error).__name__}: {error}"[:500])
+    finally:
+        signal.alarm(0)
+
+
+def memory(kind):
+    """Return the memory that this process has (``VmRSS``), or the most that it had (``VmHWM``), in bytes."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    return int(line.split()[1]) * 1024
+
+
+def main(kind, first, count, source):
+    folder = Path(source) / f"{kind}-{first}-{count}"
+    folder.mkdir()
+    for name in ("signal.ckpt", "image.ckpt"):
+        shutil.copyfile(Path(source) / name, folder / name)
+    torch.set_num_threads(1)
+    logging.disable()
+    warnings.simplefilter("ignore")
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = [f"checkpoint={folder / ('image' if kind == 'images' else 'signal')}.ckpt"]
+        expected = judge(whole, folder, patience=600)  # it imports what all need
+        print(json.dumps({"case": None, "outcome": expected[0], "said": expected[1]}), flush=True)
+        if expected[0] != "answer":
+            return
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + SAFETY, used + SAFETY))
+        for case in range(first, first + count):
+            way, arguments = KINDS[kind](folder, random.Random(f"{kind} {case}"))
+            Path("/proc/self/clear_refs").write_text("5")  # the most memory is that of this case
+            before = memory("VmRSS")
+            start = time.process_time()
+            outcome, said = judge(arguments, folder)
+            if way == "bytes" and outcome == "answer" and said != expected[1]:
+                outcome, said = "fault", f"phi is {said}, not {expected[1]}"
+            seconds = time.process_time() - start
+            more = memory("VmHWM") - before
+            if seconds > SECONDS or more > MEMORY:
+                outcome, said = "fault", f"{seconds} s, {more} bytes"
+            print(json.dumps({"case": case, "way": way, "outcome": outcome, "said": said, "seconds": seconds,
+                              "memory": more}), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
