@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from san import processes
 from san.ending import PROGRAM, is_lost, is_mistake, line, of_the_disk, one_line_of_a_full_disk, stopped_by
 from san.files import replacing
-from san.trust import refuse_foreign_hydra, refuse_foreign_targets
+from san.trust import refuse_absent_targets, refuse_foreign_hydra, refuse_foreign_targets
 
 __all__ = ["CONF", "WithoutTraceback", "command", "instantiate", "paper_databases"]
 
@@ -105,10 +105,13 @@ def instantiate(config: DictConfig | None, **kwargs: Any) -> Any:
     """
     if config is None:
         return None
+    if not OmegaConf.is_config(config):
+        raise ValueError(f"{str(config)[:100]!r} stands where keys and values with a _target_ are expected")
     place = str(config._get_full_key(None))
     # Resolved once, so that what is checked is what is called.
     part = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     refuse_foreign_targets(part, place)
+    refuse_absent_targets(part, place)
     if place not in ("classifier", "figure") and not (isinstance(part, dict) and "_target_" in part):
         raise ValueError(f"{place} names no _target_")
     try:

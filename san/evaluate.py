@@ -94,6 +94,8 @@ def _trained(stored: Any, config: DictConfig) -> DictConfig:
     if "data_dir" in (found.get("dataset") or {}):
         found["dataset"]["data_dir"] = config.paths.data_dir
     trained = OmegaConf.create(found)
+    if not isinstance(trained.activation_name, str):
+        raise ValueError(f"activation_name in checkpoint={config.checkpoint} must be a name")
     check_numbers(trained, (*NUMBERS, "kernel_size" if trained.kernel_sizes is None else "kernel_sizes"))
     return trained
 

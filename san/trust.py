@@ -5,11 +5,11 @@ and nothing else. References in the configuration of a checkpoint are replaced h
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-__all__ = ["own_parts", "refuse_foreign_hydra", "refuse_foreign_targets"]
+__all__ = ["own_parts", "refuse_absent_targets", "refuse_foreign_hydra", "refuse_foreign_targets"]
 
 
 class Part(NamedTuple):
@@ -44,7 +44,7 @@ MOST_VALUES, DEEPEST, LONGEST = 10_000, 20, 10_000  # of the configuration of a 
 
 
 def refuse_foreign_targets(node: Any, place: str) -> None:
-    """Refuse a ``_target_`` that does not belong where it stands.
+    """Refuse a ``_target_`` that does not belong where it stands; nothing is imported for it.
 
     Args:
         node: Plain containers.
@@ -53,14 +53,30 @@ def refuse_foreign_targets(node: Any, place: str) -> None:
     Raises:
         ValueError: If anything else is named, or is to be called in another way.
     """
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            _refuse_foreign(node, place)
-        for key, value in node.items():
-            refuse_foreign_targets(value, f"{place}.{key}" if place else str(key))
-    elif isinstance(node, list):
-        for item in node:
-            refuse_foreign_targets(item, place)
+    for below, named in _named(node, place):
+        _refuse_foreign(named, below)
+
+
+def refuse_absent_targets(node: Any, place: str) -> None:
+    """Refuse a ``_target_`` that is not defined in the package that it names; import what is.
+
+    Args:
+        node: Plain containers, of which :func:`refuse_foreign_targets` refused nothing.
+        place: Key of the node, such as ``dataset``.
+
+    Raises:
+        ValueError: If something named is absent, or its package only imports it.
+    """
+    for below, named in _named(node, place):
+        target = str(named["_target_"])
+        module, _, name = target.rpartition(".")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"{below}._target_={target} does not exist ({error})") from error
+        package = target.partition(".")[0]
+        if not callable(found) or not f"{getattr(found, '__module__', '')}.".startswith(f"{package}."):
+            raise ValueError(f"{below}._target_={target} is not allowed: {package} only imports it")
 
 
 def refuse_foreign_hydra(node: Mapping[str, Any]) -> None:
@@ -99,6 +115,18 @@ def own_parts(config: Any, parts: Sequence[str], given: Mapping[str, Any]) -> di
     return {part: _replaced(whole[part], part, whole) for part in parts if part in whole}
 
 
+def _named(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Go through the mappings that have a ``_target_``, each with its place."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield place, node
+        for key, value in node.items():
+            yield from _named(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list):
+        for item in node:
+            yield from _named(item, place)
+
+
 def _refuse_foreign(node: Mapping[str, Any], place: str) -> None:
     target = str(node["_target_"])
     part = next((part for part in PARTS if re.fullmatch(part.place, place)), None)
@@ -112,14 +140,6 @@ def _refuse_foreign(node: Mapping[str, Any], place: str) -> None:
         raise ValueError(f"{place}.{special[0]} is not allowed beside _target_={target}")
     if node.get("_partial_", False) is not part.later:
         raise ValueError(f"{place}._partial_ must be {str(part.later).lower()} for _target_={target}")
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{place}._target_={target} does not exist ({error})") from error
-    package = target.partition(".")[0]
-    if not callable(found) or not f"{getattr(found, '__module__', '')}.".startswith(f"{package}."):
-        raise ValueError(f"{place}._target_={target} is not allowed: {package} only imports it")
 
 
 def _refuse_foreign_logging(node: Any, place: str) -> None:
