@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import os
 import sys
 import threading
@@ -149,6 +150,8 @@ def _watch(n_processes: int, name: str, config: DictConfig, explain: Explain) ->
     # be sent to another.
     hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg)
     arguments = (n_processes, store.port, name, config, hydra_config, explain)
+    if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():  # joblib's own, unknown there
+        multiprocessing.set_start_method("spawn", force=True)
     ranks = start_processes(_be_rank, arguments, nprocs=n_processes, join=False)
     try:
         while not ranks.join(POLL, GRACE):
