@@ -87,7 +87,8 @@ def command(config_name: str, function: Job, goes_on: str = "") -> Callable[[], 
                         print(f"{PROGRAM}stopped by {received[0].name}{advice}", file=sys.stderr)
                     sys.exit(128 + received[0])
                 error = of_the_disk(raised)
-                if full == "1" or not (is_mistake(error) or is_lost(error)):
+                told = isinstance(raised, Exception) and (is_mistake(error) or is_lost(error))
+                if full == "1" or not told:
                     raise
                 _exit(line(error))
             finally:
