@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -206,7 +207,8 @@ def _close_log() -> None:
     for handler in logging.root.handlers[:]:
         if isinstance(handler, logging.FileHandler):
             logging.root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # of a full disk, which has been told
+                handler.close()
 
 
 def _restore(full: str | None) -> None:

@@ -27,7 +27,7 @@ LOST = (
 )
 STOPS = (signal.SIGINT, signal.SIGTERM)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 @contextmanager
@@ -72,11 +72,13 @@ def one_line_of_a_full_disk() -> Iterator[None]:
 
 def of_the_disk(error: BaseException) -> BaseException:
     """Return the error of a disk that is full or read-only, where others came of it, and else the error itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (*FULL_DISK, errno.EROFS):
-            return seen
-        seen = seen.__cause__ or seen.__context__
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:  # a chain may come back to where it began
+        if isinstance(cause, OSError) and cause.errno in (*FULL_DISK, errno.EROFS):
+            return cause
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
     return error
 
 
@@ -116,4 +118,4 @@ def _advice(error: BaseException) -> str:
     folder = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else next(given, "outputs")
     if number in FULL_DISK:
         return f"; the disk is full: free some space for {folder}, or choose another by hydra.run.dir=FOLDER"
-    return f"; if it is not to be written, choose another output folder than {folder} by hydra.run.dir=FOLDER"
+    return f"; if the output folder cannot be written, choose another than {folder} by hydra.run.dir=FOLDER"

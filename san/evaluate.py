@@ -96,6 +96,8 @@ def _trained(stored: Any, config: DictConfig) -> DictConfig:
     trained = OmegaConf.create(found)
     if not isinstance(trained.activation_name, str):
         raise ValueError(f"activation_name in checkpoint={config.checkpoint} must be a name")
+    if not OmegaConf.is_dict(trained.metric):
+        raise ValueError(f"metric in checkpoint={config.checkpoint} must be keys and values")
     check_numbers(trained, (*NUMBERS, "kernel_size" if trained.kernel_sizes is None else "kernel_sizes"))
     return trained
 

@@ -285,7 +285,7 @@ class _Extrema(Selector):
             after = vectorized.window(values, 0, [1], [distance]).flatten()
             kept = self.keep[-length:][1:-1]
             cuts = (after < 0) | (kept & (values.flatten() >= after))
-            known = cuts.nonzero()
+            known = cuts[: max(0, len(cuts) - distance)].nonzero()
             if len(known):
                 return total - length + 1 + int(known[-1])
             if length == total:

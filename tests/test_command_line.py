@@ -35,6 +35,7 @@ def test_console_scripts_work_from_any_folder(tmp_path):
     assert f"{tested['test']['phi']:.4f}" in evaluated.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_has_all_that_a_run_needs(tmp_path):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     start(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, PROJECT, cwd=tmp_path)
@@ -64,6 +65,7 @@ def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
     assert said.stdout.count("epoch 3 of 3") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_sweep_as_one(tmp_path):
     common = [
         sys.executable, "-m", "san.sweep", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
@@ -79,6 +81,7 @@ def test_two_processes_sweep_as_one(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_classifier_of_one(write_images, tmp_path):
     write_images("MNIST")
     common = [
@@ -97,6 +100,7 @@ def test_two_processes_train_the_classifier_of_one(write_images, tmp_path):
     assert len(list((tmp_path / "outputs" / "cache").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_every_rank_logs_the_phi_of_one_process_on_the_same_weights(tmp_path):
     program = """
 import json, sys, torch

@@ -378,7 +378,7 @@ def mutate(kind, count, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.slow)])
 def test_damaged_files_give_an_answer_or_one_line(trained, kind, count):
     cases = mutate(kind, count, trained)
     longest, most = (max(case[key] for case in cases) for key in ("seconds", "memory"))

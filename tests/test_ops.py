@@ -38,6 +38,7 @@ def cases(draw, n_dims):
     return maps, draw(st.lists(st.integers(1, max(space) + 2), min_size=n_kernels, max_size=n_kernels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SELECTIONS)
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_ten_thousand_selections_are_the_same_bit_for_bit(name, n_dims):

@@ -199,6 +199,7 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
     assert page.count("<tr>") == 76 + 3
 
 
+@pytest.mark.slow
 def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce, real_data):
     common = [
         f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]',
@@ -225,6 +226,7 @@ def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce
     }
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_table(tmp_path, real_data):
     command = [
         sys.executable, "-m", "san.reproduce", f"paths.data_dir={real_data}", "tables=[1]", "databases=[mitdb]",
@@ -279,6 +281,7 @@ def test_models_are_trained_for_the_figures_alone(run_reproduce, real_data):
     assert not {"table1.csv", "figure3.png", "figure1.png"} & made
 
 
+@pytest.mark.slow
 def test_classifiers_of_several_seeds_on_models_of_one_or_several(run, run_train, write_images, tmp_path):
     """Each is that of san.train with the seed of the model, where both have the same."""
     write_images("MNIST")

@@ -91,6 +91,7 @@ def test_the_epoch_is_selected_by_validation_accuracy_or_is_the_last(run_train, 
     assert accuracies.index(max(accuracies)) < 11
 
 
+@pytest.mark.slow
 def test_the_baseline_is_shared_by_all_it_is_the_same_for(run_train, arguments, tmp_path):
     folder, _ = run_train("sweep", "-m", *arguments, "kernel_size=2,3", "trainer.max_epochs=1,2")
     (kept,) = (tmp_path / "cache").iterdir()

@@ -8,7 +8,7 @@ import pytest
 import torch
 import wfdb
 from conftest import choices, results
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from san import evaluate, train
@@ -62,6 +62,7 @@ def signals(draw):
     return x
 
 
+@settings(max_examples=40)
 @given(
     signals(),
     st.sampled_from(ACTIVATIONS),
@@ -258,7 +259,11 @@ def test_a_recording_is_evaluated_in_pieces_as_at_once(run_evaluate, trained):
         (["chunk=many"], "chunk=many must be an integer"),
         (["chunk=319"], "chunk=319 is too short for kernels of 20 samples: give 320 or more"),
         (["dataset=csv", "chunk=1000"], "cannot read in pieces; give a WFDB record"),
-        (["chunk=1000", "trainer.devices=2", "trainer=ddp", "trainer.accelerator=cpu"], "is read by one process"),
+        pytest.param(
+            ["chunk=1000", "trainer.devices=2", "trainer=ddp", "trainer.accelerator=cpu"],
+            "is read by one process",
+            marks=pytest.mark.slow,
+        ),
         (["dataset=wfdb", "path={folder}/cut", "chunk=1000"], "cut"),
         (["path={folder}/two.npy", "chunk=1000"], "2 axes"),
         (["path={folder}/text.npy", "chunk=1000"], "cannot be read as an array"),

@@ -34,7 +34,7 @@ def models(folder):
     return results(folder)["models"]
 
 
-@pytest.mark.parametrize("decoder", ["paper", "adjoint"])
+@pytest.mark.parametrize("decoder", ["paper", pytest.param("adjoint", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", choices("activation"))
 def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activation, decoder):
     """The same phi in each epoch, to 1e-4."""
