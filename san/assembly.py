@@ -74,13 +74,22 @@ def load(config: DictConfig) -> "Splits":
     return splits
 
 
-def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Sequence[int]]) -> "SANModule":
+def build(
+    config: DictConfig,
+    splits: "Splits | Recording",
+    models: Sequence[Sequence[int]],
+    starts: Sequence[int] | None = None,
+) -> "SANModule":
     """Make the module that a configuration describes, for the examples at hand.
 
     Args:
         config: The configuration.
         splits: The examples.
         models: The kernel sizes of each model.
+        starts: Numbers that tell models of equal sizes apart.
+
+    Raises:
+        ValueError: If something cannot be made as it is described.
     """
     from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
@@ -92,6 +101,8 @@ def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Seq
         decoder=config.decoder,
         n_models=len(models),
         seed=config.seed,
+        starts=starts,
+        draw=_draw(config, splits),
     )
     network.check(splits.shape[1:])
     return SANModule(
@@ -100,6 +111,15 @@ def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Seq
         optimizer=instantiate(config.optimizer),
         count_weights=config.metric.count_weights,
     )
+
+
+def _draw(config: DictConfig, splits: Any) -> Any:
+    """Return what draws the initial kernels, None for the network's own distribution."""
+    from san.initialization import windows
+
+    if config.initialization not in ("normal", "data"):
+        raise ValueError(f"initialization={config.initialization} must be normal or data")
+    return windows(splits.train) if config.initialization == "data" else None
 
 
 def _checked(loss: "Loss", config: DictConfig) -> "Loss":
