@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from san.shapes import Float
@@ -22,7 +23,7 @@ def windows(x: Float[Tensor, "batch 1 *space"]) -> Callable[[Sequence[int], torc
     def draw(shape: Sequence[int], generator: torch.Generator) -> Tensor:
         candidates = [_window(x, shape, generator) for _ in range(CANDIDATES)]
         kernel = max(candidates, key=lambda window: float(window.norm()))
-        return kernel / kernel.norm().clamp(min=1e-12)
+        return F.normalize(kernel.flatten(), dim=0).view_as(kernel)
 
     return draw
 

@@ -100,7 +100,8 @@ class SparselyActivatedNetwork(nn.Module):
         """Bring the kernels to a norm of 1, if the encoder asks for it; to be called after each step of training."""
         if self.activation.unit_norm:
             with torch.no_grad():
-                self.weight /= self.weight.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * self.n_dims)
+                norms = self.weight.flatten(1).norm(dim=1).clamp(min=1e-12)
+                self.weight.div_(norms.view(-1, *[1] * self.n_dims))
 
     @property
     def sizes_of_models(self) -> list[list[int]]:
