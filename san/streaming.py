@@ -141,8 +141,10 @@ def describe(
         return (similarity(at, min(at + chunk, n_samples))[1] for at in range(0, n_samples, chunk))
 
     activation = network.activation
-    known = isinstance(activation, SparseActivation)
-    each = selectors(activation, [activation.density(size, [n_samples]) for size in sizes] if known else [], pieces)
+    densities = []
+    if isinstance(activation, SparseActivation):
+        densities = [activation.density(size, [n_samples]) for size in sizes]
+    each = selectors(activation, densities, pieces)
     n_activations = torch.zeros(len(sizes), dtype=torch.int64)
     error = silence = 0.0
     done = 0

@@ -61,7 +61,9 @@ def sweep(config: DictConfig) -> float:
     failures: dict[str, str] = {}
     checkpoints: list[dict[str, Any]] = []
     for choice in choices:
-        for share in shares(sizes, choice.n_kernels * choice.n_starts, splits.train[: config.batch_size], config.max_memory):
+        for share in shares(
+            sizes, choice.n_kernels * choice.n_starts, splits.train[: config.batch_size], config.max_memory
+        ):
             bank = train_bank(choice, share, splits)
             tested, failed, kept = evaluate_bank(bank)
             _show(bank, tested)
