@@ -13,17 +13,19 @@ __all__ = ["windows"]
 CANDIDATES = 20  # windows, of which the one of the most energy is taken
 
 
-def windows(x: Float[Tensor, "batch 1 *space"]) -> Callable[[Sequence[int], torch.Generator], Tensor]:
+def windows(x: Float[Tensor, "batch 1 *space"], mirrored: bool) -> Callable[[Sequence[int], torch.Generator], Tensor]:
     """Return what draws kernels from examples: a window of much energy, with a norm of 1.
 
     Args:
         x: The examples.
+        mirrored: Whether to return them mirrored, as the paper's decoder mirrors what it puts back.
     """
 
     def draw(shape: Sequence[int], generator: torch.Generator) -> Tensor:
         candidates = [_window(x, shape, generator) for _ in range(CANDIDATES)]
         kernel = max(candidates, key=lambda window: float(window.norm()))
-        return F.normalize(kernel.flatten(), dim=0).view_as(kernel)
+        kernel = F.normalize(kernel.flatten(), dim=0).view_as(kernel)
+        return kernel.flip(tuple(range(kernel.dim()))) if mirrored else kernel
 
     return draw
 

@@ -103,6 +103,13 @@ class SparselyActivatedNetwork(nn.Module):
                 norms = self.weight.flatten(1).norm(dim=1).clamp(min=1e-12)
                 self.weight.div_(norms.view(-1, *[1] * self.n_dims))
 
+    def start(self, kernel: int, pattern: Float[Tensor, "*space"]) -> None:
+        """Let a kernel begin again, from the pattern that it is to put back."""
+        mirrored = self.decoder == "paper"
+        with torch.no_grad():
+            self.kernels[kernel].copy_(pattern.flip(tuple(range(self.n_dims))) if mirrored else pattern)
+        self.constrain()
+
     @property
     def sizes_of_models(self) -> list[list[int]]:
         """The kernel sizes of each model."""

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from san.activations import Encoder
+from san.activations import Encoder, Extrema
 from san.ops.backend import compiled_for
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class PhiPursuit(Encoder):
     that removes most of the squared residual, by its energy inside the example, and the amplitudes of those that
     overlap it again. The prefix of the lowest phi is kept. Then one atom after another is moved by a sample or two, or
     to another kernel, its amplitude set to the optimum of the loss, a weighted median of residual over kernel for the
-    absolute error, and it is dropped where phi is lower without it; no such step raises phi.
+    absolute error, and it is dropped where phi is lower without it; no such step raises phi. When not training, the
+    activations of Extrema are refined in the same way, and the better of both descriptions is returned.
 
     The maps are constants in the gradient: that through an optimal amplitude vanishes. Kernels are kept at unit norm.
 
@@ -68,6 +70,7 @@ class PhiPursuit(Encoder):
             value = locals()[name]
             if not (value is None and name == "max_activations") and not lowest <= value:
                 raise ValueError(f"activation.{name}={value} must be {lowest} or more")
+        self.other = Extrema()
         self.squared = LOSSES[loss]
         self.count_weights = count_weights
         self.max_activations = max_activations
@@ -100,6 +103,7 @@ class PhiPursuit(Encoder):
             x.detach().cpu().double().numpy().reshape(len(x), -1 if network.n_dims == 2 else 1, space[-1]),
             atoms, sizes, offsets,
             np.array([network.n_weights(self.count_weights, model) for model in range(network.n_models)]),
+            None if self.training else self._extrema(x, network),
             squared=self.squared, per_activation=len(space) + 1,
             most=prod(space) if self.max_activations is None else self.max_activations,
             patience=self.patience,
@@ -107,3 +111,9 @@ class PhiPursuit(Encoder):
             most_work=self.max_work,
         )  # fmt: skip
         return torch.from_numpy(maps).to(x).view(len(x), len(kernels), *space)
+
+    def _extrema(self, x: Tensor, network: "SparselyActivatedNetwork") -> NDArray[np.float64]:
+        """Return the activation maps of Extrema with the same kernels, [batch, kernels, rows, columns]."""
+        with torch.no_grad():
+            maps = self.other(network.similarity(x), network.kernel_sizes).cpu().double().numpy()
+        return maps if network.n_dims == 2 else np.expand_dims(maps, 2)

@@ -13,7 +13,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from san.assembly import build, check, classify, describe, load, plain, warn_of_dead_kernels
+from san.assembly import build, check, classify, describe, load, plain, restarts, warn_of_dead_kernels
 from san.command import CONF, command, instantiate
 
 if TYPE_CHECKING:
@@ -151,7 +151,12 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: "Splits") -> Tr
     kernels = KernelFigures(splits.name, splits.sampling_frequency, every=None)
     trainer = instantiate(
         config.trainer, default_root_dir=config.paths.output_dir, logger=instantiate(config.logger, version=name),
-        callbacks=[*([progress()] if config.trainer.enable_progress_bar else []), kernels, selection],
+        callbacks=[
+            *([progress()] if config.trainer.enable_progress_bar else []),
+            kernels,
+            *restarts(config, splits),
+            selection,
+        ],
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=_resumed(config, path), weights_only=True)
     if not selection.validation_per_epoch:

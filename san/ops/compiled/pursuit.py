@@ -20,6 +20,8 @@ LEAST_ENERGY = 1e-3  # of a kernel, that of an atom at the border: less of it wo
 SMALLEST_CHANGE = 1e-9  # of an amplitude, relative to the largest sample of the example
 REFITS = 2  # sweeps over the amplitudes of the atoms that overlap a new one
 SMALLEST_GAIN = 1e-5  # of phi, by all that is done to all atoms, for which it is done again
+SAME = 1e-6  # of an amplitude, a change that makes no difference
+REACH = 2  # samples by which an atom is moved at a time
 NEAR = 0.8  # of the gain of an atom: another one in its place is tried if it has so much
 
 
@@ -35,6 +37,7 @@ class Search(NamedTuple):
     inverse: Array  # of the energy of an atom inside the example; 0 where it is not to be used
     amplitude: Array
     active: Array  # whether it is one of the atoms of the description
+    settled: Array  # whether nothing near it has changed since it was refined
     tree: Array  # maxima of blocks of positions, and of pairs of them; the root is 1
     loss: Array  # [2]: of the residual, and of the example
     work: Array  # [1]: multiplications so far
@@ -47,6 +50,7 @@ def pursue(
     sizes: Array,
     offsets: Array,
     n_weights: Array,
+    beginnings: Array | None = None,
     *,
     squared: bool,
     per_activation: int,
@@ -64,6 +68,8 @@ def pursue(
         sizes: Their rows and columns, [kernels, 2].
         offsets: Rows and columns of them before their position, [kernels, 2].
         n_weights: W of each model.
+        beginnings: Activation maps that are refined, too, and kept where phi is then lower, of the shape of those that
+            are returned; None for none.
         squared: Whether the loss is the squared error, and not the absolute one.
         per_activation: Numbers that an activation costs.
         most: Activations of an example and model.
@@ -79,13 +85,19 @@ def pursue(
     def task(start: int, end: int) -> None:
         for row in range(start, end):
             model, example = divmod(row, batch)
-            of_model = slice(model * own, (model + 1) * own)
-            described = x[example].astype(np.float64)
-            search = _begin(described, atoms[of_model], sizes[of_model], offsets[of_model], overlaps[model], squared)
+            of, described = slice(model * own, (model + 1) * own), x[example].astype(np.float64)
             costs = np.array([n_weights[model], per_activation], dtype=np.float64) / x[example].size
-            _take(search, costs, most, patience, most_work)
-            _refine(search, costs, most, refinements, most_work)
-            maps[example, of_model] = search.amplitude
+            lowest = np.inf
+            for beginning in (None,) if beginnings is None else (None, beginnings[example, of]):
+                search = _begin(described.copy(), atoms[of], sizes[of], offsets[of], overlaps[model], squared)
+                if beginning is None:
+                    _take(search, costs, most, patience, most_work)
+                else:
+                    _adopt(search, beginning, most)
+                _refine(search, costs, most, refinements, most_work)
+                phi = _phi(search, costs, np.count_nonzero(search.active))
+                if phi < lowest:
+                    lowest, maps[example, of] = phi, search.amplitude
 
     share(n_models * batch, x.size * len(atoms) * 100, task)
     return maps
@@ -117,22 +129,22 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
         leaves *= 2
     search = Search(
         atoms, sizes, offsets, overlaps, x, np.zeros(shape), np.zeros(shape), np.zeros(shape),
-        np.zeros(shape, np.bool_), np.full(2 * leaves, -1.0), np.full(2, _total(x, squared)), np.zeros(1), squared,
+        np.zeros(shape, np.bool_), np.zeros(shape, np.bool_), np.full(2 * leaves, -1.0),
+        np.full(2, _total(x, squared)), np.zeros(1), squared,
     )  # fmt: skip
     for kernel in range(kernels):
-        whole = (atoms[kernel] ** 2).sum()
+        squares = atoms[kernel] ** 2
         for row in range(x.shape[0]):
-            for column in range(x.shape[1]):
-                top, first_row, last_row = _inside(search, kernel, row, 0)
-                left, first, last = _inside(search, kernel, column, 1)
-                product, energy = 0.0, 0.0
-                for r in range(first_row, last_row):
-                    for c in range(first, last):
-                        product += atoms[kernel, r, c] * x[top + r, left + c]
-                        energy += atoms[kernel, r, c] ** 2
-                search.correlation[kernel, row, column] = product
-                if energy > LEAST_ENERGY * whole:
-                    search.inverse[kernel, row, column] = 1 / energy
+            top, first_row, last_row = _inside(search, kernel, row, 0)
+            for r in range(first_row, last_row):
+                for c in range(sizes[kernel, 1]):
+                    shift = c - offsets[kernel, 1]
+                    for column in range(max(0, -shift), min(x.shape[1], x.shape[1] - shift)):
+                        search.correlation[kernel, row, column] += atoms[kernel, r, c] * x[top + r, column + shift]
+                        search.inverse[kernel, row, column] += squares[r, c]
+        least = LEAST_ENERGY * squares.sum()
+        energy = search.inverse[kernel]
+        search.inverse[kernel] = np.where(energy > least, 1 / np.maximum(energy, least), 0.0)
     search.work[0] = search.correlation.size * atoms.shape[1] * atoms.shape[2]
     _renew(search, 0, 0, max(x.shape))
     return search
@@ -182,20 +194,33 @@ def _take(search, costs, most, patience, most_work):
 
 @compiled
 @no_type_check
+def _adopt(search, amplitude, most):
+    """Begin with atoms that are given, as far as there may be so many, in the order of their positions."""
+    n_active = 0
+    for kernel, row, column in np.argwhere(amplitude):
+        if n_active < most:
+            search.active[kernel, row, column] = True
+            _add(search, kernel, row, column, amplitude[kernel, row, column])
+            n_active += 1
+    _renew(search, 0, 0, max(search.residual.shape))
+
+
+@compiled
+@no_type_check
 def _refine(search, costs, most, refinements, most_work):
     """Move, refit and drop atoms one at a time, and add others; phi never rises."""
     kernels, height, width = search.amplitude.shape
     values, masses = np.empty(search.atoms[0].size), np.empty(search.atoms[0].size)
     n_active = search.active.sum()
-    for cycle in range(refinements):
+    for _ in range(refinements):
         search.loss[0] = _total(search.residual, search.squared)
         before = _phi(search, costs, n_active)
-        reach = 1 + cycle % 2
         for kernel in range(kernels):
             for row in range(height):
                 for column in range(width):
-                    if search.active[kernel, row, column] and search.work[0] < most_work:
-                        n_active -= not _settle(search, costs, n_active, kernel, row, column, reach, values, masses)
+                    due = search.active[kernel, row, column] and not search.settled[kernel, row, column]
+                    if due and search.work[0] < most_work:
+                        n_active -= not _settle(search, costs, n_active, kernel, row, column, values, masses)
         while n_active < most and search.work[0] < most_work:
             found, kernel, row, column = _best(search)
             if not found:
@@ -207,6 +232,7 @@ def _refine(search, costs, most, refinements, most_work):
             search.active[kernel, row, column] = True
             _add(search, kernel, row, column, amplitude)
             _renew(search, row, column, 1)
+            _unsettle(search, row, column)
             n_active += 1
         if before - _phi(search, costs, n_active) <= SMALLEST_GAIN * before:
             break
@@ -214,19 +240,20 @@ def _refine(search, costs, most, refinements, most_work):
 
 @compiled
 @no_type_check
-def _settle(search, costs, n_active, kernel, row, column, reach, values, masses):
+def _settle(search, costs, n_active, kernel, row, column, values, masses):
     """Put an atom where, among its neighbours and with an amplitude that is best there, phi is lowest, or nowhere."""
     kernels, height, width = search.amplitude.shape
+    before = search.amplitude[kernel, row, column]
     search.active[kernel, row, column] = False
-    _add(search, kernel, row, column, -search.amplitude[kernel, row, column])
+    _add(search, kernel, row, column, -before)
     without = search.loss[0]
     worth = NEAR * _gain(search, kernel, row, column)
     at = kernel, row, column
     amplitude = _fitted(search, kernel, row, column, values, masses)
     lowest = without + _difference(search, kernel, row, column, amplitude)
     for other in range(kernels):
-        for r in range(max(0, row - reach), min(height, row + reach + 1)):
-            for c in range(max(0, column - reach), min(width, column + reach + 1)):
+        for r in range(max(0, row - REACH), min(height, row + REACH + 1)):
+            for c in range(max(0, column - REACH), min(width, column + REACH + 1)):
                 tried = (other, r, c) != (kernel, row, column) and not search.active[other, r, c]
                 if tried and _gain(search, other, r, c) > worth:
                     fitted = _fitted(search, other, r, c, values, masses)
@@ -235,11 +262,23 @@ def _settle(search, costs, n_active, kernel, row, column, reach, values, masses)
                         at, amplitude, lowest = (other, r, c), fitted, loss
     if amplitude == 0 or _phi_of(search, costs, n_active - 1, without) <= _phi_of(search, costs, n_active, lowest):
         _renew(search, row, column, 1)
+        _unsettle(search, row, column)
         return False
     search.active[at] = True
     _add(search, at[0], at[1], at[2], amplitude)
     _renew(search, row, column, 2)
+    if at != (kernel, row, column) or abs(amplitude - before) > SAME * abs(before):
+        _unsettle(search, row, column)
+    search.settled[at] = True
     return True
+
+
+@compiled
+@no_type_check
+def _unsettle(search, row, column):
+    """Tell all atoms that overlap one near a position that they are to be refined again."""
+    down, right = search.atoms.shape[1] + REACH, search.atoms.shape[2] + REACH
+    search.settled[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
 
 
 @compiled
@@ -300,30 +339,36 @@ def _add(search, kernel, row, column, change):
         rows = _overlapping(search, kernel, other, row, 0)
         columns = _overlapping(search, kernel, other, column, 1)
         for r in range(rows[0], rows[1]):
-            down = r - search.offsets[other, 0] - top
-            for c in range(columns[0], columns[1]):
-                right = c - search.offsets[other, 1] - left
-                if whole or _is_whole(search, other, r, c):
-                    product = search.overlaps[
-                        kernel, other, down + search.atoms.shape[1] - 1, right + search.atoms.shape[2] - 1
-                    ]
-                else:
-                    product = 0.0
-                    for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
-                        for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
-                            product += search.atoms[kernel, i, j] * search.atoms[other, i - down, j - right]
-                search.correlation[other, r, c] -= change * product
+            down, start = r - search.offsets[other, 0] - top, columns[0] - search.offsets[other, 1] - left
+            line = search.correlation[other, r]
+            known = columns if whole else _whole(search, other, r, columns)
+            products = search.overlaps[kernel, other, down + search.atoms.shape[1] - 1]
+            shift = start + search.atoms.shape[2] - 1
+            for index in range(known[0] - columns[0], known[1] - columns[0]):
+                line[columns[0] + index] -= change * products[shift + index]
+            for index in range(columns[1] - columns[0]):
+                if known[0] <= columns[0] + index < known[1]:
+                    continue
+                right = start + index
+                product = 0.0
+                for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
+                    for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
+                        product += search.atoms[kernel, i, j] * search.atoms[other, i - down, j - right]
+                line[columns[0] + index] -= change * product
         search.work[0] += (rows[1] - rows[0]) * (columns[1] - columns[0])
     search.amplitude[kernel, row, column] += change
 
 
 @compiled
 @no_type_check
-def _is_whole(search, kernel, row, column):
-    top, left = row - search.offsets[kernel, 0], column - search.offsets[kernel, 1]
-    height, width = search.residual.shape
-    down, right = search.sizes[kernel]
-    return top >= 0 and left >= 0 and top + down <= height and left + right <= width
+def _whole(search, kernel, row, columns):
+    """Return the part of a range of columns at which atoms in a row are not cut off."""
+    top, width = row - search.offsets[kernel, 0], search.residual.shape[1]
+    if top < 0 or top + search.sizes[kernel, 0] > search.residual.shape[0]:
+        return columns[1], columns[1]
+    first = max(columns[0], search.offsets[kernel, 1])
+    last = min(columns[1], width - search.sizes[kernel, 1] + search.offsets[kernel, 1] + 1)
+    return min(first, columns[1]), max(last, min(first, columns[1]))
 
 
 @compiled
