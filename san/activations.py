@@ -3,23 +3,41 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from san import functional
 from san.shapes import Float
 
-__all__ = ["Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "TopKAbsolutes"]
+if TYPE_CHECKING:
+    from san.networks import SparselyActivatedNetwork
+
+__all__ = ["Encoder", "Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "TopKAbsolutes"]
 
 
-class SparseActivation(nn.Module, ABC):
+class Encoder(nn.Module, ABC):
+    """Find the activation maps of examples, given the network with its kernels."""
+
+    sparse = True  # most of a map is zero, so that reconstructions are cheaper position by position
+    keeps_similarity = False  # what is not zero in a map is the similarity itself
+    unit_norm = False  # kernels are kept at a Euclidean norm of 1
+
+    @abstractmethod
+    def encode(
+        self, x: Float[Tensor, "batch 1 *space"], network: "SparselyActivatedNetwork"
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps."""
+
+
+class SparseActivation(Encoder):
     """Turn similarity maps into activation maps, each map with the density that its kernel size asks for.
 
     A new one states two things: ``density``, the paper's d for a kernel of m samples a side, and ``select``, what a
     density keeps of a map, unchanged, with zeros elsewhere.
     """
 
-    sparse = True  # most of a map is zero, so that reconstructions are cheaper position by position
+    keeps_similarity = True
 
     @abstractmethod
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
@@ -30,6 +48,13 @@ class SparseActivation(nn.Module, ABC):
         self, similarity: Float[Tensor, "batch kernels *space"], density: Sequence[int]
     ) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, given the density of each kernel."""
+
+    def encode(
+        self, x: Float[Tensor, "batch 1 *space"], network: "SparselyActivatedNetwork"
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Select from the similarity maps."""
+        maps: Tensor = self(network.similarity(x), network.kernel_sizes)
+        return maps
 
     def forward(
         self, similarity: Float[Tensor, "batch kernels *space"], kernel_sizes: int | Sequence[int]

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from san.data.splits import Splits
     from san.metrics import Loss
     from san.networks import SparselyActivatedNetwork
+    from san.restarts import KernelRestarts
     from san.training import SANModule
 
-__all__ = ["build", "check", "check_numbers", "classify", "describe", "load", "plain", "warn_of_dead_kernels"]
+__all__ = [
+    "build",
+    "check",
+    "check_numbers",
+    "classify",
+    "describe",
+    "load",
+    "plain",
+    "restarts",
+    "warn_of_dead_kernels",
+]
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +85,22 @@ def load(config: DictConfig) -> "Splits":
     return splits
 
 
-def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Sequence[int]]) -> "SANModule":
+def build(
+    config: DictConfig,
+    splits: "Splits | Recording",
+    models: Sequence[Sequence[int]],
+    starts: Sequence[int] | None = None,
+) -> "SANModule":
     """Make the module that a configuration describes, for the examples at hand.
 
     Args:
         config: The configuration.
         splits: The examples.
         models: The kernel sizes of each model.
+        starts: Numbers that tell models of equal sizes apart.
+
+    Raises:
+        ValueError: If something cannot be made as it is described.
     """
     from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
@@ -92,6 +112,8 @@ def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Seq
         decoder=config.decoder,
         n_models=len(models),
         seed=config.seed,
+        starts=starts,
+        draw=_draw(config, splits),
     )
     network.check(splits.shape[1:])
     return SANModule(
@@ -100,6 +122,29 @@ def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Seq
         optimizer=instantiate(config.optimizer),
         count_weights=config.metric.count_weights,
     )
+
+
+def restarts(config: DictConfig, splits: "Splits") -> "list[KernelRestarts]":
+    """Return the callback that lets dead kernels begin again, if that is asked for.
+
+    Raises:
+        ValueError: If the number of epochs is not a positive integer.
+    """
+    from san.restarts import KernelRestarts
+
+    if config.restart_every is None:
+        return []
+    check_numbers(config, ["restart_every"])
+    return [KernelRestarts(splits.train, config.restart_every)]
+
+
+def _draw(config: DictConfig, splits: Any) -> Any:
+    """Return what draws the initial kernels, None for the network's own distribution."""
+    from san.initialization import windows
+
+    if config.initialization not in ("normal", "data"):
+        raise ValueError(f"initialization={config.initialization} must be normal or data")
+    return windows(splits.train, config.decoder == "paper") if config.initialization == "data" else None
 
 
 def _checked(loss: "Loss", config: DictConfig) -> "Loss":

@@ -44,6 +44,21 @@ class BankSelection(Checkpoint):
         """Return the validation phi of each epoch of a model."""
         return [figures["phi"][model] for figures in self.validation_per_epoch]
 
+    def phi_at(self, epoch: str, model: int) -> float:
+        """Return the validation phi of a model in its ``best`` or ``last`` epoch, infinite if it is not finite."""
+        chosen = self.best_epochs[model] if epoch == "best" else -1
+        phi = math.inf if chosen is None else self.phi_per_epoch(model)[chosen]
+        return phi if math.isfinite(phi) else math.inf
+
+    def keep(self, models: Sequence[int]) -> None:
+        """Keep the selection of some of the models."""
+        self.weight = self.weight.unflatten(0, (len(self.best_epochs), -1))[list(models)].flatten(0, 1)
+        self.best_epochs = [self.best_epochs[model] for model in models]
+        self.validation_per_epoch = [
+            {name: [values[model] for model in models] for name, values in figures.items()}
+            for figures in self.validation_per_epoch
+        ]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save where the training begins."""
         if not self.validation_per_epoch:

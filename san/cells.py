@@ -79,7 +79,7 @@ def finish(bank: Bank) -> tuple[Bank, str | None]:
         The bank, and why it is not finished if its data is absent.
     """
     from san.results import lowest_phi, write_json
-    from san.sweep import evaluate_bank, parse_sizes, train_bank
+    from san.sweep import evaluate_bank, parse_numbers, train_bank
 
     if not logging.getLogger().handlers:  # in a process of its own, whose findings are told by the one that asked
         logging.getLogger().addHandler(logging.NullHandler())
@@ -94,7 +94,7 @@ def finish(bank: Bank) -> tuple[Bank, str | None]:
     except FileNotFoundError as error:
         return bank, str(error)
     classifier, config.classifier = config.classifier, {}
-    trained = train_bank(config, parse_sizes(config.kernel_sizes), splits)
+    trained = train_bank(config, parse_numbers("kernel_sizes", config.kernel_sizes), splits)
     judged = {}
     for name, protocol in bank.protocols.items():
         config.protocol = protocol

@@ -87,7 +87,7 @@ def _trained(stored: Any, config: DictConfig) -> DictConfig:
     """
     parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
     given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
-    found = {"kernel_sizes": None, "classifier": {}, **own_parts(stored, parts, given)}
+    found = {"kernel_sizes": None, "classifier": {}, "initialization": "normal", **own_parts(stored, parts, given)}
     missing = [part for part in parts if part not in found]
     if missing:
         raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")

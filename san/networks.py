@@ -1,11 +1,11 @@
 """The Sparsely Activated Network: a bank of kernels that finds its own patterns and puts them back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from san.activations import SparseActivation
+from san.activations import Encoder
 from san.ops.convolution import convolve, correlate
 from san.ops.placement import are_few, gather, place
 from san.shapes import Float
@@ -31,13 +31,16 @@ class SparselyActivatedNetwork(nn.Module):
 
     Args:
         kernel_sizes: Samples a side of each kernel, >= 1; those of the first model, then of the next.
-        activation: What turns similarity maps into activation maps.
+        activation: What finds the activation maps.
         n_dims: 1 for signals, 2 for images.
         decoder: ``paper`` for the paper's second convolution, ``adjoint`` for the transpose of the first.
         initial_deviation: Standard deviation of the normal distribution with mean zero that the kernels start from.
         n_models: Number of models, which have as many kernels each.
-        seed: Of the initial kernels of each model, which are a function of it and of their sizes alone; None to draw it
-            from the global generator.
+        seed: Of the initial kernels of each model, which are a function of it, of their sizes and of the start alone;
+            None to draw it from the global generator.
+        starts: Numbers that tell models of equal sizes apart, one for each model; None for 0.
+        draw: Draws an initial kernel of a shape, in place of the normal distribution; such as that of
+            :func:`san.initialization.windows`.
 
     Raises:
         ValueError: If there is no kernel, a kernel size is not a positive integer, or a choice is unknown; on a call,
@@ -56,13 +59,15 @@ class SparselyActivatedNetwork(nn.Module):
     def __init__(
         self,
         kernel_sizes: Sequence[int],
-        activation: SparseActivation,
+        activation: Encoder,
         n_dims: int = 1,
         *,
         decoder: str = "paper",
         initial_deviation: float = 0.1,
         n_models: int = 1,
         seed: int | None = None,
+        starts: Sequence[int] | None = None,
+        draw: Callable[[Sequence[int], torch.Generator], Tensor] | None = None,
     ) -> None:
         super().__init__()
         sizes = list(kernel_sizes)
@@ -81,12 +86,29 @@ class SparselyActivatedNetwork(nn.Module):
         self.n_models = n_models
         weight = torch.zeros(len(sizes), *[max(sizes)] * n_dims)
         entropy = int(torch.randint(2**31, ())) if seed is None else seed
-        for model, own in enumerate(self.sizes_of_models):
-            generators = {size: torch.Generator().manual_seed(entropy * 65537 + size) for size in own}
+        for model, (own, start) in enumerate(zip(self.sizes_of_models, starts or [0] * n_models, strict=True)):
+            seeds = {size: entropy * 65537 + start * 1_000_003 + size for size in own}
+            generators = {size: torch.Generator().manual_seed(seeds[size]) for size in own}
             for kernel, size in enumerate(own, start=model * len(own)):
-                drawn = torch.randn([size] * n_dims, generator=generators[size])
-                weight[self._inside(kernel)] = initial_deviation * drawn
+                shape, generator = [size] * n_dims, generators[size]
+                drawn = initial_deviation * torch.randn(shape, generator=generator)
+                weight[self._inside(kernel)] = drawn if draw is None else draw(shape, generator)
         self.weight = nn.Parameter(weight)
+        self.constrain()
+
+    def constrain(self) -> None:
+        """Bring the kernels to a norm of 1, if the encoder asks for it; to be called after each step of training."""
+        if self.activation.unit_norm:
+            with torch.no_grad():
+                norms = self.weight.flatten(1).norm(dim=1).clamp(min=1e-12)
+                self.weight.div_(norms.view(-1, *[1] * self.n_dims))
+
+    def start(self, kernel: int, pattern: Float[Tensor, "*space"]) -> None:
+        """Let a kernel begin again, from the pattern that it is to put back."""
+        mirrored = self.decoder == "paper"
+        with torch.no_grad():
+            self.kernels[kernel].copy_(pattern.flip(tuple(range(self.n_dims))) if mirrored else pattern)
+        self.constrain()
 
     @property
     def sizes_of_models(self) -> list[list[int]]:
@@ -151,8 +173,7 @@ class SparselyActivatedNetwork(nn.Module):
 
     def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""
-        maps: Tensor = self.activation(self.similarity(x), self.kernel_sizes)
-        return maps
+        return self.activation.encode(x, self)
 
     def partial_reconstructions(
         self, maps: Float[Tensor, "batch kernels *space"]
@@ -171,7 +192,7 @@ class SparselyActivatedNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
         """Encode and decode; where activations are few, the gradient is computed at their positions alone."""
-        if self.activation.sparse and not torch.compiler.is_compiling():
+        if self.activation.sparse and self.activation.keeps_similarity and not torch.compiler.is_compiling():
             with torch.no_grad():
                 maps = self.encode(x)
             index = maps.nonzero().contiguous()

@@ -46,6 +46,7 @@ SWEEP_COLUMNS = (
     "best_epoch",
     *(f"{split}_{name}" for split in ("validation", "test") for name in FIGURES),
 )
+N_KERNELS = "n_kernels"
 ACCURACY = "test_accuracy"
 NUMERIC = ("torch", "pytorch-lightning", "numpy", "numba", "san")  # another version may change a number
 OTHERS = ("torchmetrics", "hydra-core")
@@ -101,6 +102,7 @@ def sweep_row(results: Results) -> dict[str, Any]:
     return {
         **{key: results[key] for key in ("dataset", "activation", "seed", "best_epoch")},
         "kernel_size": sizes[0] if len(set(sizes)) == 1 else "+".join(map(str, sizes)),
+        N_KERNELS: len(sizes),
         **{f"{split}_{name}": results[split][name] for split in ("validation", "test") for name in FIGURES},
         **({} if results["test"]["accuracy"] is None else {ACCURACY: results["test"]["accuracy"]}),
     }
@@ -139,22 +141,27 @@ def summarise(models: Sequence[Results], split: str, failures: Mapping[str, str]
         folder: Where to write.
     """
     from san.figures.style import save
-    from san.figures.sweep import draw_sweep
+    from san.figures.sweep import draw_surface, draw_sweep
 
     rows = [sweep_row(results) for results in models]
     if rows:
-        columns = SWEEP_COLUMNS + ((ACCURACY,) if any(ACCURACY in row for row in rows) else ())
-        write_csv(folder / "sweep.csv", columns, rows)
-        save(draw_sweep(rows, split), folder / "sweep.png")
+        several = len({row[N_KERNELS] for row in rows}) > 1
+        columns = (
+            *SWEEP_COLUMNS,
+            *((N_KERNELS,) if several else ()),
+            *((ACCURACY,) if any(ACCURACY in row for row in rows) else ()),
+        )
+        write_csv(folder / "sweep.csv", columns, [{key: row[key] for key in columns if key in row} for row in rows])
+        save(draw_surface(rows, split) if several else draw_sweep(rows, split), folder / "sweep.png")
     print_sweep(rows, split, failures, folder)
 
 
 def print_sweep(rows: Sequence[Results], split: str, failures: Mapping[str, str], folder: Path) -> None:
     """Print the models of a sweep, the best by the phi of a split first, then the jobs that failed and why."""
-    varying = [key for key in ("dataset", "activation", "seed") if len({row[key] for row in rows}) > 1]
+    varying = [key for key in ("dataset", "activation", "seed", N_KERNELS) if len({row[key] for row in rows}) > 1]
     table = Table()
     for key in varying:
-        table.add_column(key, no_wrap=True)
+        table.add_column(key.replace("n_kernels", "kernels"), no_wrap=True)
     for heading in ("kernel size", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
         table.add_column(heading, justify="right")
     if any(ACCURACY in row for row in rows):

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
+from san.activations import Encoder, Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
 from san.networks import SparselyActivatedNetwork
 from san.ops import selection, vectorized
 
@@ -140,8 +140,11 @@ def describe(
     def pieces() -> Iterable[Tensor]:
         return (similarity(at, min(at + chunk, n_samples))[1] for at in range(0, n_samples, chunk))
 
-    densities = [network.activation.density(size, [n_samples]) for size in sizes]
-    each = selectors(network.activation, densities, pieces)
+    activation = network.activation
+    densities = []
+    if isinstance(activation, SparseActivation):
+        densities = [activation.density(size, [n_samples]) for size in sizes]
+    each = selectors(activation, densities, pieces)
     n_activations = torch.zeros(len(sizes), dtype=torch.int64)
     error = silence = 0.0
     done = 0
@@ -173,7 +176,7 @@ def describe(
 
 
 @singledispatch
-def selectors(activation: SparseActivation, densities: Sequence[int], pieces: Pieces) -> list[Selector]:
+def selectors(activation: Encoder, densities: Sequence[int], pieces: Pieces) -> list[Selector]:
     """Make a selector for each kernel; a new activation function registers its own, and is refused until then.
 
     Args:

@@ -4,13 +4,16 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from san.assembly import build, check, classify, describe, load, plain, warn_of_dead_kernels
+from san.assembly import build, check, classify, describe, load, plain, restarts, warn_of_dead_kernels
 from san.command import CONF, command, instantiate
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from san.datamodule import SplitsDataModule
     from san.training import SANModule
 
-__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_sizes", "sweep", "train_bank"]
+__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_numbers", "sweep", "train_bank"]
 
 Results = dict[str, Any]
 
@@ -35,9 +38,14 @@ def sweep(config: DictConfig) -> float:
     Returns:
         The phi of the best model, on the split that the protocol selects by.
     """
-    check(config)
-    sizes = parse_sizes(config.kernel_sizes)
-    choices = [_with_activation(config, name) for name in config.activations or [None]]
+    sizes = parse_numbers("kernel_sizes", config.kernel_sizes)
+    choices = [
+        _with_n_kernels(choice, n_kernels)
+        for choice in (_with_activation(config, name) for name in config.activations or [None])
+        for n_kernels in parse_numbers("n_kernels", config.n_kernels)
+    ]
+    for choice in choices:
+        check(choice, ["n_starts"])
 
     import pytorch_lightning as pl
     import torch
@@ -53,7 +61,9 @@ def sweep(config: DictConfig) -> float:
     failures: dict[str, str] = {}
     checkpoints: list[dict[str, Any]] = []
     for choice in choices:
-        for share in shares(sizes, config.n_kernels, splits.train[: config.batch_size], config.max_memory):
+        for share in shares(
+            sizes, choice.n_kernels * choice.n_starts, splits.train[: config.batch_size], config.max_memory
+        ):
             bank = train_bank(choice, share, splits)
             tested, failed, kept = evaluate_bank(bank)
             _show(bank, tested)
@@ -73,35 +83,39 @@ def sweep(config: DictConfig) -> float:
     return float(best[split]["phi"])
 
 
-def parse_sizes(given: Any) -> list[int]:
-    """Return the kernel sizes that ``1..250``, a number, or a list of both means, in order and once each.
+def parse_numbers(key: str, given: Any) -> list[int]:
+    """Return the numbers that ``1..250``, a number, or a list of both means, in order and once each.
 
     Raises:
-        ValueError: If it means something else, or a size below 1.
+        ValueError: If it means something else, or a number below 1.
     """
-    sizes: list[int] = []
+    numbers: list[int] = []
     for part in given if OmegaConf.is_list(given) else [given]:
         first, dots, last = str(part).partition("..")
         if not (first.isdecimal() and (last.isdecimal() or not dots) and int(first) >= 1):
-            raise ValueError(f"kernel_sizes={given}: {part} must be a size such as 8, or a range such as 1..250")
-        sizes += range(int(first), int(last or first) + 1)
-    if not sizes:
-        raise ValueError(f"kernel_sizes={given} is empty: give a size such as 8, or a range such as 1..250")
-    return sorted(set(sizes))
+            raise ValueError(f"{key}={given}: {part} must be a number such as 8, or a range such as 1..250")
+        numbers += range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise ValueError(f"{key}={given} is empty: give a number such as 8, or a range such as 1..250")
+    return sorted(set(numbers))
 
 
 def _with_activation(config: DictConfig, name: str | None) -> DictConfig:
-    """Return the configuration with an activation function in place of its own."""
+    """Return the configuration as it were with an activation function in place of its own, and what that asks for."""
     if name is None:
         return config
-    path = CONF / "activation" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-        raise ValueError(f"activations={list(config.activations)}: there is no {name}, but {known}")
-    choice = config.copy()
-    OmegaConf.set_struct(choice, False)
-    choice.activation = OmegaConf.load(path)
+    known = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"activations={list(config.activations)}: there is no {name}, but {', '.join(known)}")
+    own = [override for override in HydraConfig.get().overrides.task if not override.startswith("activation=")]
+    choice = compose("sweep", [*own, f"activation={name}"])
     choice.activation_name = name
+    return choice
+
+
+def _with_n_kernels(config: DictConfig, n_kernels: int) -> DictConfig:
+    choice = config.copy()
+    choice.n_kernels = n_kernels
     return choice
 
 
@@ -125,22 +139,46 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: "Splits") -> Tr
     from san.callbacks import KernelFigures, progress
     from san.datamodule import SplitsDataModule
 
-    name = f"{config.activation_name}-{sizes[0]}-{sizes[-1]}"
+    several = f"-{config.n_kernels}-kernels" if config.n_kernels > 1 else ""
+    name = f"{config.activation_name}{several}-{sizes[0]}-{sizes[-1]}"
     path = Path(config.paths.output_dir) / "checkpoints" / f"{name}.ckpt"
-    module = build(config, splits, [[size] * config.n_kernels for size in sizes])
+    n_starts = config.n_starts
+    models = [[size] * config.n_kernels for size in sizes for _ in range(n_starts)]
+    module = build(config, splits, models, list(range(n_starts)) * len(sizes))
     order = config.seed if config.shuffle else None
     data = SplitsDataModule(splits.examples, config.batch_size, order, num_workers=config.num_workers)
     selection = BankSelection(path, plain(config))
     kernels = KernelFigures(splits.name, splits.sampling_frequency, every=None)
     trainer = instantiate(
         config.trainer, default_root_dir=config.paths.output_dir, logger=instantiate(config.logger, version=name),
-        callbacks=[*([progress()] if config.trainer.enable_progress_bar else []), kernels, selection],
+        callbacks=[
+            *([progress()] if config.trainer.enable_progress_bar else []),
+            kernels,
+            *restarts(config, splits),
+            selection,
+        ],
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=_resumed(config, path), weights_only=True)
     if not selection.validation_per_epoch:
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
+    if n_starts > 1:
+        best = [
+            min(range(first, first + n_starts), key=partial(selection.phi_at, config.protocol.tested_epoch))
+            for first in range(0, len(models), n_starts)
+        ]
+        selection.keep(best)
+        module = _only(config, splits, module, best)
     last_weight = module.network.weight.detach().clone()
     return TrainedBank(config, name, splits, module, data, trainer, selection, last_weight)
+
+
+def _only(config: DictConfig, splits: "Splits", module: "SANModule", models: Sequence[int]) -> "SANModule":
+    """Return the module of some of the models of a bank."""
+    sizes = module.network.sizes_of_models
+    chosen = build(config, splits, [sizes[model] for model in models])
+    by_model = module.network.weight.detach().unflatten(0, (len(sizes), -1))
+    chosen.network.load_state_dict({"weight": by_model[list(models)].flatten(0, 1)})
+    return chosen
 
 
 def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:

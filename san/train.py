@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from san.assembly import build, check, classify, describe, load, plain, warn_of_dead_kernels
+from san.assembly import build, check, classify, describe, load, plain, restarts, warn_of_dead_kernels
 from san.command import command, instantiate
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train(config: DictConfig) -> float:
         resumed = checkpoint.adopt(given)
     kernels = KernelFigures(splits.name, splits.sampling_frequency, config.kernel_figure_every)
     trainer = instantiate(config.trainer, default_root_dir=str(folder), logger=instantiate(config.logger),
-                          callbacks=[progress(), kernels, checkpoint])  # fmt: skip
+                          callbacks=[progress(), kernels, *restarts(config, splits), checkpoint])  # fmt: skip
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     if checkpoint.best_epoch is None:
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")

@@ -95,6 +95,10 @@ class SANModule(pl.LightningModule):
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
         return _mean_of_the_whole_batch(losses, len(x), self.trainer)
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """Keep the kernels at the norm that the encoder asks for."""
+        self.network.constrain()
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the validation figures."""
         self._describe(batch[0], "validation", self.validation_means, batch_index)

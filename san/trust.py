@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part(r"activation", r"san\.activations\.[A-Z]\w*"),
+    Part(r"activation", r"san\.(activations|pursuit)\.[A-Z]\w*"),
     Part(r"classifier", r"san\.stacking\.Stacking"),
     Part(r"classifier\.model", r"san\.classifiers\.[A-Z]\w*", later=True),
     Part(r"dataset", r"san\.data\.[a-z]\w*\.(load|stream)"),

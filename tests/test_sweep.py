@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from san import evaluate, sweep, train
 from san.bank import shares
 from san.checkpoint import read
-from san.sweep import parse_sizes
+from san.sweep import parse_numbers
 from san.training import SANModule
 
 SIZES = [1, 2, 9, 60, 171]
@@ -166,7 +166,7 @@ def test_what_is_selected_by_the_papers_protocol_is_the_last_epoch(run_sweep):
     [("1..4", [1, 2, 3, 4]), (7, [7]), ("7", [7]), (OmegaConf.create(["9..10", 3, 9]), [3, 9, 10])],
 )
 def test_kernel_sizes_are_numbers_and_ranges(given, sizes):
-    assert parse_sizes(given) == sizes
+    assert parse_numbers("kernel_sizes", given) == sizes
 
 
 @pytest.mark.parametrize(

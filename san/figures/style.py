@@ -44,8 +44,9 @@ ACTIVATIONS = {
     "topk_absolutes": ("top-k absolutes", "#56B4E9"),
     "extrema_pool_indices": ("Extrema-Pool indices", "#009E73"),
     "extrema": ("Extrema", "#D55E00"),
+    "phi_pursuit": ("φ pursuit", "#0072B2"),
 }
-OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
+OTHERS = ("#CC79A7", "#F0E442", "#000000")
 IMAGE = "RdBu_r"
 STYLE: Any = {
     "axes.spines.right": False,
