@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from san import functional
 from san.shapes import Float
 
-__all__ = ["Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "TopKAbsolutes"]
+__all__ = ["Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "Territory", "TopKAbsolutes"]
 
 
 class SparseActivation(nn.Module, ABC):
@@ -32,13 +32,17 @@ class SparseActivation(nn.Module, ABC):
         """Return the activation maps, given the density of each kernel."""
 
     def forward(
-        self, similarity: Float[Tensor, "batch kernels *space"], kernel_sizes: int | Sequence[int]
+        self,
+        similarity: Float[Tensor, "batch kernels *space"],
+        kernel_sizes: int | Sequence[int],
+        n_models: int = 1,
     ) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps.
 
         Args:
             similarity: The similarity maps.
             kernel_sizes: Samples a side of the kernels, one for all or one for each.
+            n_models: Of a bank, whose kernels follow one another, as many of each model.
         """
         n_kernels, *space = similarity.shape[1:]
         sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
@@ -130,3 +134,34 @@ class Extrema(SparseActivation):
     def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
         """Return the primary extrema of each map."""
         return functional.extrema(similarity, density, require_sign=self.require_sign)
+
+
+class Territory(Extrema):
+    """Let the kernels of a model compete for territory: one distance across all of its maps.
+
+    An extremum that is kept drops the lesser ones of all kernels of its model within the distance of its own kernel,
+    where :class:`Extrema` drops those of its own map alone; see :func:`san.functional.territory`. Similarities are
+    compared as they are, so that a kernel of a larger norm wins territory. With one kernel it is Extrema.
+
+    Args:
+        border_tolerance: Samples by which two instances may overlap, >= 0.
+        require_sign: Whether negative local maxima and positive local minima are left out.
+
+    Raises:
+        ValueError: If the border tolerance is negative, or not an integer.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section VI, the second of the future work.
+    """
+
+    def forward(
+        self,
+        similarity: Float[Tensor, "batch kernels *space"],
+        kernel_sizes: int | Sequence[int],
+        n_models: int = 1,
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps; the models of a bank do not compete with one another."""
+        n_kernels, *space = similarity.shape[1:]
+        sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
+        density = [self.density(size, space) for size in sizes]
+        return functional.territory(similarity, density, n_models, require_sign=self.require_sign)

@@ -151,7 +151,7 @@ class SparselyActivatedNetwork(nn.Module):
 
     def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""
-        maps: Tensor = self.activation(self.similarity(x), self.kernel_sizes)
+        maps: Tensor = self.activation(self.similarity(x), self.kernel_sizes, self.n_models)
         return maps
 
     def partial_reconstructions(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import choices
 
-from san.activations import Extrema, ExtremaPoolIndices, TopKAbsolutes
+from san.activations import Extrema, ExtremaPoolIndices, Territory, TopKAbsolutes
 from san.command import instantiate
 
 SPACES = [(40,), (9, 12)]
@@ -37,7 +37,8 @@ def test_kept_values_are_unchanged_and_all_others_exactly_zero(activation, maps)
 
 
 def test_examples_and_kernels_do_not_interact(activation, maps):
-    whole = activation(maps, SIZES)
+    """The kernels of different models, where those of one compete."""
+    whole = activation(maps, SIZES, n_models=2 if isinstance(activation, Territory) else 1)
     for example in range(3):
         for kernel, size in enumerate(SIZES):
             alone = activation(maps[example : example + 1, kernel : kernel + 1], [size])
