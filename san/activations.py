@@ -2,14 +2,43 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import prod
+from math import cos, pi, prod
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from san import functional
 from san.shapes import Float
 
-__all__ = ["Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "Territory", "TopKAbsolutes"]
+__all__ = [
+    "AnnealedExtrema",
+    "DropoutExtrema",
+    "Extrema",
+    "ExtremaPoolIndices",
+    "Identity",
+    "Moment",
+    "ReLU",
+    "SparseActivation",
+    "Territory",
+    "TopKAbsolutes",
+]
+
+
+class Moment(NamedTuple):
+    """When a training step is, and which examples of its batch are at hand: every so many, from one on.
+
+    Args:
+        epoch: From 0 on.
+        batch: Of the epoch, from 0 on.
+        rank: Of this process, whose first example it is.
+        world_size: Number of processes, and the step from an example to the next.
+    """
+
+    epoch: int
+    batch: int
+    rank: int = 0
+    world_size: int = 1
 
 
 class SparseActivation(nn.Module, ABC):
@@ -20,6 +49,7 @@ class SparseActivation(nn.Module, ABC):
     """
 
     sparse = True  # most of a map is zero, so that reconstructions are cheaper position by position
+    moment: Moment | None = None  # set during a training step, for what is otherwise then
 
     @abstractmethod
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
@@ -165,3 +195,82 @@ class Territory(Extrema):
         sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
         density = [self.density(size, space) for size in sizes]
         return functional.territory(similarity, density, n_models, require_sign=self.require_sign)
+
+
+class AnnealedExtrema(Extrema):
+    r"""Let the distance of Extrema grow while training, from one sample to the kernel's, by half a cosine.
+
+    .. math:: d_e = \max\left(1, \mathrm{round}\left(d \, \frac{1 - \cos(\pi e / (E - 1))}{2}\right)\right)
+
+    in epoch e of E, counted from 0, and d from the last of them on. At validation and test it is d.
+
+    Args:
+        epochs: E, >= 1.
+        border_tolerance: Samples by which two instances of a kernel may overlap, >= 0.
+        require_sign: Whether negative local maxima and positive local minima are left out.
+
+    Raises:
+        ValueError: If the epochs are not a positive integer, or the border tolerance is not one of Extrema.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section VI, the first of the future work.
+    """
+
+    def __init__(self, epochs: int, border_tolerance: int = 2, require_sign: bool = True) -> None:
+        super().__init__(border_tolerance, require_sign)
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"activation.epochs={epochs} must be an integer, 1 or more: the epochs of the annealing")
+        self.epochs = epochs
+
+    def density(self, kernel_size: int, space: Sequence[int]) -> int:
+        """Return the minimum extrema distance in samples, at least 1, of this moment."""
+        whole = super().density(kernel_size, space)
+        if self.moment is None or self.moment.epoch >= self.epochs - 1:
+            return whole
+        return max(1, round(whole * (1 - cos(pi * self.moment.epoch / (self.epochs - 1))) / 2))
+
+
+class DropoutExtrema(Extrema):
+    """Leave out each primary extremum with a probability while training.
+
+    What stays is not scaled by 1 / (1 - p): the instances that Extrema keeps hardly overlap, so that each is to
+    describe its own samples whether its neighbours are there or not; scaled, it would learn to describe too little of
+    them when all are there. What is left out is a function of the seed, the epoch, the batch, the example, the kernel
+    of its model and the position. At validation and test all stay.
+
+    Args:
+        probability: p, of leaving one out, in [0, 1).
+        seed: Of what is left out.
+        border_tolerance: Samples by which two instances of a kernel may overlap, >= 0.
+        require_sign: Whether negative local maxima and positive local minima are left out.
+
+    Raises:
+        ValueError: If the probability is out of its range, or the border tolerance is not one of Extrema.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section VI, the third of the future work.
+    """
+
+    def __init__(self, probability: float, seed: int, border_tolerance: int = 2, require_sign: bool = True) -> None:
+        super().__init__(border_tolerance, require_sign)
+        if not 0 <= probability < 1:
+            raise ValueError(f"activation.probability={probability} must be at least 0 and below 1")
+        self.probability = probability
+        self.seed = seed
+
+    def forward(
+        self,
+        similarity: Float[Tensor, "batch kernels *space"],
+        kernel_sizes: int | Sequence[int],
+        n_models: int = 1,
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps; every model of a bank leaves out what it would alone."""
+        maps = super().forward(similarity, kernel_sizes, n_models)
+        if self.moment is None:
+            return maps
+        epoch, batch, rank, world_size = self.moment
+        generator = torch.Generator().manual_seed(((self.seed * 65537 + epoch) * 65537 + batch) % 2**63)
+        of_model = (maps.shape[1] // n_models, *maps.shape[2:])
+        drawn = torch.rand(len(maps) * world_size, *of_model, generator=generator)[rank::world_size]
+        stays = (drawn >= self.probability).to(maps.device).repeat(1, n_models, *[1] * len(of_model[1:]))
+        return maps.where(stays, 0)

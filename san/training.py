@@ -17,6 +17,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import MultitaskWrapper
 
+from san.activations import Moment
 from san.metrics import (
     Loss,
     MeanPerModel,
@@ -88,12 +89,14 @@ class SANModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
-        x = batch[0]
+        x, activation, trainer = batch[0], self.network.activation, self.trainer
+        activation.moment = Moment(self.current_epoch, batch_index, trainer.global_rank, trainer.world_size)
         losses = loss_per_example(*self._by_model(self.network(x), x), self.loss)
+        activation.moment = None
         self._refuse_non_finite(self._marked(losses.detach()), "training", batch_index)
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
-        return _mean_of_the_whole_batch(losses, len(x), self.trainer)
+        return _mean_of_the_whole_batch(losses, len(x), trainer)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the examples of a batch to the validation figures."""
