@@ -82,10 +82,9 @@ def build(config: DictConfig, splits: "Splits | Recording", models: Sequence[Seq
         splits: The examples.
         models: The kernel sizes of each model.
     """
-    from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
 
-    network = SparselyActivatedNetwork(
+    network: SparselyActivatedNetwork = instantiate(config.network)(
         [size for sizes in models for size in sizes],
         instantiate(config.activation),
         splits.n_dims,
