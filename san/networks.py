@@ -118,6 +118,11 @@ class SparselyActivatedNetwork(nn.Module):
             return self.kernels
         return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
 
+    @property
+    def in_use(self) -> list[bool]:
+        """Whether each kernel is a part of its model: all of them, where none is created or dropped."""
+        return [True] * len(self.kernel_sizes)
+
     def n_weights(self, count: str = "samples", model: int = 0) -> int:
         """Count the weights W of a model.
 
