@@ -45,7 +45,7 @@ ACTIVATIONS = {
     "extrema_pool_indices": ("Extrema-Pool indices", "#009E73"),
     "extrema": ("Extrema", "#D55E00"),
 }
-OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
+OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000", "#882255", "#44AA99", "#999933", "#332288")  # and of Tol's muted
 IMAGE = "RdBu_r"
 STYLE: Any = {
     "axes.spines.right": False,
