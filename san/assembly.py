@@ -102,10 +102,9 @@ def build(
     Raises:
         ValueError: If something cannot be made as it is described.
     """
-    from san.networks import SparselyActivatedNetwork
     from san.training import SANModule
 
-    network = SparselyActivatedNetwork(
+    network: SparselyActivatedNetwork = instantiate(config.network)(
         [size for sizes in models for size in sizes],
         instantiate(config.activation),
         splits.n_dims,
@@ -116,12 +115,30 @@ def build(
         draw=_draw(config, splits),
     )
     network.check(splits.shape[1:])
+    _refuse_what_does_not_go_together(config, network)
     return SANModule(
         network,
         loss=_checked(instantiate(config.loss), config.loss),
         optimizer=instantiate(config.optimizer),
         count_weights=config.metric.count_weights,
     )
+
+
+def _refuse_what_does_not_go_together(config: DictConfig, network: "SparselyActivatedNetwork") -> None:
+    from san.networks import SparselyActivatedNetwork
+
+    changes_kernels = {
+        f"activation={config.activation_name}": network.activation.unit_norm,
+        f"restart_every={config.restart_every}": config.restart_every is not None,
+    }
+    for choice, changes in changes_kernels.items():
+        if changes and type(network) is not SparselyActivatedNetwork:
+            raise ValueError(f"{choice} changes kernels, which network._target_={config.network._target_} keeps in a "
+                             "form of its own: use network=plain")  # fmt: skip
+    side = min(network.kernel_sizes)
+    if network.activation.unit_norm and side == 1 and max(map(len, network.sizes_of_models)) > 1:
+        raise ValueError(f"kernel_size=1: {config.n_kernels} kernels of one sample and of the norm 1 cannot be told "
+                         "apart, use n_kernels=1 or a larger kernel_size")  # fmt: skip
 
 
 def restarts(config: DictConfig, splits: "Splits") -> "list[KernelRestarts]":

@@ -22,7 +22,8 @@ __all__ = ["evaluate", "main"]
 
 # What is used of the configuration in a checkpoint.
 PARTS = ("activation", "activation_name", "batch_size", "classifier", "decoder", "kernel_size", "kernel_sizes", "loss",
-         "metric", "n_kernels", "optimizer", "seed")  # fmt: skip
+         "metric", "n_kernels", "network", "optimizer", "seed")  # fmt: skip
+PLAIN = {"_target_": "san.networks.SparselyActivatedNetwork", "_partial_": True}  # of a checkpoint without a network
 NUMBERS = ("batch_size", "n_kernels", "seed")
 
 
@@ -87,7 +88,10 @@ def _trained(stored: Any, config: DictConfig) -> DictConfig:
     """
     parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
     given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
-    found = {"kernel_sizes": None, "classifier": {}, "initialization": "normal", **own_parts(stored, parts, given)}
+    found = {
+        "kernel_sizes": None, "classifier": {}, "initialization": "normal", "network": PLAIN,
+        **own_parts(stored, parts, given),
+    }  # fmt: skip
     missing = [part for part in parts if part not in found]
     if missing:
         raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")

@@ -1,7 +1,7 @@
 """The selection functions: which samples of each similarity map stay, at their value; all others become zero.
 
-Each map (one kernel of one example) is selected alone, in one or two dimensions. The gradient is that of a
-multiplication by the mask of kept samples; nothing flows through the choice of the positions.
+Each map (one kernel of one example) is selected alone, except by territory, in one or two dimensions. The gradient is
+that of a multiplication by the mask of kept samples; nothing flows through the choice of the positions.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from san.ops import selection
+from san.ops import selection, vectorized
 from san.shapes import Float
 
-__all__ = ["extrema", "extrema_pool_indices", "topk_absolutes"]
+__all__ = ["extrema", "extrema_pool_indices", "territory", "topk_absolutes"]
 
 Density = int | Sequence[int] | Tensor
 
@@ -95,6 +95,39 @@ def extrema(
         tensor([[[ 0.,  1.,  0.,  3.,  0., -2.,  0.]]])
     """
     keep = selection.extrema(similarity, _one_for_each(density, similarity), require_sign)
+    return torch.where(keep, similarity, 0)
+
+
+def territory(
+    similarity: Float[Tensor, "batch kernels *space"], density: Density, n_models: int = 1, require_sign: bool = True
+) -> Float[Tensor, "batch kernels *space"]:
+    """Keep the local extrema of the largest absolute value that are more than a distance apart across all kernels.
+
+    Candidates are those of :func:`extrema`. From the candidates of all kernels of a model, in descending order of
+    absolute value (ties: the lower kernel first, then the lower index), one is kept and all others of any of these
+    kernels within the distance of *its* kernel along every axis are dropped, until none is left. With one kernel that
+    is :func:`extrema`.
+
+    Args:
+        similarity: The similarity maps.
+        density: Minimum extrema distance in samples, >= 1, for all kernels or one for each.
+        n_models: Share the kernels among so many models, one after another; only kernels of the same one compete.
+        require_sign: Whether negative local maxima and positive local minima are left out.
+
+    Raises:
+        ValueError: If a density is below 1, there is not one for each kernel, or the models have not as many kernels.
+
+    Reference:
+        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section VI, the second of the future work.
+
+    Example:
+        >>> territory(torch.tensor([[[0.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0]]]), 2)
+        tensor([[[0., 0., 0., 0., 0., 2., 0.],
+                 [0., 0., 3., 0., 0., 0., 0.]]])
+    """
+    if n_models < 1 or similarity.shape[1] % n_models:
+        raise ValueError(f"{similarity.shape[1]} kernels cannot be shared evenly by n_models={n_models}")
+    keep = vectorized.territory(similarity.detach(), _one_for_each(density, similarity), n_models, require_sign)
     return torch.where(keep, similarity, 0)
 
 

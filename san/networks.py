@@ -1,6 +1,7 @@
 """The Sparsely Activated Network: a bank of kernels that finds its own patterns and puts them back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class SparselyActivatedNetwork(nn.Module):
         >>> network.encode(torch.randn(4, 1, 100)).shape
         torch.Size([4, 2, 100])
     """
+
+    options: Mapping[str, Any] = {}  # what else a network of this kind is made with
 
     def __init__(
         self,
@@ -119,10 +122,10 @@ class SparselyActivatedNetwork(nn.Module):
     def model(self, index: int) -> "SparselyActivatedNetwork":
         """Return a copy of one model of the bank, as a network of its own."""
         sizes = self.sizes_of_models[index]
-        alone = SparselyActivatedNetwork(sizes, self.activation, self.n_dims, decoder=self.decoder, seed=0)
+        alone = type(self)(sizes, self.activation, self.n_dims, decoder=self.decoder, seed=0, **self.options)
         with torch.no_grad():
-            for own, kernel in enumerate(alone.kernels, start=index * len(sizes)):
-                kernel.copy_(self.weight[self._inside(own)])
+            for kernel in range(len(sizes)):
+                alone.weight[alone._inside(kernel)] = self.weight[self._inside(index * len(sizes) + kernel)]
         return alone
 
     @property
@@ -136,6 +139,11 @@ class SparselyActivatedNetwork(nn.Module):
         if self.decoder == "adjoint":
             return self.kernels
         return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
+
+    @property
+    def in_use(self) -> list[bool]:
+        """Whether each kernel is a part of its model: all of them, where none is created or dropped."""
+        return [True] * len(self.kernel_sizes)
 
     def n_weights(self, count: str = "samples", model: int = 0) -> int:
         """Count the weights W of a model.
@@ -208,13 +216,17 @@ class SparselyActivatedNetwork(nn.Module):
 
     def _weight(self) -> Tensor:
         """Return the padded kernels, cut off from the gradient where they are padding."""
+        return self._cut(self.weight)
+
+    def _cut(self, weight: Tensor) -> Tensor:
+        """Return padded kernels with zeros where they are padding."""
         if len(set(self.kernel_sizes)) == 1:
-            return self.weight
+            return weight
         taps = torch.arange(self.weight.shape[-1], device=self.weight.device)
         sizes = torch.tensor(self.kernel_sizes, device=self.weight.device).unsqueeze(1)
         starts = (max(self.kernel_sizes) - 1) // 2 - (sizes - 1) // 2
         inside = (taps >= starts) & (taps < starts + sizes)
-        return self.weight * (inside if self.n_dims == 1 else inside.unsqueeze(1) & inside.unsqueeze(2))
+        return weight * (inside if self.n_dims == 1 else inside.unsqueeze(1) & inside.unsqueeze(2))
 
     def _inside(self, kernel: int) -> tuple[int | slice, ...]:
         """Index a kernel inside the padded tensor so that its "same" convolution is that of the padded one."""

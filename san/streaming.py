@@ -26,7 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from san.activations import Encoder, Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
+from san.activations import (
+    Encoder,
+    Extrema,
+    ExtremaPoolIndices,
+    Identity,
+    ReLU,
+    SparseActivation,
+    Territory,
+    TopKAbsolutes,
+)
 from san.networks import SparselyActivatedNetwork
 from san.ops import selection, vectorized
 
@@ -207,6 +216,11 @@ def _(activation: ExtremaPoolIndices, densities: Sequence[int], pieces: Pieces) 
 @selectors.register
 def _(activation: Extrema, densities: Sequence[int], pieces: Pieces) -> list[Selector]:
     return [_Extrema(density, activation.require_sign) for density in densities]
+
+
+@selectors.register
+def _(activation: Territory, densities: Sequence[int], pieces: Pieces) -> list[Selector]:
+    return selectors.dispatch(object)(activation, densities, pieces)
 
 
 @selectors.register

@@ -191,7 +191,7 @@ def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], lis
     epoch = config.protocol.tested_epoch
     network, per_epoch = module.network, selection.validation_per_epoch
     network.load_state_dict({"weight": selection.weight if epoch == "best" else bank.last_weight})
-    module.n_weights = [network.n_weights(config.metric.count_weights, model) for model in range(network.n_models)]
+    module.count_weights = config.metric.count_weights
     bank.trainer.test(module, bank.data, verbose=False)
     stacked: list[Any] = [(None, None)] * network.n_models
     if config.classifier:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -17,6 +17,8 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import MultitaskWrapper
 
+from san.activations import Moment
+from san.growing import GrowingNetwork
 from san.metrics import (
     Loss,
     MeanPerModel,
@@ -74,7 +76,7 @@ class SANModule(pl.LightningModule):
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
-        self.n_weights = [network.n_weights(count_weights, model) for model in range(network.n_models)]
+        self.count_weights = count_weights
         self.train_loss = MeanMetric(nan_strategy="ignore")
         self.validation_means = _Figures(network.n_models)
         self.test_means = _Figures(network.n_models)
@@ -82,18 +84,37 @@ class SANModule(pl.LightningModule):
         self.figures: dict[str, Figures] = {}
         self.dead_kernels: list[int] = []
 
+    @property
+    def n_weights(self) -> list[int]:
+        """W of each model as it is."""
+        return [self.network.n_weights(self.count_weights, model) for model in range(self.network.n_models)]
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer."""
         return self.optimizer(self.parameters())
 
+    def on_train_epoch_start(self) -> None:
+        """Let a network that grows change its kernels; the optimizer forgets what they were."""
+        if isinstance(self.network, GrowingNetwork):
+            examples = cast("Any", self.trainer).datamodule.examples
+            changed = self.network.begin_epoch(
+                self.current_epoch, examples["train"], examples["validation"], self.loss, self.count_weights
+            )
+            if changed is not None:
+                for value in self.trainer.optimizers[0].state[self.network.weight].values():
+                    if isinstance(value, Tensor) and value.shape == self.network.weight.shape:
+                        value[changed] = 0
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
-        x = batch[0]
+        x, activation, trainer = batch[0], self.network.activation, self.trainer
+        activation.moment = Moment(self.current_epoch, batch_index, trainer.global_rank, trainer.world_size)
         losses = loss_per_example(*self._by_model(self.network(x), x), self.loss)
+        activation.moment = None
         self._refuse_non_finite(self._marked(losses.detach()), "training", batch_index)
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
-        return _mean_of_the_whole_batch(losses, len(x), self.trainer)
+        return _mean_of_the_whole_batch(losses, len(x), trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Keep the kernels at the norm that the encoder asks for."""
@@ -112,9 +133,10 @@ class SANModule(pl.LightningModule):
         self.activations.update(self._describe(batch[0], "test", self.test_means, batch_index))
 
     def on_test_epoch_end(self) -> None:
-        """Conclude the test figures, and find the kernels that no test example needed."""
+        """Conclude the test figures, and find the kernels in use that no test example needed."""
         self._conclude("test", self.test_means)
-        self.dead_kernels = (self.activations.compute().view(-1) == 0).nonzero().flatten().tolist()
+        dead = (self.activations.compute().view(-1) == 0).nonzero().flatten().tolist()
+        self.dead_kernels = [kernel for kernel in dead if self.network.in_use[kernel]]
         self.activations.reset()
 
     def _describe(self, x: Tensor, split: str, means: "_Figures", batch_index: int) -> Tensor:

@@ -28,6 +28,7 @@ PARTS = (
     Part(r"figure\.\w+", r"san\.figures\.[a-z]\w*\.draw", later=True),
     Part(r"logger", r"pytorch_lightning\.loggers\.[A-Z]\w*Logger"),
     Part(r"loss", r"torch\.nn\.functional\.[a-z]\w*_loss", later=True),
+    Part(r"network", r"san\.[a-z]\w*\.[A-Z]\w*Network", later=True),
     Part(r"(classifier\.)?optimizer", r"torch\.optim\.[A-Z]\w*", later=True),
     Part(r"trainer", r"pytorch_lightning\.Trainer"),
     Part(r"trainer\.strategy", r"pytorch_lightning\.strategies\.[A-Z]\w*Strategy"),

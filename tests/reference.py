@@ -32,6 +32,19 @@ def extrema(image, distance, require_sign=True):
     return kept
 
 
+def territory(images, distances, require_sign=True):
+    """The maps of the kernels of one model: what is kept drops what is near it in all of them."""
+    kept = np.zeros_like(images)
+    left = [(kernel, *index) for kernel, image in enumerate(images) for index in candidates(image, require_sign)]
+    left = descending(images, left)
+    while left:
+        kernel, *first = left.pop(0)
+        kept[(kernel, *first)] = images[(kernel, *first)]
+        near = distances[kernel]
+        left = [other for other in left if max(abs(a - b) for a, b in zip(first, other[1:], strict=True)) > near]
+    return kept
+
+
 def candidates(image, require_sign=True):
     found = []
     for index in np.ndindex(image.shape):

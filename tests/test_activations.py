@@ -2,7 +2,15 @@ import pytest
 import torch
 from conftest import choices
 
-from san.activations import Extrema, ExtremaPoolIndices, TopKAbsolutes
+from san.activations import (
+    AnnealedExtrema,
+    DropoutExtrema,
+    Extrema,
+    ExtremaPoolIndices,
+    Moment,
+    Territory,
+    TopKAbsolutes,
+)
 from san.command import instantiate
 
 SPACES = [(40,), (9, 12)]
@@ -37,7 +45,8 @@ def test_kept_values_are_unchanged_and_all_others_exactly_zero(activation, maps)
 
 
 def test_examples_and_kernels_do_not_interact(activation, maps):
-    whole = activation(maps, SIZES)
+    """The kernels of different models, where those of one compete."""
+    whole = activation(maps, SIZES, n_models=2 if isinstance(activation, Territory) else 1)
     for example in range(3):
         for kernel, size in enumerate(SIZES):
             alone = activation(maps[example : example + 1, kernel : kernel + 1], [size])
@@ -74,3 +83,51 @@ def test_density_follows_the_table():
 def test_negative_border_tolerance_is_refused():
     with pytest.raises(ValueError, match="border_tolerance=-1"):
         Extrema(border_tolerance=-1)
+
+
+def test_the_distance_is_annealed_by_half_a_cosine_while_training_alone():
+    activation = AnnealedExtrema(epochs=5, border_tolerance=3)
+    assert activation.density(43, (1000,)) == 40
+    distances = []
+    for epoch in range(7):
+        activation.moment = Moment(epoch, batch=0)
+        distances.append(activation.density(43, (1000,)))
+    assert distances == [1, 6, 20, 34, 40, 40, 40]
+    assert activation.density(3, (1000,)) == 1
+    activation.epochs = 1
+    activation.moment = Moment(0, batch=0)
+    assert activation.density(43, (1000,)) == 40
+
+
+def test_annealing_needs_an_epoch():
+    with pytest.raises(ValueError, match=r"activation.epochs=-1 must be an integer, 1 or more"):
+        AnnealedExtrema(epochs=-1)
+
+
+def test_a_share_of_the_activations_is_left_out_while_training_alone(maps):
+    activation, whole = DropoutExtrema(0.3, seed=0), Extrema()(maps, SIZES)
+    assert torch.equal(activation(maps, SIZES), whole)
+    counts = []
+    for epoch in range(100):
+        activation.moment = Moment(epoch, batch=0)
+        dropped = activation(maps, SIZES)
+        assert ((dropped == whole) | (dropped == 0)).all()
+        counts.append(int(dropped.count_nonzero()))
+    assert sum(counts) == pytest.approx(70 * int(whole.count_nonzero()), rel=0.05)
+    with pytest.raises(ValueError, match=r"activation.probability=1 must be at least 0 and below 1"):
+        DropoutExtrema(1, seed=0)
+
+
+def test_what_is_left_out_is_a_function_of_seed_epoch_batch_and_example(maps):
+    def dropped(seed=0, x=maps, n_models=1, **moment):
+        activation = DropoutExtrema(0.5, seed=seed)
+        activation.moment = Moment(**{"epoch": 3, "batch": 2} | moment)
+        return activation(x, SIZES * n_models, n_models)
+
+    assert torch.equal(dropped(), dropped())
+    assert len({tuple(map(tuple, one.nonzero().tolist())) for one in (
+        dropped(), dropped(seed=1), dropped(epoch=2), dropped(batch=1), dropped(epoch=2, batch=3),
+    )}) == 5  # fmt: skip
+    for rank in range(2):
+        assert torch.equal(dropped(x=maps[rank::2], rank=rank, world_size=2), dropped()[rank::2])
+    assert torch.equal(dropped(x=maps.repeat(1, 3, *[1] * (maps.dim() - 2)), n_models=3)[:, 4:], dropped())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from san.functional import extrema, extrema_pool_indices, topk_absolutes
+from san.functional import extrema, extrema_pool_indices, territory, topk_absolutes
 
 
 @st.composite
@@ -43,6 +43,31 @@ def test_extrema_keeps_what_the_greedy_elimination_keeps(case, require_sign):
     maps, densities = case
     expected = each_map(lambda image, d: reference.extrema(image, d, require_sign), maps, densities)
     assert np.array_equal(extrema(torch.from_numpy(maps), densities, require_sign).numpy(), expected)
+
+
+@given(maps_and_densities(), st.booleans())
+def test_territory_keeps_what_the_greedy_elimination_across_all_kernels_keeps(case, require_sign):
+    maps, densities = case
+    expected = np.stack([reference.territory(example, densities, require_sign) for example in maps])
+    found = territory(torch.from_numpy(maps), densities, require_sign=require_sign)
+    assert np.array_equal(found.numpy(), expected)
+
+
+@given(maps_and_densities(), st.booleans())
+def test_territory_of_models_of_one_kernel_is_that_of_extrema(case, require_sign):
+    maps, densities = torch.from_numpy(case[0]), case[1]
+    alone = territory(maps, densities, n_models=len(densities), require_sign=require_sign)
+    assert torch.equal(alone, extrema(maps, densities, require_sign))
+
+
+def test_models_do_not_compete_for_territory():
+    maps = torch.randn(3, 6, 80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    densities = [3, 9, 5, 5, 20, 1]
+    models = [territory(maps[:, own : own + 2], densities[own : own + 2]) for own in (0, 2, 4)]
+    assert torch.equal(territory(maps, densities, n_models=3), torch.cat(models, dim=1))
+    assert not torch.equal(territory(maps, densities), torch.cat(models, dim=1))
+    with pytest.raises(ValueError, match="6 kernels cannot be shared evenly by n_models=4"):
+        territory(maps, densities, n_models=4)
 
 
 def test_extrema_of_long_noisy_maps_is_exact():

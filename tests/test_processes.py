@@ -102,6 +102,18 @@ def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("chosen", [["activation=dropout_extrema"], ["network=growing", "network.every=1"]])
+def test_two_processes_leave_out_activations_and_create_kernels_as_one_does(tmp_path, chosen):
+    common = [
+        PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_size=20",
+        "n_kernels=2", *chosen, "figure=[]",
+    ]  # fmt: skip
+    start(*common, "hydra.run.dir=one", cwd=tmp_path)
+    start(*common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
+    assert_equal_runs(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
 def test_four_processes_train_the_bank_of_one(tmp_path):
     common = [
         PYTHON, "-m", "san.sweep", "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3",

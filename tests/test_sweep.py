@@ -49,6 +49,18 @@ def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activati
             assert model[split] == pytest.approx(alone[split], abs=1e-4)
 
 
+@pytest.mark.parametrize("network", [choice for choice in choices("network") if choice != "plain"])
+def test_a_network_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, network):
+    """The same phi in each epoch, to 1e-4, and the same weights counted."""
+    common = [f"network={network}", "n_kernels=2", "trainer.max_epochs=6"]
+    folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,9,60]")
+    for model, size in zip(models(folder), [3, 9, 60], strict=True):
+        alone = results(run_train(f"{size}", *common, f"kernel_size={size}", "logger=csv", "figure=[]")[0])
+        assert model["phi_per_epoch"] == pytest.approx(alone["phi_per_epoch"], abs=1e-4)
+        assert (model["best_epoch"], model["n_weights"]) == (alone["best_epoch"], alone["n_weights"])
+        assert model["test"] == pytest.approx(alone["test"], abs=1e-4)
+
+
 def test_a_sweep_leaves_what_a_multirun_does(run_sweep, run_train, run, tmp_path):
     common = ["n_kernels=2", "trainer.max_epochs=2", "dataset=synthetic_images"]
     folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,5..6]", "activations=[relu,extrema]")

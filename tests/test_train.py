@@ -129,6 +129,18 @@ def test_a_resumed_run_ends_with_the_numbers_of_one_that_ran_through(run_train, 
     assert torch.equal(weights[0]["network.weight"], weights[1]["network.weight"])
 
 
+@pytest.mark.parametrize("activation", ["annealed_extrema", "dropout_extrema"])
+def test_a_resumed_run_goes_on_with_what_changes_while_training(run_train, tmp_path, activation):
+    common = [f"activation={activation}", "kernel_size=20", "figure=[]"]
+    annealing = ["activation.epochs=4"] if activation == "annealed_extrema" else []
+    through, _ = run_train("through", *common, "trainer.max_epochs=4")
+    run_train("short", *common, *annealing, "trainer.max_epochs=2")
+    resumed, _ = run_train("resumed", *common, "trainer.max_epochs=4", f"checkpoint={tmp_path / 'short'}")
+    extrema, _ = run_train("extrema", "activation=extrema", *common[1:], "trainer.max_epochs=4")
+    assert numbers(through) == numbers(resumed)
+    assert numbers(through)["phi_per_epoch"] != numbers(extrema)["phi_per_epoch"]
+
+
 def test_evaluation_repeats_the_test_figures_to_the_last_digit(run, run_train, tmp_path):
     folder, _ = run_train("run", "trainer.max_epochs=3", "kernel_sizes=[9,20]", "decoder=adjoint", "loss=mse")
     code, said = run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}")

@@ -46,7 +46,7 @@ ACTIVATIONS = {
     "extrema": ("Extrema", "#D55E00"),
     "phi_pursuit": ("φ pursuit", "#0072B2"),
 }
-OTHERS = ("#CC79A7", "#F0E442", "#000000")
+OTHERS = ("#CC79A7", "#F0E442", "#000000", "#882255", "#44AA99", "#999933", "#332288")  # the last four of Tol's muted
 IMAGE = "RdBu_r"
 STYLE: Any = {
     "axes.spines.right": False,

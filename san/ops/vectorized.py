@@ -12,6 +12,7 @@ __all__ = [
     "extrema_pool_indices",
     "gather",
     "place",
+    "territory",
     "topk_absolutes",
     "weigh",
     "window",
@@ -74,6 +75,27 @@ def extrema(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tenso
     return keep
 
 
+def territory(maps: Tensor, distances: Sequence[int], n_models: int, require_sign: bool) -> Tensor:
+    """Mark the extrema that are primary among all kernels of their model, given the minimum distance of each kernel.
+
+    What comes first among all that are left and whose distance reaches it is certain to be kept, so every round
+    settles all such candidates at once. They are compared by their rank, of which no two are equal.
+    """
+    batch, n_kernels, *space = maps.shape
+    of_models = (batch * n_models, n_kernels // n_models, *space)
+    reach = [[min(distance, length - 1) for distance in distances] for length in space]
+    order = maps.abs().reshape(of_models).flatten(1).sort(dim=1, descending=True, stable=True).indices
+    rank = torch.arange(order.shape[1] - 1, -1, -1, device=maps.device).expand_as(order)
+    left = torch.empty_like(order).scatter_(1, order, rank).view(maps.shape)
+    left = torch.where(candidates(maps, require_sign), left, -1)
+    keep = torch.zeros_like(maps, dtype=torch.bool)
+    while bool((left >= 0).any()):
+        first = (left >= 0) & (left == _reached(left, reach, of_models))
+        keep |= first
+        left = torch.where(_reached(first.to(left.dtype), reach, of_models) > 0, -1, left)
+    return keep
+
+
 def gather(source: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], sign: int) -> Tensor:
     """Return the scalar product of a kernel and the source at each position."""
     samples, taps = _windows(source, index, sizes, weight.shape[1:], sign)
@@ -113,6 +135,14 @@ def candidates(maps: Tensor, require_sign: bool) -> Tensor:
         peaks = peaks & (after <= maps) & (maps > before)
         valleys = valleys & (after > maps) & (maps <= before)
     return peaks | valleys
+
+
+def _reached(values: Tensor, reach: Sequence[Sequence[int]], of_models: Sequence[int]) -> Tensor:
+    """Return the maximum of what reaches each sample, from all kernels of its model."""
+    for axis, distances in enumerate(reach):
+        values = _around(values, axis, distances)
+    by_model = values.view(of_models)
+    return by_model.amax(1, keepdim=True).expand_as(by_model).reshape(values.shape)
 
 
 def _around(values: Tensor, axis: int, distances: Sequence[int]) -> Tensor:
