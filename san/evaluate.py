@@ -89,7 +89,7 @@ def _trained(stored: Any, config: DictConfig) -> DictConfig:
     parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
     given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
     found = {
-        "kernel_sizes": None, "classifier": {}, "initialization": "normal", "network": PLAIN,
+        "kernel_sizes": None, "classifier": {}, "initialization": "normal", "restart_every": None, "network": PLAIN,
         **own_parts(stored, parts, given),
     }  # fmt: skip
     missing = [part for part in parts if part not in found]

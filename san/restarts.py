@@ -1,4 +1,4 @@
-"""Kernels that no example needs begin again, from what is described worst."""
+"""Kernels that are dead begin again, and those that are cut off are moved, while training."""
 
 import logging
 from typing import Any
@@ -8,18 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from san.networks import SparselyActivatedNetwork
 from san.shapes import Float
 
-__all__ = ["KernelRestarts"]
+__all__ = ["KernelRestarts", "renew_kernels"]
 
 MOST = 64  # training examples that are looked at
 POOLS = (F.avg_pool1d, F.avg_pool2d)
+GAIN = 1.02  # of a kernel's energy, for which it is moved
 
 log = logging.getLogger(__name__)
 
 
 class KernelRestarts(pl.Callback):
-    """Start dead kernels again from the windows whose residual is largest.
+    """Renew the kernels every so many epochs; see :func:`renew_kernels`.
 
     Each process looks at the same first training examples, so that the kernels stay the same in all of them.
 
@@ -32,21 +34,64 @@ class KernelRestarts(pl.Callback):
         self.x = x[:MOST]
         self.every = every
 
-    @torch.no_grad()
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look for kernels without an activation, and put them where their model is worst."""
-        if trainer.current_epoch == 0 or trainer.current_epoch % self.every:
-            return
-        module: Any = pl_module
-        network, x = module.network, self.x.to(module.device)
-        maps = network.encode(x)
-        own = len(network.kernel_sizes) // network.n_models
-        residual = (x - network.decode(maps)).abs()
-        for kernel in (maps.transpose(0, 1).flatten(1).count_nonzero(1) == 0).nonzero().flatten().tolist():
-            size, left = network.kernel_sizes[kernel], residual[:, [kernel // own]]
-            sums = POOLS[network.n_dims - 1](left, size, stride=1)
+        """Renew the kernels, if it is time to."""
+        if trainer.current_epoch > 0 and trainer.current_epoch % self.every == 0:
+            module: Any = pl_module
+            renew_kernels(module.network, self.x.to(module.device))
+
+
+@torch.no_grad()
+def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *space"]) -> None:
+    r"""Start dead kernels again, and move those that are cut off.
+
+    A kernel without an activation begins again from the window of its model's largest absolute residual, which is then
+    taken. Any other is continued on both sides by the least squares fit of the residual r around its activations,
+
+    .. math:: w_j + \sum_p \alpha_p r_{p + j} / \sum_p \alpha_p^2
+
+    and becomes the part of that with the most energy, if that is more than its own.
+
+    Args:
+        network: The network, or a bank of them, whose kernels are changed.
+        x: Examples.
+    """
+    maps = network.encode(x)
+    residual = x - network.decode(maps)
+    own = len(network.kernel_sizes) // network.n_models
+    left = residual.abs()
+    for kernel, size in enumerate(network.kernel_sizes):
+        model, pool = slice(kernel // own, kernel // own + 1), POOLS[network.n_dims - 1]
+        activations = maps[:, kernel]
+        if not activations.any():
+            sums = pool(left[:, model], size, stride=1)
             example, _, *starts = (int(index) for index in torch.unravel_index(sums.argmax(), sums.shape))
-            window = (slice(None), *(slice(start, start + size) for start in starts))
-            network.start(kernel, x[example][window].squeeze(0))
-            left[example][window] = 0
+            window = tuple(slice(start, start + size) for start in starts)
+            network.start(kernel, x[example, 0][window])
+            left[example, kernel // own][window] = 0
             log.info("kernel %d is dead, and begins again", kernel + 1)
+            continue
+        longer = _continued(network, kernel, activations, residual[:, model])
+        energy = pool(longer.square()[None, None], size, stride=1)[0, 0]
+        middle = (energy.shape[0] // 2,) * network.n_dims
+        if energy.max() > GAIN * energy[middle]:
+            starts = [int(index) for index in torch.unravel_index(energy.argmax(), energy.shape)]
+            network.start(kernel, longer[tuple(slice(start, start + size) for start in starts)])
+
+
+def _continued(network: SparselyActivatedNetwork, kernel: int, activations: Tensor, residual: Tensor) -> Tensor:
+    """Return the pattern of a kernel with half its size more on each side, by the residual [batch, 1, *space]."""
+    size = network.kernel_sizes[kernel]
+    more = size // 2
+    before = more + ((size - 1) // 2 if network.decoder == "adjoint" else size // 2)
+    padded = F.pad(residual, [before, size + 2 * more] * network.n_dims)
+    example, *position = activations.nonzero(as_tuple=True)
+    taps = torch.arange(size + 2 * more, device=residual.device)
+    if network.n_dims == 1:
+        windows = padded[example, 0][torch.arange(len(example)).unsqueeze(1), position[0].unsqueeze(1) + taps]
+    else:
+        rows, columns = position[0].view(-1, 1, 1) + taps.view(1, -1, 1), position[1].view(-1, 1, 1) + taps
+        windows = padded[example.view(-1, 1, 1), 0, rows, columns]
+    values = activations[activations != 0]
+    fitted: Tensor = torch.tensordot(values, windows, 1) / values.square().sum()
+    return fitted + F.pad(network.patterns[kernel], [more] * 2 * network.n_dims)

@@ -185,16 +185,18 @@ def _count(node: Any, seen: int, depth: int) -> int:
     return seen
 
 
-def _replaced(node: Any, place: str, whole: Mapping[str, Any]) -> Any:
+def _replaced(node: Any, place: str, whole: Mapping[str, Any], depth: int = 0) -> Any:
     if isinstance(node, dict):
-        return {key: _replaced(value, f"{place}.{key}", whole) for key, value in node.items()}
+        return {key: _replaced(value, f"{place}.{key}", whole, depth) for key, value in node.items()}
     if isinstance(node, list):
-        return [_replaced(item, place, whole) for item in node]
+        return [_replaced(item, place, whole, depth) for item in node]
     if not isinstance(node, str) or "${" not in node:
         return node
     alone = REFERENCE.fullmatch(node)
     value = _value(alone[1], node, place, whole) if alone else None
     text = REFERENCE.sub(lambda found: str(_value(found[1], node, place, whole)), node)
+    if alone and isinstance(value, str) and REFERENCE.fullmatch(value) and depth < DEEPEST:
+        return _replaced(value, place, whole, depth + 1)
     if "${" in text or len(text) > LONGEST:
         raise ValueError(f"{place}={node} in the checkpoint refers to what is not a plain value of it: "
                          "give that part on the command line, such as dataset=")  # fmt: skip
