@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from san.datamodule import SplitsDataModule
     from san.training import SANModule
 
-__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_sizes", "sweep", "train_bank"]
+__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_sizes", "sweep", "train_bank", "with_activation"]
 
 Results = dict[str, Any]
 
@@ -37,7 +37,7 @@ def sweep(config: DictConfig) -> float:
     """
     check(config)
     sizes = parse_sizes(config.kernel_sizes)
-    choices = [_with_activation(config, name) for name in config.activations or [None]]
+    choices = [with_activation(config, name) for name in config.activations or [None]]
 
     import pytorch_lightning as pl
     import torch
@@ -90,8 +90,12 @@ def parse_sizes(given: Any) -> list[int]:
     return sorted(set(sizes))
 
 
-def _with_activation(config: DictConfig, name: str | None) -> DictConfig:
-    """Return the configuration with an activation function in place of its own."""
+def with_activation(config: DictConfig, name: str | None) -> DictConfig:
+    """Return the configuration with an activation function in place of its own, if one is named.
+
+    Raises:
+        ValueError: If there is no such activation function.
+    """
     if name is None:
         return config
     path = CONF / "activation" / f"{name}.yaml"

@@ -19,6 +19,7 @@ from san.networks import SparselyActivatedNetwork
 
 __all__ = [
     "COLORS",
+    "PEERS",
     "Run",
     "activation_color",
     "figure",
@@ -45,7 +46,8 @@ ACTIVATIONS = {
     "extrema_pool_indices": ("Extrema-Pool indices", "#009E73"),
     "extrema": ("Extrema", "#D55E00"),
 }
-OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
+PEERS = {"patches_omp": ("patches + OMP", "#000000"), "csc": ("convolutional sparse coding", "#0072B2")}
+OTHERS = ("#CC79A7", "#882255", "#332288", "#F0E442")
 IMAGE = "RdBu_r"
 STYLE: Any = {
     "axes.spines.right": False,
@@ -111,15 +113,16 @@ def save(drawn: Figure, path: Path) -> None:
 
 
 def activation_color(name: str, others: Sequence[str] = ()) -> str:
-    """Return the colour of an activation function, the same in every figure.
+    """Return the colour of an activation function or a peer, the same in every figure.
 
     Args:
-        name: Of the activation function.
+        name: Of the activation function or peer.
         others: All names in the figure, to tell apart those that are not the paper's.
     """
-    if name in ACTIVATIONS:
-        return ACTIVATIONS[name][1]
-    strangers = sorted({name, *others} - set(ACTIVATIONS))
+    known = ACTIVATIONS | PEERS
+    if name in known:
+        return known[name][1]
+    strangers = sorted({name, *others} - set(known))
     return OTHERS[strangers.index(name) % len(OTHERS)]
 
 
@@ -130,8 +133,9 @@ def in_paper_order(names: Iterable[str]) -> list[str]:
 
 
 def label(name: str) -> str:
-    """Return the paper's name of an activation function."""
-    return ACTIVATIONS[name][0] if name in ACTIVATIONS else name
+    """Return the paper's name of an activation function, or the usual one of a peer."""
+    known = ACTIVATIONS | PEERS
+    return known[name][0] if name in known else name
 
 
 def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:
