@@ -12,7 +12,7 @@ from san.figures.style import PEERS, activation_color, figure, label, styled
 
 __all__ = ["draw_frontier", "frontier"]
 
-NAMES_APART = 0.075  # of the height of the axes, at least, and of a name the same
+NAMES_APART = 0.06  # of the height of the axes, at least
 MOST = 1.05  # of both axes: beyond 1 a description is of more numbers than the data, or worse than none
 
 
@@ -32,8 +32,9 @@ def draw_frontier(methods: Sequence[Mapping[str, Any]], name: str) -> Figure:
     chosen = {method["method"]: _point(method["chosen"]) for method in methods}
     inside = [point for point in chosen.values() if max(point) < MOST]
     limit = min(MOST, 1.25 * max(max(point) for point in inside)) if inside else MOST
-    drawn = figure(7.2, 4.9)
-    axes = drawn.add_subplot()
+    drawn = figure(7.8, 4.9)
+    drawn.set_layout_engine("none")  # which would make no room for the names
+    axes = drawn.add_axes((0.6 / 7.8, 0.5 / 4.9, 4.1 / 7.8, 4.1 / 4.9))
     axes.set(title=name, xlabel="CR⁻¹ on test (dimensionless)", ylabel="L̃ on test (dimensionless)",
              xlim=(0, limit), ylim=(0, limit), aspect="equal")  # fmt: skip
     _arcs(axes, limit)
@@ -42,10 +43,10 @@ def draw_frontier(methods: Sequence[Mapping[str, Any]], name: str) -> Figure:
         key = method["method"]
         color, peer = activation_color(key, names), key in PEERS
         points = np.array([_point(setting) for setting in method["settings"]])
-        axes.plot(*points.T, "s" if peer else "o", color=color, markersize=1.8, markeredgewidth=0, alpha=0.3, zorder=2)
+        axes.plot(*points.T, "s" if peer else "o", color=color, markersize=2, markeredgewidth=0, alpha=0.25, zorder=2)
         axes.plot(*frontier(points).T, "--" if peer else "-", color=color, linewidth=1.4, zorder=3)
         axes.plot(*chosen[key], "s" if peer else "o", color=color, markersize=7.5, markeredgecolor="white",
-                  markeredgewidth=0.9, zorder=5, clip_on=True)  # fmt: skip
+                  markeredgewidth=0.9, zorder=5)  # fmt: skip
         _name(axes, chosen[key], place, limit, f"{label(key)}, φ̄ {method['chosen']['test']['phi']:.3f}", color)
     return drawn
 
@@ -62,14 +63,17 @@ def _point(setting: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _arcs(axes: Axes, limit: float) -> None:
-    """Draw and name circles of equal phi."""
+    """Draw circles of equal phi, each named where it ends: above the lower border, or left of the right one."""
     step = 0.2 if limit > 0.6 else 0.1
     angle = np.linspace(0, np.pi / 2, 200)
     for radius in np.arange(step, limit * np.sqrt(2) - step / 4, step):
         axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.82", linewidth=0.7, zorder=1)
-        at = np.pi / 4 if radius > limit else np.pi / 14
-        axes.text(radius * np.cos(at), radius * np.sin(at), f"φ = {radius:.1f}", color="0.5", fontsize=7, rotation=-45 if radius > limit else -78,
-                  ha="center", va="center", zorder=1.5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+        at = np.arcsin(0.055 * limit / radius) if radius <= limit else np.arccos(0.96 * limit / radius)
+        axes.text(
+            radius * np.cos(at), radius * np.sin(at), f"φ = {radius:.1f}", color="0.45", fontsize=7, zorder=2.5,
+            rotation=np.degrees(at) - 90, ha="center", va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+        )  # fmt: skip
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
@@ -92,6 +96,6 @@ def _name(axes: Axes, point: tuple[float, float], place: float, limit: float, te
     axes.annotate(
         f"{text} (outside)" if outside else text,
         point if not outside else (limit, place * limit),
-        xytext=(1.06, place), textcoords=axes.transAxes, color=color, va="center", annotation_clip=False,
-        arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "alpha": 0.0 if outside else 0.6, "shrinkB": 4},
+        xytext=(1.04, place), textcoords=axes.transAxes, color=color, va="center", annotation_clip=False,
+        arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "alpha": 0 if outside else 0.45, "shrinkB": 4},
     )  # fmt: skip
