@@ -97,7 +97,7 @@ def _check_grid(name: str, grid: DictConfig) -> None:
 
 
 def _lists(grid: DictConfig) -> dict[str, list[Any]]:
-    return {key: list(values) if OmegaConf.is_list(values) else [values] for key, values in grid.items()}
+    return {str(key): list(values) if OmegaConf.is_list(values) else [values] for key, values in grid.items()}
 
 
 def _banks(config: DictConfig, name: str, grids: DictConfig, splits: "Splits") -> list[DictConfig]:
@@ -130,7 +130,8 @@ def _tune_activation(banks: Sequence[DictConfig], splits: "Splits") -> Results:
     start = time.perf_counter()
     settings: list[Results] = []
     for config in banks:
-        for share in shares(list(config.kernel_sizes), config.n_kernels, splits.train[: config.batch_size], config.max_memory):
+        sizes, batch = list(config.kernel_sizes), splits.train[: config.batch_size]
+        for share in shares(sizes, config.n_kernels, batch, config.max_memory):
             models, failures, _ = evaluate_bank(train_bank(config, share, splits))
             for failed, reason in failures.items():
                 log.warning("%s, %d kernels: %s", failed, config.n_kernels, reason)

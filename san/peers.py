@@ -105,18 +105,21 @@ class PatchesOMP(Peer):
         padding = [amount for length in reversed(space) for amount in (0, -length % self.kernel_size)]
         patches = self._patches(F.pad(x / self.scale, padding), stride=self.kernel_size)
         rows = patches.flatten(0, self.n_dims).double().numpy()
-        gram, correlation = self.patterns @ self.patterns.T, self.patterns @ rows.T
+        energy, gram = np.square(rows).sum(1), self.patterns @ self.patterns.T
         every = (slice(None), slice(None), *[slice(None, None, self.kernel_size)] * self.n_dims)
         for level in levels:
+            tolerance = level.get("tolerance", 0) * rows.shape[1]
             stop: dict[str, Any] = (
-                {"n_nonzero_coefs": min(int(level["n_nonzero"]), len(gram))}
-                if "n_nonzero" in level
-                else {"tol": level["tolerance"] * rows.shape[1]}
+                {"tol": tolerance} if tolerance else {"n_nonzero_coefs": min(int(level["n_nonzero"]), len(gram))}
             )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # where a patch is described exactly, and the pursuit ends early
-                found = orthogonal_mp_gram(gram, correlation, norms_squared=np.square(rows).sum(1), **stop)
-            amplitudes = found.reshape(len(gram), len(rows)).T
+            pursued = energy > tolerance  # the library's pursuit takes one pattern before it looks at the tolerance
+            amplitudes = np.zeros((len(rows), len(gram)))
+            if pursued.any():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # where a patch is described exactly, and the pursuit ends early
+                    correlation = self.patterns @ rows[pursued].T
+                    found = orthogonal_mp_gram(gram, correlation, norms_squared=energy[pursued], **stop)
+                amplitudes[pursued] = found.reshape(len(gram), -1).T
             maps = torch.zeros(len(x), len(gram), *space)
             maps[every] = self.scale * torch.from_numpy(amplitudes).float().view(*patches.shape[:-1], -1).movedim(-1, 1)
             described = torch.from_numpy(self.scale * amplitudes @ self.patterns).float()
@@ -135,7 +138,8 @@ class PatchesOMP(Peer):
         order = [0, *(axis + part for axis in range(1, self.n_dims + 1) for part in (0, self.n_dims))]
         counts = patches.shape[1:-1]
         whole = each.permute(order).reshape(len(patches), 1, *(count * self.kernel_size for count in counts))
-        return whole[(..., *(slice(length) for length in space))]
+        cropped: Tensor = whole[(..., *(slice(length) for length in space))]
+        return cropped
 
 
 class ConvolutionalSparseCoding(Peer):
