@@ -91,7 +91,7 @@ def test_the_choice_is_by_validation_and_by_test_only_where_the_protocol_says_so
         "activations=[relu]",
         "peers=[]",
         "trainer.max_epochs=2",
-        "kernel_sizes=3..60",
+        "kernel_sizes=3..30",
         "n_kernels=1",
         "dataset.split=[2,1,2]",
     )
