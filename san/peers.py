@@ -72,7 +72,8 @@ class PatchesOMP(Peer):
 
     The dictionary is learned online from overlapping patches of the training examples. The pursuit stops in each patch
     at ``n_nonzero`` patterns, or where the mean square of what is left is at most ``tolerance``; it refits all
-    amplitudes at each step. Where the patches do not fit, the last ones are padded with zeros.
+    amplitudes at each step. The library's takes one pattern before it looks at the tolerance; by ``tolerance_or_none``
+    a patch that is within it has none. Where the patches do not fit, the last ones are padded with zeros.
 
     Reference:
         Mairal, Bach, Ponce and Sapiro, "Online dictionary learning for sparse coding", ICML 2009; scikit-learn's
@@ -80,7 +81,7 @@ class PatchesOMP(Peer):
     """
 
     package = "sklearn"
-    levels = ("n_nonzero", "tolerance")
+    levels = ("n_nonzero", "tolerance", "tolerance_or_none")
 
     def __init__(self, train: Float[Tensor, "batch 1 *space"], *, kernel_size: int, n_kernels: int, seed: int) -> None:
         super().__init__(train, kernel_size=kernel_size, n_kernels=n_kernels, seed=seed)
@@ -98,7 +99,7 @@ class PatchesOMP(Peer):
     def describe(
         self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level]
     ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch 1 *space"]]]:
-        """Pursue at each level: ``n_nonzero`` or ``tolerance``."""
+        """Pursue at each level: ``n_nonzero``, ``tolerance`` or ``tolerance_or_none``."""
         from sklearn.linear_model import orthogonal_mp_gram
 
         space = x.shape[2:]
@@ -108,11 +109,13 @@ class PatchesOMP(Peer):
         energy, gram = np.square(rows).sum(1), self.patterns @ self.patterns.T
         every = (slice(None), slice(None), *[slice(None, None, self.kernel_size)] * self.n_dims)
         for level in levels:
-            tolerance = level.get("tolerance", 0) * rows.shape[1]
+            ((kind, value),) = level.items()
             stop: dict[str, Any] = (
-                {"tol": tolerance} if tolerance else {"n_nonzero_coefs": min(int(level["n_nonzero"]), len(gram))}
+                {"n_nonzero_coefs": min(int(value), len(gram))}
+                if kind == "n_nonzero"
+                else {"tol": value * rows.shape[1]}
             )
-            pursued = energy > tolerance  # the library's pursuit takes one pattern before it looks at the tolerance
+            pursued = energy > (stop["tol"] if kind == "tolerance_or_none" else 0)
             amplitudes = np.zeros((len(rows), len(gram)))
             if pursued.any():
                 with warnings.catch_warnings():

@@ -18,6 +18,7 @@ COMMON = (
     "trainer.max_epochs=2", "kernel_sizes=[10,41]", "dataset.split=[4,2,3]",
     "grids.signals.patches_omp.kernel_size=[10,25]", "grids.signals.patches_omp.n_kernels=[1,2]",
     "grids.signals.patches_omp.n_nonzero=[1]", "grids.signals.patches_omp.tolerance=[0.2,0.8]",
+    "grids.signals.patches_omp.tolerance_or_none=[0.2]",
     "grids.signals.csc.kernel_size=20", "grids.signals.csc.n_kernels=[1]", "grids.signals.csc.sparsity=[0.5]",
     "grids.signals.csc.threshold=[0.2,0.4,1.6]",
 )  # fmt: skip
@@ -59,7 +60,7 @@ def test_a_comparison_leaves_a_table_a_figure_and_all_settings(run_compare):
     names = [*compared["config"]["activations"], "patches_omp", "csc"]
     assert [method["method"] for method in compared["methods"]] == [one["method"] for one in rows] == names
     settings = {method["method"]: len(method["settings"]) for method in compared["methods"]}
-    assert settings == {**dict.fromkeys(names, 6), "patches_omp": 12, "csc": 3}  # of activations two sizes by 1, 2, 4
+    assert settings == {**dict.fromkeys(names, 6), "patches_omp": 16, "csc": 3}  # of activations two sizes by 1, 2, 4
     for method, one in zip(compared["methods"], rows, strict=True):
         lowest = min(setting["validation"]["phi"] for setting in method["settings"])
         assert method["chosen"]["validation"]["phi"] == lowest == float(one["validation_phi"])
@@ -146,8 +147,9 @@ def test_patches_are_counted_as_by_hand():
     share = 5 / 14.25
     assert padded["cr_inverse"] == pytest.approx((4 + 2 * 2) / 10)
     assert padded["loss_normalized"] == pytest.approx((1 - share) * 3 / (13 + 3), abs=1e-6)
-    coarse, fine = figures(peer, x, {"tolerance": 1e3}, {"tolerance": 1e-9})
-    assert coarse["phi"] == pytest.approx(np.hypot(4 / 10, 1))
+    none, one, fine = figures(peer, x, {"tolerance_or_none": 1e3}, {"tolerance": 1e3}, {"tolerance_or_none": 1e-9})
+    assert none["phi"] == pytest.approx(np.hypot(4 / 10, 1))
+    assert one == pytest.approx(padded)
     assert fine == pytest.approx(padded)
 
 
