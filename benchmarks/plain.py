@@ -3,6 +3,8 @@
 Nothing here is shared with the package.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,4 +66,34 @@ def train(examples: Tensor, validation: Tensor, kernel_size: int, *, epochs: int
             loss = (correlate(maps, kernel) - validation).abs().mean((1, 2)) / validation.abs().mean((1, 2))
             ratio = (kernel_size + 2 * maps.count_nonzero(dim=(1, 2))) / validation.shape[-1]
             best = min(best, float((ratio**2 + loss**2).sqrt().mean()))
+    return best
+
+
+def pursue(x: Tensor, kernel: Tensor, patience: int) -> Tensor:
+    """Return the activations of a signal [n] by the greedy part of the pursuit, all correlations anew at each step."""
+    n, m = len(x), len(kernel)
+    before = (m - 1) // 2
+    atoms = torch.zeros(n, n + m)
+    for position in range(n):
+        atoms[position, position : position + m] = kernel
+    atoms = atoms[:, before : before + n]
+    energy = atoms.square().sum(1)
+    usable = energy > 1e-3 * kernel.square().sum()
+    amplitudes, active = torch.zeros(n), torch.zeros(n, dtype=torch.bool)
+    best, lowest, since = amplitudes.clone(), math.hypot(m / n, 1), 0
+    while since <= patience and int(active.sum()) < n:
+        gain = (atoms @ (x - amplitudes @ atoms)).square() / energy
+        found = int(torch.where(usable & ~active, gain, -1).argmax())
+        if gain[found] <= 0:
+            break
+        active[found] = True
+        for _ in range(2):
+            for other in range(max(0, found - m + 1), min(n, found + m)):
+                if active[other]:
+                    amplitudes[other] += atoms[other] @ (x - amplitudes @ atoms) / energy[other]
+        error = float((x - amplitudes @ atoms).abs().sum() / x.abs().sum())
+        phi = math.hypot((m + 2 * int(active.sum())) / n, error)
+        since += 1
+        if phi < lowest:
+            best, lowest, since = amplitudes.clone(), phi, 0
     return best

@@ -4,13 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -21,7 +22,7 @@ from san.ending import PROGRAM, is_lost, is_mistake, line, of_the_disk, one_line
 from san.files import replacing
 from san.trust import refuse_absent_targets, refuse_foreign_hydra, refuse_foreign_targets
 
-__all__ = ["CONF", "WithoutTraceback", "command", "instantiate", "paper_databases"]
+__all__ = ["CONF", "WithoutTraceback", "command", "compose_with", "instantiate", "paper_databases"]
 
 PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
@@ -127,6 +128,15 @@ def instantiate(config: DictConfig | None, **kwargs: Any) -> Any:
 def paper_databases() -> list[str]:
     """Return the names of the paper's PhysioNet databases, in its order."""
     return list(OmegaConf.load(CONF / "dataset" / "physionet.yaml").dataset.first_records)
+
+
+def compose_with(group: str, choice: str) -> DictConfig:
+    """Compose the configuration of the command that runs again, with another choice of a group."""
+    job = HydraConfig.get()
+    own = [override for override in job.overrides.task if not override.startswith(f"{group}=")]
+    begun = GlobalHydra.instance().is_initialized()  # not in the processes that a training has started
+    with nullcontext() if begun else hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(str(job.job.config_name), [*own, f"{group}={choice}"])
 
 
 def _name_all_databases(arguments: list[str]) -> list[str]:

@@ -9,12 +9,10 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from san.assembly import build, check, classify, describe, load, plain, restarts, warn_of_dead_kernels
-from san.command import CONF, command, instantiate
+from san.command import CONF, command, compose_with, instantiate
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from san.datamodule import SplitsDataModule
     from san.training import SANModule
 
-__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_numbers", "sweep", "train_bank"]
+__all__ = ["TrainedBank", "evaluate_bank", "main", "parse_numbers", "sweep", "train_bank", "with_activation"]
 
 Results = dict[str, Any]
 
@@ -41,7 +39,7 @@ def sweep(config: DictConfig) -> float:
     sizes = parse_numbers("kernel_sizes", config.kernel_sizes)
     choices = [
         _with_n_kernels(choice, n_kernels)
-        for choice in (_with_activation(config, name) for name in config.activations or [None])
+        for choice in (with_activation(config, name) for name in config.activations or [None])
         for n_kernels in parse_numbers("n_kernels", config.n_kernels)
     ]
     for choice in choices:
@@ -100,15 +98,18 @@ def parse_numbers(key: str, given: Any) -> list[int]:
     return sorted(set(numbers))
 
 
-def _with_activation(config: DictConfig, name: str | None) -> DictConfig:
-    """Return the configuration as it were with an activation function in place of its own, and what that asks for."""
+def with_activation(config: DictConfig, name: str | None) -> DictConfig:
+    """Return the configuration as it were with another activation function, if one is named, and what that asks for.
+
+    Raises:
+        ValueError: If there is no such activation function.
+    """
     if name is None:
         return config
     known = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
     if name not in known:
         raise ValueError(f"activations={list(config.activations)}: there is no {name}, but {', '.join(known)}")
-    own = [override for override in HydraConfig.get().overrides.task if not override.startswith("activation=")]
-    choice = compose("sweep", [*own, f"activation={name}"])
+    choice = compose_with("activation", name)
     choice.activation_name = name
     return choice
 

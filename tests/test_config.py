@@ -73,6 +73,7 @@ def test_only_commands_import_hydra():
         "assembly",
         "cells",
         "command",
+        "compare",
         "ending",
         "evaluate",
         "multirun",
@@ -84,7 +85,7 @@ def test_only_commands_import_hydra():
 
 
 def test_nothing_but_the_commands_is_loaded_to_compose():
-    commands = {"evaluate", "reproduce", "sweep", "train"}
+    commands = {"compare", "evaluate", "reproduce", "sweep", "train"}
     for name in commands | {"assembly", "cells", "command", "ending", "multirun", "processes"}:
         top = ast.parse((PACKAGE / f"{name}.py").read_text()).body
         modules = {node.module for node in top if isinstance(node, ast.ImportFrom)}

@@ -19,6 +19,7 @@ from san.networks import SparselyActivatedNetwork
 
 __all__ = [
     "COLORS",
+    "PEERS",
     "Run",
     "activation_color",
     "figure",
@@ -46,7 +47,8 @@ ACTIVATIONS = {
     "extrema": ("Extrema", "#D55E00"),
     "phi_pursuit": ("φ pursuit", "#0072B2"),
 }
-OTHERS = ("#CC79A7", "#F0E442", "#000000", "#882255", "#44AA99", "#999933", "#332288")  # the last four of Tol's muted
+PEERS = {"patches_omp": ("patches + OMP", "#000000"), "csc": ("convolutional sparse coding", "#CC79A7")}
+OTHERS = ("#F0E442", "#882255", "#44AA99", "#999933", "#332288")  # the last four of Tol's muted
 IMAGE = "RdBu_r"
 STYLE: Any = {
     "axes.spines.right": False,
@@ -112,15 +114,16 @@ def save(drawn: Figure, path: Path) -> None:
 
 
 def activation_color(name: str, others: Sequence[str] = ()) -> str:
-    """Return the colour of an activation function, the same in every figure.
+    """Return the colour of an activation function or a peer, the same in every figure.
 
     Args:
-        name: Of the activation function.
+        name: Of the activation function or peer.
         others: All names in the figure, to tell apart those that are not the paper's.
     """
-    if name in ACTIVATIONS:
-        return ACTIVATIONS[name][1]
-    strangers = sorted({name, *others} - set(ACTIVATIONS))
+    known = ACTIVATIONS | PEERS
+    if name in known:
+        return known[name][1]
+    strangers = sorted({name, *others} - set(known))
     return OTHERS[strangers.index(name) % len(OTHERS)]
 
 
@@ -131,8 +134,9 @@ def in_paper_order(names: Iterable[str]) -> list[str]:
 
 
 def label(name: str) -> str:
-    """Return the paper's name of an activation function."""
-    return ACTIVATIONS[name][0] if name in ACTIVATIONS else name
+    """Return the paper's name of an activation function, or the usual one of a peer."""
+    known = ACTIVATIONS | PEERS
+    return known[name][0] if name in known else name
 
 
 def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:

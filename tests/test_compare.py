@@ -1,0 +1,322 @@
+"""Every method on the same split: how the peers are counted, and what is chosen."""
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import results, table
+from matplotlib.text import Text
+
+from san import compare, peers
+from san.comparison import row
+from san.figures.frontier import draw_frontier, frontier
+from san.peers import PEERS, judge
+
+COMMON = (
+    "trainer.max_epochs=2", "kernel_sizes=[10,41]", "dataset.split=[4,2,3]",
+    "grids.signals.patches_omp.kernel_size=[10,25]", "grids.signals.patches_omp.n_kernels=[1,2]",
+    "grids.signals.patches_omp.n_nonzero=[1]", "grids.signals.patches_omp.tolerance=[0.2,0.8]",
+    "grids.signals.patches_omp.tolerance_or_none=[0.2]",
+    "grids.signals.csc.kernel_size=20", "grids.signals.csc.n_kernels=[1]", "grids.signals.csc.sparsity=[0.5]",
+    "grids.signals.csc.threshold=[0.2,0.4,1.6]",
+)  # fmt: skip
+PEER_SIZE = 4
+
+
+@pytest.fixture
+def run_compare(run, tmp_path):
+    """Compare into a folder of the test; return the folder and what was said."""
+
+    def run_compare(folder, *arguments, fails=False, common=COMMON):
+        where = f"hydra.run.dir={tmp_path / folder}"
+        code, said = run(compare.main, "dataset=synthetic", *common, *arguments, where)
+        assert (code != 0) == fails, said
+        return tmp_path / folder, said
+
+    return run_compare
+
+
+@pytest.fixture
+def installed():
+    pytest.importorskip("sklearn", reason="the peers are not installed: pip install 'san[peers]'")
+    pytest.importorskip("sporco", reason="the peers are not installed: pip install 'san[peers]'")
+
+
+def figures(peer, x, *levels, count_weights="samples"):
+    return judge(peer, x, levels, loss=F.l1_loss, count_weights=count_weights)
+
+
+def without_times(compared):
+    return [{key: method[key] for key in ("method", "chosen", "settings")} for method in compared["methods"]]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installed")
+def test_a_comparison_leaves_a_table_a_figure_and_all_settings(run_compare):
+    folder, _ = run_compare("run")
+    compared, rows = results(folder), table(folder / "compare.csv")
+    names = [*compared["config"]["activations"], "patches_omp", "csc"]
+    assert [method["method"] for method in compared["methods"]] == [one["method"] for one in rows] == names
+    settings = {method["method"]: len(method["settings"]) for method in compared["methods"]}
+    assert settings == {**dict.fromkeys(names, 6), "patches_omp": 16, "csc": 3}  # of activations two sizes by 1, 2, 4
+    for method, one in zip(compared["methods"], rows, strict=True):
+        lowest = min(setting["validation"]["phi"] for setting in method["settings"])
+        assert method["chosen"]["validation"]["phi"] == lowest == float(one["validation_phi"])
+        assert method["chosen"] in method["settings"]
+        assert method["seconds"]["grid"] > 0 < method["seconds"]["chosen"]
+        stored = float(one["n_weights"]) + 2 * float(one["test_activations"])
+        assert stored / 1000 == pytest.approx(float(one["test_cr_inverse"]))
+    assert (folder / "figures" / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "figures" / "frontier.pdf").read_bytes().startswith(b"%PDF")
+    lines = (folder / "compare.md").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("| ")]) == len(rows) + 1
+    assert len([line for line in lines if "**" in line]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installed")
+def test_the_same_seed_gives_the_same_comparison(run_compare):
+    first, second, other = (
+        without_times(results(run_compare(f"{index}", "activations=[extrema]", f"seed={seed}")[0]))
+        for index, seed in enumerate((0, 0, 1))
+    )
+    assert first == second
+    assert first != other
+
+
+def test_the_choice_is_by_validation_and_by_test_only_where_the_protocol_says_so(run_compare):
+    """On a split where the two differ, which is the point of it."""
+    common = (
+        "activations=[relu]",
+        "peers=[]",
+        "trainer.max_epochs=2",
+        "kernel_sizes=3..30",
+        "n_kernels=1",
+        "dataset.split=[2,1,2]",
+    )
+    splits = {"honest": "validation", "paper": "test"}
+    chosen = {}
+    for protocol, split in splits.items():
+        (method,) = results(run_compare(protocol, f"protocol={protocol}", common=common)[0])["methods"]
+        settings = method["settings"]
+        by_split = {of: min(settings, key=lambda one, of=of: one[of]["phi"]) for of in splits.values()}
+        assert by_split["validation"]["setting"] != by_split["test"]["setting"]
+        assert method["chosen"] == by_split[split]
+        chosen[protocol] = method["chosen"]["setting"]
+    assert chosen["honest"] != chosen["paper"]
+
+
+def test_an_activation_is_trained_as_by_a_sweep(run_compare, run, tmp_path):
+    from san import sweep
+
+    common = [
+        "dataset.split=[4,2,3]",
+        "trainer.max_epochs=2",
+        "kernel_sizes=[8,30]",
+        "n_kernels=2",
+        "activations=[extrema]",
+    ]
+    folder, _ = run_compare("run", "peers=[]", common=common)
+    code, said = run(sweep.main, "dataset=synthetic", *common, "logger=csv", f"hydra.run.dir={tmp_path / 'sweep'}")
+    assert code == 0, said
+    (method,) = results(folder)["methods"]
+    for setting, model in zip(method["settings"], results(tmp_path / "sweep")["models"], strict=True):
+        assert setting["setting"] == {"kernel_size": model["kernel_sizes"][0], "n_kernels": 2}
+        for split in ("validation", "test"):
+            assert setting[split].items() <= model[split].items()
+
+
+@pytest.mark.usefixtures("installed")
+def test_patches_are_counted_as_by_hand():
+    """One pattern of four samples describes every patch but the padded one, so W = 4 and A is that of patches."""
+    pattern = torch.tensor([1.0, -2.0, 3.0, 0.5])
+    train = torch.cat([pattern, 2 * pattern, -pattern]).view(1, 1, 12)
+    peer = PEERS["patches_omp"](train, kernel_size=4, n_kernels=1, seed=0)
+    peer.patterns = (pattern / pattern.norm()).double().view(1, 4).numpy()
+    x = torch.cat([-2 * pattern, torch.zeros(4), pattern[:2]]).view(1, 1, 10)
+    ((maps, reconstruction),) = peer.describe(x[..., :8], [{"n_nonzero": 1}])
+    assert maps.shape == (1, 1, 8)
+    assert maps[0, 0].nonzero().flatten().tolist() == [0]
+    torch.testing.assert_close(reconstruction, x[..., :8])
+    (exact,) = figures(peer, x[..., :8], {"n_nonzero": 1})
+    assert exact == pytest.approx({"phi": 6 / 8, "cr_inverse": (4 + 2 * 1) / 8, "loss_normalized": 0}, abs=1e-6)
+    # The two samples of the last patch are 1 and -2, and two zeros: (1 + 4) / 14.25 of the pattern is taken.
+    (padded,) = figures(peer, x, {"n_nonzero": 1})
+    share = 5 / 14.25
+    assert padded["cr_inverse"] == pytest.approx((4 + 2 * 2) / 10)
+    assert padded["loss_normalized"] == pytest.approx((1 - share) * 3 / (13 + 3), abs=1e-6)
+    none, one, fine = figures(peer, x, {"tolerance_or_none": 1e3}, {"tolerance": 1e3}, {"tolerance_or_none": 1e-9})
+    assert none["phi"] == pytest.approx(np.hypot(4 / 10, 1))
+    assert one == pytest.approx(padded)
+    assert fine == pytest.approx(padded)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("count_weights", ["samples", "side"])
+def test_patches_of_images_are_put_back_where_they_were(count_weights):
+    x = torch.randn(3, 1, 7, 9, generator=torch.Generator().manual_seed(0))
+    peer = PEERS["patches_omp"](x, kernel_size=2, n_kernels=4, seed=0)
+    ((maps, reconstruction),) = peer.describe(x, [{"n_nonzero": 4}])
+    rebuilt = torch.zeros(3, 8, 10)
+    for example, kernel, first, second in maps.nonzero().tolist():
+        pattern = torch.from_numpy(peer.patterns[kernel]).float().view(2, 2)
+        assert first % 2 == second % 2 == 0
+        rebuilt[example, first : first + 2, second : second + 2] += maps[example, kernel, first, second] * pattern
+    torch.testing.assert_close(reconstruction[:, 0], rebuilt[:, :7, :9], atol=1e-5, rtol=0)
+    torch.testing.assert_close(reconstruction, x, atol=1e-4, rtol=0)  # four patterns are a basis of four pixels
+    (found,) = figures(peer, x, {"n_nonzero": 4}, count_weights=count_weights)
+    n_weights = {"samples": 16, "side": 8}[count_weights]
+    assert found["cr_inverse"] == pytest.approx((n_weights + 3 * int(maps.count_nonzero()) / 3) / 63)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("space", [(40,), (9, 8)])
+def test_sparse_codes_are_counted_and_put_back_as_by_hand(space):
+    """Circularly, and with the amplitudes of the least squares: what is left is orthogonal to every instance."""
+    x = torch.randn(2, 1, *space, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    peer = PEERS["csc"](x, kernel_size=PEER_SIZE, n_kernels=2, sparsity=0.5, seed=0)
+    levels = [{"threshold": 0.2}, {"threshold": 0.5}]
+    offsets = list(product(range(PEER_SIZE), repeat=len(space)))
+    for level, (maps, reconstruction) in zip(levels, peer.describe(x, levels), strict=True):
+        assert 0 < maps.count_nonzero() <= x.numel() / (len(space) + 1)
+        rebuilt, instances = torch.zeros_like(x), []
+        for example, kernel, *position in maps.nonzero().tolist():
+            instance = torch.zeros(space)
+            for offset, weight in zip(offsets, peer.patterns[kernel], strict=True):
+                instance[tuple((at + by) % n for at, by, n in zip(position, offset, space, strict=True))] = weight
+            rebuilt[example, 0] += maps[(example, kernel, *position)] * instance
+            instances.append((example, instance))
+        torch.testing.assert_close(reconstruction, rebuilt, atol=1e-4, rtol=0)
+        for example, instance in instances:
+            assert abs(float(((x - reconstruction)[example, 0] * instance).sum())) < 1e-3
+        (found,) = figures(peer, x, level)
+        error = (x - rebuilt).abs().flatten(1).mean(1) / x.abs().flatten(1).mean(1)
+        counts = maps.count_nonzero(dim=tuple(range(1, maps.dim())))
+        ratio = (2 * PEER_SIZE ** len(space) + (len(space) + 1) * counts) / np.prod(space)
+        assert found["phi"] == pytest.approx(float(torch.hypot(ratio.float(), error).mean()), abs=1e-4)
+        assert np.linalg.norm(peer.patterns, axis=1) == pytest.approx([1, 1])
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("name", "setting", "level"), [
+    ("patches_omp", {}, {"tolerance": 0.1}), ("csc", {"sparsity": 0.5}, {"threshold": 0.5}),
+])  # fmt: skip
+def test_a_peer_says_the_same_whatever_the_unit_of_the_data(name, setting, level):
+    x = torch.randn(3, 1, 60, generator=torch.Generator().manual_seed(1)).cumsum(-1)
+    one, other = (
+        figures(PEERS[name](unit * x, kernel_size=5, n_kernels=2, seed=0, **setting), unit * x, level)
+        for unit in (1, 1000)
+    )
+    assert one[0] == pytest.approx(other[0], rel=1e-3)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_chosen_peer_is_tested_on_every_example_and_tuned_on_as_many_as_asked(run_compare):
+    folder, _ = run_compare("run", "activations=[]", "peers=[patches_omp]", "peer_examples=1")
+    (method,) = results(folder)["methods"]
+    chosen = method["chosen"]
+    (tuned,) = (setting for setting in method["settings"] if setting["setting"] == chosen["setting"])
+    assert tuned["validation"] == chosen["validation"]
+    assert tuned["test"] != chosen["test"]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run_compare, monkeypatch, name):
+    monkeypatch.setattr(peers, "find_spec", lambda _: None)
+    folder, said = run_compare("run", f"peers=[{name}]", fails=True)
+    assert said.startswith("san: ")
+    assert "pip install 'san[peers]'" in said
+    assert "\n" not in said.strip()
+    assert not (folder / "trainings").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["activations=[]", "peers=[]"], "nothing to compare"),
+        (["peers=[kmeans]"], "there is no kmeans, but patches_omp, csc"),
+        (["activations=[sparse]"], "there is no sparse, but extrema"),
+        (["peers=[]", "n_kernels=0"], "n_kernels=0 must be an integer, 1 or more"),
+        (["peers=[]", "n_kernels=[]"], "n_kernels=[] is empty"),
+        (["peers=[]", "kernel_sizes=0"], "0 must be a size such as 8"),
+        (["peers=[]", "peer_examples=0"], "peer_examples=0 must be an integer"),
+        (["peers=[]", "dataset=mnist", "classifier=fnn"], "compared by phi alone"),
+    ],
+)
+def test_mistakes_are_one_line(run_compare, arguments, said):
+    _, line = run_compare("run", *arguments, fails=True, common=())
+    assert said in line
+    assert line.startswith("san: ")
+    assert "\n" not in line.strip()
+
+
+@pytest.mark.slow
+def test_times_are_not_compared_in_several_processes(run_compare):
+    _, line = run_compare("run", "peers=[]", "trainer.devices=2", fails=True)
+    assert "trainer.devices=2: times are compared in one process" in line
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["grids.signals.csc.sparsity=[0]"], "sparsity=0 of csc must be a number above 0"),
+        (["grids.signals.csc.kernel_size=[1.5]"], "kernel_size=1.5 of csc must be an integer, 1 or more"),
+        (["grids.signals.csc.kernel_size=1000"], "csc is left no setting"),
+        (["grids.signals.csc.threshold=[]"], "csc is left no setting"),
+    ],
+)
+def test_mistakes_in_a_grid_are_one_line(run_compare, arguments, said):
+    _, line = run_compare("run", "activations=[]", "peers=[csc]", *arguments, fails=True)
+    assert said in line
+    assert "\n" not in line.strip()
+
+
+def method(name, *points):
+    settings = [
+        {
+            "setting": {"at": at},
+            "test": {"phi": float(np.hypot(*point)), "cr_inverse": point[0], "loss_normalized": point[1]},
+        }
+        for at, point in enumerate(points)
+    ]
+    return {"method": name, "chosen": settings[0], "settings": settings}
+
+
+def test_the_frontier_is_what_no_other_is_better_than_in_both():
+    points = np.array([[0.3, 0.3], [0.1, 0.9], [0.2, 0.5], [0.25, 0.6], [0.2, 0.7], [0.5, 0.3], [0.9, 0.1]])
+    assert frontier(points).tolist() == [[0.1, 0.9], [0.2, 0.5], [0.3, 0.3], [0.9, 0.1]]
+
+
+def test_the_figure_names_every_method_apart_and_inside():
+    """With two at the same place, and one far outside."""
+    drawn = draw_frontier(
+        [
+            method("extrema", (0.2, 0.01), (0.1, 0.4)),
+            method("csc", (0.2, 0.01)),
+            method("identity", (2.0, 0.01)),
+            method("mine", (0.3, 0.3)),
+        ],
+        "mine",
+    )
+    (axes,) = drawn.axes
+    assert axes.get_title(loc="left") == "mine"
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+    names = [text for text in axes.texts if "φ̄" in text.get_text()]
+    assert len(names) == 4
+    assert "outside" in next(text.get_text() for text in names if "Identity" in text.get_text())
+    drawn.draw_without_rendering()
+    boxes = sorted((Text.get_window_extent(text) for text in names), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 2 for below, above in pairwise(boxes))
+    assert all(drawn.bbox.x0 <= box.x0 and box.x1 <= drawn.bbox.x1 and box.y0 >= 0 for box in boxes)
+
+
+def test_activations_are_those_of_equation_4():
+    test = {"phi": 1, "cr_inverse": (32 + 2 * 7.5) / 100, "loss_normalized": 0}
+    chosen = {"setting": {"a": 1, "b": 2}, "n_weights": 32, "validation": test, "test": test}
+    of_method = {"method": "any", "chosen": chosen, "settings": [chosen], "seconds": {"grid": 1, "chosen": 1}}
+    assert row(of_method, [100])["test_activations"] == pytest.approx(7.5)
+    assert row(of_method, [100])["setting"] == "a=1 b=2"
