@@ -103,8 +103,9 @@ class SparselyActivatedNetwork(nn.Module):
         """Bring the kernels to a norm of 1, if the encoder asks for it; to be called after each step of training."""
         if self.activation.unit_norm:
             with torch.no_grad():
-                norms = self.weight.flatten(1).norm(dim=1).clamp(min=1e-12)
-                self.weight.div_(norms.view(-1, *[1] * self.n_dims))
+                # In double precision, so that padding makes no difference.
+                norms = self.weight.double().flatten(1).norm(dim=1).clamp(min=1e-12)
+                self.weight.copy_(self.weight / norms.view(-1, *[1] * self.n_dims))
 
     def start(self, kernel: int, pattern: Float[Tensor, "*space"]) -> None:
         """Let a kernel begin again, from the pattern that it is to put back."""

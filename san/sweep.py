@@ -110,6 +110,7 @@ def with_activation(config: DictConfig, name: str | None) -> DictConfig:
     if name not in known:
         raise ValueError(f"activations={list(config.activations)}: there is no {name}, but {', '.join(known)}")
     choice = compose_with("activation", name)
+    OmegaConf.set_struct(choice, False)
     choice.activation_name = name
     return choice
 

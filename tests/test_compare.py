@@ -237,10 +237,10 @@ def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run
     [
         (["activations=[]", "peers=[]"], "nothing to compare"),
         (["peers=[kmeans]"], "there is no kmeans, but patches_omp, csc"),
-        (["activations=[sparse]"], "there is no sparse, but extrema"),
+        (["activations=[sparse]"], "there is no sparse, but annealed_extrema"),
         (["peers=[]", "n_kernels=0"], "n_kernels=0 must be an integer, 1 or more"),
         (["peers=[]", "n_kernels=[]"], "n_kernels=[] is empty"),
-        (["peers=[]", "kernel_sizes=0"], "0 must be a size such as 8"),
+        (["peers=[]", "kernel_sizes=0"], "0 must be a number such as 8"),
         (["peers=[]", "peer_examples=0"], "peer_examples=0 must be an integer"),
         (["peers=[]", "dataset=mnist", "classifier=fnn"], "compared by phi alone"),
     ],

@@ -184,12 +184,12 @@ def test_kernel_sizes_are_numbers_and_ranges(given, sizes):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["kernel_sizes=0..3"], "kernel_sizes=0..3: 0..3 must be a size such as 8, or a range such as 1..250"),
+        (["kernel_sizes=0..3"], "kernel_sizes=0..3: 0..3 must be a number such as 8, or a range such as 1..250"),
         (["kernel_sizes=[]"], "kernel_sizes=[] is empty"),
         (["kernel_sizes=5..4"], "kernel_sizes=5..4 is empty"),
-        (["kernel_sizes=[3,x]"], "x must be a size"),
+        (["kernel_sizes=[3,x]"], "x must be a number"),
         (["kernel_sizes=1001"], "longer than the signal, which has 1000"),
-        (["activations=[extrema,sparse]"], "there is no sparse, but extrema, extrema_pool_indices"),
+        (["activations=[extrema,sparse]"], "there is no sparse, but annealed_extrema"),
         (["trainer.max_epochs=0", "kernel_sizes=3"], "left nothing to train"),
     ],
 )

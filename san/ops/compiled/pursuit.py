@@ -80,7 +80,11 @@ def pursue(
     n_models, batch = len(n_weights), len(x)
     own = len(atoms) // n_models
     maps = np.zeros((batch, len(atoms), *x.shape[1:]))
-    overlaps = [_overlaps(atoms[at : at + own], sizes[at : at + own]) for at in range(0, len(atoms), own)]
+    models = []  # each without the padding that others need, so that it is encoded as if alone
+    for at in range(0, len(atoms), own):
+        height, width = sizes[at : at + own].max(0)
+        cut = np.ascontiguousarray(atoms[at : at + own, :height, :width])
+        models.append((cut, sizes[at : at + own], offsets[at : at + own], _overlaps(cut, sizes[at : at + own])))
 
     def task(start: int, end: int) -> None:
         for row in range(start, end):
@@ -89,7 +93,7 @@ def pursue(
             costs = np.array([n_weights[model], per_activation], dtype=np.float64) / x[example].size
             lowest = np.inf
             for beginning in (None,) if beginnings is None else (None, beginnings[example, of]):
-                search = _begin(described.copy(), atoms[of], sizes[of], offsets[of], overlaps[model], squared)
+                search = _begin(described.copy(), *models[model], squared)
                 if beginning is None:
                     _take(search, costs, most, patience, most_work)
                 else:
