@@ -201,10 +201,12 @@ class SparselyActivatedNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
         """Encode and decode; where activations are few, the gradient is computed at their positions alone."""
-        if self.activation.sparse and self.activation.keeps_similarity and not torch.compiler.is_compiling():
+        if self.activation.sparse and not torch.compiler.is_compiling():
             with torch.no_grad():
                 maps = self.encode(x)
             index = maps.nonzero().contiguous()
+            if not self.activation.keeps_similarity:
+                return self._place(maps[tuple(index.unbind(1))], index, maps)
             if are_few(len(index), maps):
                 return self._place(gather(x, self._weight(), index, self.kernel_sizes, 1), index, maps)
         return self.decode(self.encode(x))
