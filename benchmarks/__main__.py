@@ -30,6 +30,7 @@ from san.figures.style import save
 from san.files import replacing
 from san.functional import extrema
 from san.networks import SparselyActivatedNetwork
+from san.pursuit import PhiPursuit
 from san.results import versions, write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -107,6 +108,32 @@ def step() -> list[Row]:
         F.l1_loss(plain.correlate(extrema(plain.correlate(x, kernel), 97), kernel), x).backward()
 
     return [ratio("forward and backward, Extrema, m = 100, (64, 1, 12000): dense convolutions", 2, ours, dense, 7)]
+
+
+def pursuit() -> tuple[list[Row], dict[str, Any]]:
+    """Measure the encoding of the pursuit, and how it grows with samples and with kernels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def taken(n: int, q: int, refinements: int = 10) -> float:
+        activation = PhiPursuit(refinements=refinements, training_refinements=refinements)
+        network = SparselyActivatedNetwork([20] * q, activation, decoder="adjoint", seed=0).eval()
+        x = torch.randn(2, 1, n, generator=generator).cumsum(2)
+        x = x - x.mean(2, keepdim=True)
+        return paired(lambda: network.encode(x), lambda: None, 5)[0] / 2
+
+    lengths, numbers = [1000 * 4**power for power in range(4)], [1, 2, 4, 8]
+    grown: dict[str, Any] = {"samples": lengths, "by_samples": [taken(n, 2) for n in lengths],
+                             "kernels": numbers, "by_kernels": [taken(4000, q) for q in numbers]}  # fmt: skip
+    grown["slope_of_samples"] = float(np.polyfit(np.log(lengths), np.log(grown["by_samples"]), 1)[0])
+    speed = lengths[-1] / grown["by_samples"][-1]
+    detail = f"growth with samples: n^{grown['slope_of_samples']:.2f}; 8 kernels take " \
+             f"{grown['by_kernels'][-1] / grown['by_kernels'][0]:.1f} times as long as 1"  # fmt: skip
+    rows = [row("phi pursuit, 2 kernels of 20 samples: encoding", 1e5, speed, "samples/s", detail)]
+    kernel, x = torch.randn(20, generator=generator), torch.randn(1000, generator=generator).cumsum(0)
+    network = SparselyActivatedNetwork([20], PhiPursuit(training_refinements=0), decoder="adjoint", seed=0).train()
+    rows.append(ratio("phi pursuit, greedy part, (1, 1, 1000), m = 20: all correlations anew", 20,
+                      lambda: network.encode(x.view(1, 1, -1)), lambda: plain.pursue(x, kernel, 10), 3))  # fmt: skip
+    return rows, grown
 
 
 def command(*arguments: str) -> tuple[float, float, str]:
@@ -208,10 +235,13 @@ def main() -> None:
     first = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         whole, times = commands(data_dir, folder)
-    rows, grown = [*selection(), *step(), *whole], growth()
+    (searched, search), grown = pursuit(), growth()
+    rows = [*selection(), *step(), *searched, *whole]
     machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    write_json(RESULTS / "bench.json", {"rows": rows, "growth": grown, "sweep": times, "first_call_seconds": first,
-                                        "machine": machine, "versions": versions()})  # fmt: skip
+    write_json(RESULTS / "bench.json", {
+        "rows": rows, "growth": grown, "pursuit": search, "sweep": times, "first_call_seconds": first,
+        "machine": machine, "versions": versions(),
+    })  # fmt: skip
     save(draw_growth(grown), RESULTS / "growth.png")
     if times["sizes"]:
         save(draw_sweep_times(times), RESULTS / "sweep.png")

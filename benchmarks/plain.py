@@ -73,13 +73,13 @@ def pursue(x: Tensor, kernel: Tensor, patience: int) -> Tensor:
     """Return the activations of a signal [n] by the greedy part of the pursuit, all correlations anew at each step."""
     n, m = len(x), len(kernel)
     before = (m - 1) // 2
-    atoms = torch.zeros(n, n + m)
+    atoms = x.new_zeros(n, n + m)
     for position in range(n):
         atoms[position, position : position + m] = kernel
     atoms = atoms[:, before : before + n]
     energy = atoms.square().sum(1)
     usable = energy > 1e-3 * kernel.square().sum()
-    amplitudes, active = torch.zeros(n), torch.zeros(n, dtype=torch.bool)
+    amplitudes, active = torch.zeros_like(x), torch.zeros(n, dtype=torch.bool)
     best, lowest, since = amplitudes.clone(), math.hypot(m / n, 1), 0
     while since <= patience and int(active.sum()) < n:
         gain = (atoms @ (x - amplitudes @ atoms)).square() / energy
@@ -89,8 +89,9 @@ def pursue(x: Tensor, kernel: Tensor, patience: int) -> Tensor:
         active[found] = True
         for _ in range(2):
             for other in range(max(0, found - m + 1), min(n, found + m)):
-                if active[other]:
-                    amplitudes[other] += atoms[other] @ (x - amplitudes @ atoms) / energy[other]
+                change = atoms[other] @ (x - amplitudes @ atoms) / energy[other]
+                if active[other] and change.abs() > 1e-2 * x.abs().max():
+                    amplitudes[other] += change
         error = float((x - amplitudes @ atoms).abs().sum() / x.abs().sum())
         phi = math.hypot((m + 2 * int(active.sum())) / n, error)
         since += 1

@@ -8,6 +8,7 @@ from conftest import results
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import plain
 from san import evaluate
 from san.activations import Extrema
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
@@ -118,6 +119,18 @@ def test_the_gradient_is_that_of_the_kernels_with_the_maps_held_fixed():
     network.weight.grad = None
     (network.partial_reconstructions(maps).sum(1, keepdim=True) - x).square().mean().backward()
     torch.testing.assert_close(found, network.weight.grad)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**31), st.integers(2, 12), st.integers(20, 120))
+def test_what_is_taken_is_what_the_plain_search_takes(seed, size, n):
+    """The same positions, and amplitudes to 1e-6."""
+    generator = torch.Generator().manual_seed(seed)
+    kernel = torch.nn.functional.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
+    x = torch.randn(n, generator=generator, dtype=torch.float64)
+    network = network_of([kernel], PhiPursuit(training_refinements=0)).train()
+    maps = network.encode(x.view(1, 1, -1)).flatten()
+    torch.testing.assert_close(maps, plain.pursue(x, kernel, 10), atol=1e-6, rtol=0)
 
 
 def test_caps_are_kept():

@@ -17,7 +17,7 @@ __all__ = ["pursue"]
 Array = NDArray[Any]
 BLOCK = 64  # positions of which the highest gain is kept
 LEAST_ENERGY = 1e-3  # of a kernel, that of an atom at the border: less of it would take amplitudes without measure
-SMALLEST_CHANGE = 1e-9  # of an amplitude, relative to the largest sample of the example
+SMALLEST_CHANGE = 1e-2  # of an amplitude while atoms are taken, relative to the largest sample of the example
 REFITS = 2  # sweeps over the amplitudes of the atoms that overlap a new one
 SMALLEST_GAIN = 1e-5  # of phi, by all that is done to all atoms, for which it is done again
 SAME = 1e-6  # of an amplitude, a change that makes no difference
@@ -88,7 +88,7 @@ def pursue(
 
     def task(start: int, end: int) -> None:
         for row in range(start, end):
-            model, example = divmod(row, batch)
+            example, model = divmod(row, n_models)
             of, described = slice(model * own, (model + 1) * own), x[example].astype(np.float64)
             costs = np.array([n_weights[model], per_activation], dtype=np.float64) / x[example].size
             lowest = np.inf
