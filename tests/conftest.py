@@ -28,6 +28,12 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def activations():
+    """Every activation, those that vary Extrema marked slow, as each costs as much as Extrema does."""
+    varied = ("annealed_extrema", "dropout_extrema", "territory")
+    return [pytest.param(name, marks=pytest.mark.slow) if name in varied else name for name in choices("activation")]
+
+
 def datasets():
     """The datasets that need no file of the user's; tests/test_own_data.py has the others."""
     return [name for name in choices("dataset") if "path: ???" not in (CONF / "dataset" / f"{name}.yaml").read_text()]

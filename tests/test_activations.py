@@ -8,6 +8,7 @@ from san.activations import (
     Extrema,
     ExtremaPoolIndices,
     Moment,
+    SparseActivation,
     Territory,
     TopKAbsolutes,
 )
@@ -19,7 +20,10 @@ SIZES = [3, 5]
 
 @pytest.fixture(params=choices("activation"))
 def activation(request, compose):
-    return instantiate(compose(f"activation={request.param}").activation)
+    found = instantiate(compose(f"activation={request.param}").activation)
+    if not isinstance(found, SparseActivation):
+        pytest.skip("an encoder that selects from no similarity map, see test_pursuit.py")
+    return found
 
 
 @pytest.fixture(params=SPACES, ids=["1d", "2d"])

@@ -135,4 +135,4 @@ def test_help_is_told_without_loading_torch(tmp_path):
     program = "import sys, san.train\ntry: san.train.main()\nfinally: print('torch' in sys.modules)"
     said = start(sys.executable, "-c", program, "--help", cwd=tmp_path)
     assert said.stdout.splitlines()[-1] == "False"
-    assert "activation: extrema" in said.stdout
+    assert "activation: annealed_extrema" in said.stdout

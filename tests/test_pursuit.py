@@ -56,7 +56,7 @@ def problems(draw):
 
 def test_it_comes_near_the_best_of_all_supports():
     ratios = []
-    for seed in range(200):
+    for seed in range(60):
         random = np.random.default_rng(seed)
         kernel, x = random.standard_normal(3), random.standard_normal(12)
         kernel /= np.linalg.norm(kernel)
@@ -121,7 +121,7 @@ def test_the_gradient_is_that_of_the_kernels_with_the_maps_held_fixed():
     torch.testing.assert_close(found, network.weight.grad)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.integers(0, 2**31), st.integers(2, 12), st.integers(20, 120))
 def test_what_is_taken_is_what_the_plain_search_takes(seed, size, n):
     """The same positions, and amplitudes to 1e-6."""
@@ -165,7 +165,7 @@ def test_mistakes_are_one_line(run_train, options, said):
     assert said in line
 
 
-@pytest.mark.parametrize("loss", ["l1", "mse"])
+@pytest.mark.parametrize("loss", ["l1", pytest.param("mse", marks=pytest.mark.slow)])
 def test_a_model_is_trained_resumed_and_evaluated_to_the_same_numbers(run, run_train, tmp_path, loss):
     common = ["activation=phi_pursuit", "n_kernels=2", "kernel_size=20", f"loss={loss}"]
     through, _ = run_train("through", *common, "trainer.max_epochs=8")

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from conftest import choices, results, table
+from conftest import activations, choices, results, table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -35,7 +35,7 @@ def models(folder):
 
 
 @pytest.mark.parametrize("decoder", ["paper", pytest.param("adjoint", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("activation", choices("activation"))
+@pytest.mark.parametrize("activation", activations())
 def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activation, decoder):
     """The same phi in each epoch, to 1e-4."""
     common = [f"activation={activation}", f"decoder={decoder}", "trainer.max_epochs=6"]

@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from conftest import choices, datasets, results, table
+from conftest import activations, datasets, results, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from san import evaluate, train
@@ -155,7 +155,7 @@ def test_evaluation_repeats_the_test_figures_to_the_last_digit(run, run_train, t
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("activation", choices("activation"))
+@pytest.mark.parametrize("activation", activations())
 @pytest.mark.parametrize("dataset", datasets())
 def test_every_activation_runs_on_every_dataset(run, tmp_path, dataset, activation):
     arguments = [f"dataset={dataset}", f"activation={activation}", "debug=one_batch", "n_kernels=2", "logger=csv"]
@@ -316,6 +316,7 @@ def recovered(kernel, planted):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decoder", "least", "most"), [("adjoint", 9, 10), ("paper", 6, 10)])
 def test_extrema_recovers_the_planted_kernel(run_train, compose, decoder, least, most):
     """The adjoint decoder on all of ten seeds; the paper's, which is not the transpose of its encoder, on most."""
