@@ -49,6 +49,7 @@ def test_the_wheel_has_all_that_a_run_needs(tmp_path):
     assert (tmp_path / "run" / "results.json").is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
     """With numbers of examples that two processes cannot share evenly, and a split of which one has none."""
     common = [sys.executable, "-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]

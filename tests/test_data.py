@@ -225,7 +225,9 @@ def test_impossible_image_splits_are_refused(load, write_images):
         load("mnist", "dataset.collection=KMNIST")
 
 
-@pytest.mark.parametrize(("dataset", "number"), [("mnist", 3), ("fashion_mnist", 4)])
+@pytest.mark.parametrize(
+    ("dataset", "number"), [("mnist", 3), pytest.param("fashion_mnist", 4, marks=pytest.mark.slow)]
+)
 def test_printed_compression_ratios_come_out_to_the_last_digit(compose, real_data, dataset, number):
     """Those that depend on no training: all of Identity, top-k absolutes and Extrema-Pool indices."""
     torch.manual_seed(0)

@@ -212,7 +212,9 @@ def test_a_run_that_was_stopped_before_its_training_began_begins(run, tmp_path, 
     assert "was stopped before its training began: it begins now" in log.read_text()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_process_that_is_stopped_says_so_in_one_line(tmp_path, number, code):
     folder = tmp_path / "run"
     process = start("-m", "san.train", "trainer.max_epochs=100000", f"hydra.run.dir={folder}")
