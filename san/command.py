@@ -100,7 +100,7 @@ def command(config_name: str, function: Job, goes_on: str = "") -> Callable[[], 
     return main
 
 
-def instantiate(config: DictConfig | None, **kwargs: Any) -> Any:
+def instantiate(config: Any, **kwargs: Any) -> Any:
     """Build what a part of a configuration describes, if all it names is allowed there; see :mod:`san.trust`.
 
     Raises:

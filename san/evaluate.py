@@ -95,7 +95,7 @@ def _trained(stored: Any, config: DictConfig) -> DictConfig:
     missing = [part for part in parts if part not in found]
     if missing:
         raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")
-    if "data_dir" in (found.get("dataset") or {}):
+    if isinstance(found.get("dataset"), dict) and "data_dir" in found["dataset"]:
         found["dataset"]["data_dir"] = config.paths.data_dir
     trained = OmegaConf.create(found)
     if not isinstance(trained.activation_name, str):

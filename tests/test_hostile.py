@@ -228,6 +228,7 @@ def test_names_of_records_are_not_paths(compose, name):
         ({"kernel_size": 10**30}, "must be an integer"),
         ({"seed": "x"}, "seed=x must be an integer"),
         ({"dataset": {}}, "dataset names no _target_"),
+        ({"dataset": 5}, "stands where keys and values with a _target_ are expected"),
         ({"activation": {}}, "activation names no _target_"),
         ({"activation.border_tolerance": 2.5}, "border_tolerance"),
         ({"loss.bogus": 1}, "cannot be computed of a reconstruction"),
