@@ -60,7 +60,8 @@ def test_a_comparison_leaves_a_table_a_figure_and_all_settings(run_compare):
     names = [*compared["config"]["activations"], "patches_omp", "csc"]
     assert [method["method"] for method in compared["methods"]] == [one["method"] for one in rows] == names
     settings = {method["method"]: len(method["settings"]) for method in compared["methods"]}
-    assert settings == {**dict.fromkeys(names, 6), "patches_omp": 16, "csc": 3}  # of activations two sizes by 1, 2, 4
+    expected = {**dict.fromkeys(names, 6), "phi_pursuit": 8, "patches_omp": 16, "csc": 3}  # two sizes by 1, 2(, 3), 4
+    assert settings == expected
     for method, one in zip(compared["methods"], rows, strict=True):
         lowest = min(setting["validation"]["phi"] for setting in method["settings"])
         assert method["chosen"]["validation"]["phi"] == lowest == float(one["validation_phi"])
