@@ -13,6 +13,8 @@ from san.shapes import Float
 
 __all__ = ["SparselyActivatedNetwork"]
 
+ROUNDING = 1e-6  # of the largest sample of an example
+
 
 class SparselyActivatedNetwork(nn.Module):
     r"""Describe an input by kernels and the few positions and amplitudes at which they occur.
@@ -200,13 +202,17 @@ class SparselyActivatedNetwork(nn.Module):
         return partial.view(len(maps), self.n_models, n_kernels, *maps.shape[2:]).sum(2)
 
     def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
-        """Encode and decode; where activations are few, the gradient is computed at their positions alone."""
+        """Encode and decode; where activations are few, the gradient is computed at their positions alone.
+
+        A sample that an encoder has fitted up to rounding is returned as it is, without a gradient: the sign of what
+        is left there would be one of rounding, and another one for every number of processes.
+        """
         if self.activation.sparse and not torch.compiler.is_compiling():
             with torch.no_grad():
                 maps = self.encode(x)
             index = maps.nonzero().contiguous()
             if not self.activation.keeps_similarity:
-                return self._place(maps[tuple(index.unbind(1))], index, maps)
+                return _exact(self._place(maps[tuple(index.unbind(1))], index, maps), x)
             if are_few(len(index), maps):
                 return self._place(gather(x, self._weight(), index, self.kernel_sizes, 1), index, maps)
         return self.decode(self.encode(x))
@@ -236,3 +242,9 @@ class SparselyActivatedNetwork(nn.Module):
         size = self.kernel_sizes[kernel]
         start = (max(self.kernel_sizes) - 1) // 2 - (size - 1) // 2
         return (kernel, *[slice(start, start + size)] * self.n_dims)
+
+
+def _exact(reconstruction: Tensor, x: Tensor) -> Tensor:
+    """Return x in place of what differs from it by no more than rounding."""
+    rounding = ROUNDING * x.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True)
+    return x.where((reconstruction - x).abs() <= rounding, reconstruction)

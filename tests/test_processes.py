@@ -102,8 +102,10 @@ def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", [["activation=dropout_extrema"], ["network=growing", "network.every=1"]])
-def test_two_processes_leave_out_activations_and_create_kernels_as_one_does(tmp_path, chosen):
+@pytest.mark.parametrize(
+    "chosen", [["activation=dropout_extrema"], ["network=growing", "network.every=1"], ["activation=phi_pursuit"]]
+)
+def test_two_processes_do_what_is_beyond_the_paper_as_one_does(tmp_path, chosen):
     common = [
         PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_size=20",
         "n_kernels=2", *chosen, "figure=[]",

@@ -111,6 +111,19 @@ def test_amplitudes_of_separate_instances_are_found_at_their_places():
     torch.testing.assert_close(maps[maps != 0], torch.tensor([2.0, -3.0], dtype=torch.float64))
 
 
+def test_samples_that_are_fitted_have_no_gradient():
+    """An amplitude that is a weighted median fits one sample exactly, but for rounding."""
+    network = network_of([unit(1.0, 2.0, -1.0, 0.5)], PhiPursuit()).float()
+    x = torch.zeros(1, 1, 20)
+    x[0, 0, 5:9] = torch.tensor([1.0, 2.0, -1.0, 0.3])
+    weights = network.weight.detach()[0]
+    (amplitude,) = network.encode(x).flatten()[network.encode(x).flatten() != 0]
+    left = x[0, 0, 5:9] - amplitude * weights
+    assert (left.abs() < 1e-6).tolist() == [True, True, True, False]
+    (network(x) - x).abs().sum().backward()
+    torch.testing.assert_close(network.weight.grad[0], torch.tensor([0, 0, 0, float(amplitude)]))
+
+
 def test_the_gradient_is_that_of_the_kernels_with_the_maps_held_fixed():
     x = torch.randn(2, 1, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     network = network_of([unit(1, 2, 3), unit(2, -1, 0.5)], PhiPursuit()).train()
