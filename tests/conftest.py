@@ -23,6 +23,10 @@ settings.register_profile("default", deadline=None, max_examples=150, derandomiz
 settings.load_profile("default")
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
 def choices(group):
     """Every choice of a configuration group: what is added there is tested, with no test edited."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

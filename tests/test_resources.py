@@ -89,6 +89,7 @@ def test_workers_are_counted_from_zero(run, tmp_path):
     assert (code, said.strip()) == (1, "san: num_workers=-1 must be an integer, 0 or more, 4294967295 or less")
 
 
+@pytest.mark.longest
 @pytest.mark.slow
 def test_a_thousand_sweeps_grow_memory_by_less_than_a_twentieth(run_once):
     """Beyond what the first ten take; each starts with Hydra and ends with its table and its figure."""
