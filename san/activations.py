@@ -99,9 +99,12 @@ class SparseActivation(Encoder):
             kernel_sizes: Samples a side of the kernels, one for all or one for each.
             n_models: Of a bank, whose kernels follow one another, as many of each model.
         """
+        return self.select(similarity, self._densities(similarity, kernel_sizes))
+
+    def _densities(self, similarity: Tensor, kernel_sizes: int | Sequence[int]) -> list[int]:
         n_kernels, *space = similarity.shape[1:]
         sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
-        return self.select(similarity, [self.density(size, space) for size in sizes])
+        return [self.density(size, space) for size in sizes]
 
 
 class Identity(SparseActivation):
@@ -216,9 +219,7 @@ class Territory(Extrema):
         n_models: int = 1,
     ) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps; the models of a bank do not compete with one another."""
-        n_kernels, *space = similarity.shape[1:]
-        sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
-        density = [self.density(size, space) for size in sizes]
+        density = self._densities(similarity, kernel_sizes)
         return functional.territory(similarity, density, n_models, require_sign=self.require_sign)
 
 

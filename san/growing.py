@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from san.activations import Encoder
-from san.metrics import Loss, inverse_compression_ratio, normalized_reconstruction_loss, phi
+from san.initialization import window_of_most
+from san.metrics import Loss, figures_per_model, phi
 from san.networks import SparselyActivatedNetwork
 
 __all__ = ["GrowingNetwork"]
@@ -109,13 +109,10 @@ class GrowingNetwork(SparselyActivatedNetwork):
     def _phi(self, x: Tensor, loss: Loss, count: str) -> list[float]:
         """Return the mean phi of each model."""
         total = torch.zeros(self.n_models, dtype=torch.float64)
-        n_weights = torch.tensor([self.n_weights(count, model) for model in range(self.n_models)])
+        n_weights = [self.n_weights(count, model) for model in range(self.n_models)]
         for examples, maps, reconstruction in self._described(x):
-            each = maps.unflatten(1, (self.n_models, -1)).flatten(0, 1)
-            target = examples.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
-            ratio = inverse_compression_ratio(each, n_weights.to(maps.device).repeat(len(examples)))
-            error = normalized_reconstruction_loss(reconstruction.flatten(0, 1).unsqueeze(1), target, loss)
-            total += phi(ratio, error).view(-1, self.n_models).sum(0, dtype=torch.float64).cpu()
+            figures = phi(*figures_per_model(maps, reconstruction, examples, n_weights, loss))
+            total += figures.view(-1, self.n_models).sum(0, dtype=torch.float64).cpu()
         means: list[float] = (total / len(x)).tolist()
         return means
 
@@ -123,7 +120,6 @@ class GrowingNetwork(SparselyActivatedNetwork):
         weight = self._by_model()
         worst = [0.0] * self.n_models
         found: dict[int, Tensor] = {}
-        pool = F.avg_pool1d if self.n_dims == 1 else F.avg_pool2d
         for examples, _, reconstruction in self._described(x):
             missing = examples - reconstruction
             for model, sizes in enumerate(self.sizes_of_models):
@@ -131,12 +127,10 @@ class GrowingNetwork(SparselyActivatedNetwork):
                 if not free:
                     continue
                 size = sizes[free[0]]
-                badness = pool(missing[:, [model]].abs(), size, stride=1)[:, 0]
-                if (most := float(badness.max())) > worst[model]:
-                    worst[model] = most
-                    example, *corner = torch.unravel_index(badness.argmax(), badness.shape)
-                    where: list[int | slice] = [slice(int(at), int(at) + size) for at in corner]
-                    found[model] = missing[(int(example), model, *where)].clone()
+                of_model = missing[:, [model]]
+                most, where = window_of_most(of_model.abs(), size)
+                if most > worst[model]:
+                    worst[model], found[model] = float(most), of_model[where].clone()
         for model, window in found.items():
             own = int((~weight[model].flatten(1).any(1)).nonzero()[0])
             kernel = model * weight.shape[1] + own

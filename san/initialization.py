@@ -8,7 +8,7 @@ from torch import Tensor
 
 from san.shapes import Float
 
-__all__ = ["windows"]
+__all__ = ["window_of_most", "windows"]
 
 CANDIDATES = 20  # windows, of which the one of the most energy is taken
 
@@ -34,6 +34,21 @@ def windows(x: Float[Tensor, "batch 1 *space"], mirrored: bool) -> Callable[[Seq
         return kernel.flip(tuple(range(kernel.dim()))) if mirrored else kernel
 
     return draw
+
+
+def window_of_most(x: Float[Tensor, "batch 1 *space"], size: int) -> tuple[Tensor, tuple[int | slice, ...]]:
+    """Return the mean of the window with the largest sum, and where it is.
+
+    Args:
+        x: Values of examples, such as squares.
+        size: Samples a side of a window.
+
+    Returns:
+        The mean, a scalar, and the index of the window in an example and its channel.
+    """
+    means = (F.avg_pool1d if x.dim() == 3 else F.avg_pool2d)(x, size, stride=1)
+    example, _, *starts = (int(index) for index in torch.unravel_index(means.argmax(), means.shape))
+    return means.max(), (example, 0, *(slice(start, start + size) for start in starts))
 
 
 def _window(x: Tensor, shape: Sequence[int], generator: torch.Generator) -> Tensor:

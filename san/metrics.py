@@ -1,6 +1,6 @@
 r"""How verbose and how wrong a description is: :math:`CR^{-1}`, :math:`\tilde{\mathcal{L}}` and :math:`\varphi`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,10 @@ from san.shapes import Float
 __all__ = [
     "Loss",
     "MeanPhi",
+    "figures_per_model",
     "inverse_compression_ratio",
     "loss_per_example",
+    "model_by_model",
     "normalized_reconstruction_loss",
     "phi",
 ]
@@ -78,6 +80,41 @@ def loss_per_example(
 ) -> Float[Tensor, "batch"]:
     """Average the loss over the samples of each example."""
     return loss(reconstruction, x, reduction="none").flatten(1).mean(1)
+
+
+def figures_per_model(
+    maps: Float[Tensor, "batch kernels *space"],
+    reconstruction: Float[Tensor, "batch models *space"],
+    x: Float[Tensor, "batch 1 *space"],
+    n_weights: Sequence[int],
+    loss: Loss,
+) -> tuple[Float[Tensor, "figures"], Float[Tensor, "figures"]]:
+    r"""Return :math:`CR^{-1}` and :math:`\tilde{\mathcal{L}}` of each model of a bank for each example.
+
+    Args:
+        maps: The activation maps, as many of each model.
+        reconstruction: Those of the models.
+        x: What they should be.
+        n_weights: W of each model.
+        loss: The reconstruction loss.
+
+    Returns:
+        Two tensors, [batch * models]: the models of the first example, then those of the next.
+    """
+    n_models = len(n_weights)
+    each = maps.unflatten(1, (n_models, -1)).flatten(0, 1)
+    stored = torch.tensor(n_weights, device=maps.device).repeat(len(x))
+    return (
+        inverse_compression_ratio(each, stored),
+        normalized_reconstruction_loss(*model_by_model(reconstruction, x), loss),
+    )
+
+
+def model_by_model(
+    reconstruction: Float[Tensor, "batch models *space"], x: Float[Tensor, "batch 1 *space"]
+) -> tuple[Tensor, Tensor]:
+    """Take the models of an example for examples, one after another, and return them with what they should be."""
+    return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
 
 
 def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["PhiPursuit"]
 
 LOSSES = {"torch.nn.functional.l1_loss": False, "torch.nn.functional.mse_loss": True}
-COUNTS = ("samples", "side")
 
 
 class PhiPursuit(Encoder):

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from san.initialization import window_of_most
 from san.networks import SparselyActivatedNetwork
 from san.shapes import Float
 
 __all__ = ["KernelRestarts", "renew_kernels"]
 
 MOST = 64  # training examples that are looked at
-POOLS = (F.avg_pool1d, F.avg_pool2d)
 GAIN = 1.02  # of a kernel's energy, for which it is moved
 
 log = logging.getLogger(__name__)
@@ -61,22 +61,19 @@ def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *
     own = len(network.kernel_sizes) // network.n_models
     left = residual.abs()
     for kernel, size in enumerate(network.kernel_sizes):
-        model, pool = slice(kernel // own, kernel // own + 1), POOLS[network.n_dims - 1]
+        model = slice(kernel // own, kernel // own + 1)
         activations = maps[:, kernel]
         if not activations.any():
-            sums = pool(left[:, model], size, stride=1)
-            example, _, *starts = (int(index) for index in torch.unravel_index(sums.argmax(), sums.shape))
-            window = tuple(slice(start, start + size) for start in starts)
-            network.start(kernel, x[example, 0][window])
-            left[example, kernel // own][window] = 0
+            _, window = window_of_most(left[:, model], size)
+            network.start(kernel, x[window])
+            left[:, model][window] = 0
             log.info("kernel %d is dead, and begins again", kernel + 1)
             continue
         longer = _continued(network, kernel, activations, residual[:, model])
-        energy = pool(longer.square()[None, None], size, stride=1)[0, 0]
-        middle = (energy.shape[0] // 2,) * network.n_dims
-        if energy.max() > GAIN * energy[middle]:
-            starts = [int(index) for index in torch.unravel_index(energy.argmax(), energy.shape)]
-            network.start(kernel, longer[tuple(slice(start, start + size) for start in starts)])
+        energy, window = window_of_most(longer.square()[None, None], size)
+        middle = (slice(size // 2, size // 2 + size),) * network.n_dims
+        if energy > GAIN * longer[middle].square().mean():
+            network.start(kernel, longer[window[2:]])
 
 
 def _continued(network: SparselyActivatedNetwork, kernel: int, activations: Tensor, residual: Tensor) -> Tensor:

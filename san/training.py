@@ -23,9 +23,9 @@ from san.metrics import (
     Loss,
     MeanPerModel,
     MeanPhi,
-    inverse_compression_ratio,
+    figures_per_model,
     loss_per_example,
-    normalized_reconstruction_loss,
+    model_by_model,
 )
 from san.networks import SparselyActivatedNetwork
 
@@ -109,7 +109,7 @@ class SANModule(pl.LightningModule):
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
         x, activation, trainer = batch[0], self.network.activation, self.trainer
         activation.moment = Moment(self.current_epoch, batch_index, trainer.global_rank, trainer.world_size)
-        losses = loss_per_example(*self._by_model(self.network(x), x), self.loss)
+        losses = loss_per_example(*model_by_model(self.network(x), x), self.loss)
         activation.moment = None
         self._refuse_non_finite(self._marked(losses.detach()), "training", batch_index)
         self.train_loss.update(losses.detach())
@@ -136,23 +136,17 @@ class SANModule(pl.LightningModule):
         """Conclude the test figures, and find the kernels in use that no test example needed."""
         self._conclude("test", self.test_means)
         dead = (self.activations.compute().view(-1) == 0).nonzero().flatten().tolist()
-        self.dead_kernels = [kernel for kernel in dead if self.network.in_use[kernel]]
+        in_use = self.network.in_use
+        self.dead_kernels = [kernel for kernel in dead if in_use[kernel]]
         self.activations.reset()
 
     def _describe(self, x: Tensor, split: str, means: "_Figures", batch_index: int) -> Tensor:
         maps = self.network.encode(x)
-        n_models = self.network.n_models
-        each = maps.view(len(x) * n_models, maps.shape[1] // n_models, *maps.shape[2:])
-        n_weights = torch.tensor(self.n_weights, device=x.device).repeat(len(x))
-        loss = normalized_reconstruction_loss(*self._by_model(self.network.decode(maps), x), self.loss)
+        cr_inverse, loss = figures_per_model(maps, self.network.decode(maps), x, self.n_weights, self.loss)
         loss = self._marked(loss)
         self._refuse_non_finite(loss, split, batch_index)
-        means.update(inverse_compression_ratio(each, n_weights), loss)
+        means.update(cr_inverse, loss)
         return maps
-
-    def _by_model(self, reconstruction: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the models of an example for examples, one after another, and return them with what they should be."""
-        return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
 
     def _marked(self, losses: Tensor) -> Tensor:
         """Take the losses of models with weights that are not finite for not a number: they would describe nothing."""
