@@ -251,5 +251,5 @@ def _classifier_trainer(config: DictConfig, prefix: str, name: str, max_epochs: 
     return instantiate(
         config.trainer, max_epochs=max_epochs, enable_checkpointing=False, default_root_dir=config.paths.output_dir,
         logger=instantiate(config.logger, version=f"{prefix}{name}"),
-        callbacks=[*([progress("validation/accuracy")] if config.trainer.enable_progress_bar else []), *callbacks],
+        callbacks=[*progress(config.trainer.enable_progress_bar, "validation/accuracy"), *callbacks],
     )  # fmt: skip

@@ -16,9 +16,16 @@ __all__ = ["EpochLines", "KernelFigures", "progress"]
 log = logging.getLogger(__name__)
 
 
-def progress(monitor: str = MONITOR) -> ProgressBar:
-    """Return a bar on a terminal, and a line an epoch elsewhere, so that it does not flood a log file."""
-    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines(monitor)
+def progress(enabled: bool, monitor: str = MONITOR) -> list[ProgressBar]:
+    """Return a bar on a terminal, and a line an epoch elsewhere, so that it does not flood a log file.
+
+    Args:
+        enabled: Whether there is to be any, which Lightning wants to be told as well.
+        monitor: The metric that a line tells beside the training loss.
+    """
+    if not enabled:
+        return []
+    return [RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines(monitor)]
 
 
 class EpochLines(ProgressBar):

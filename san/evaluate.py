@@ -49,7 +49,8 @@ def evaluate(config: DictConfig) -> float:
     load_weights(module, checkpoint, path)
 
     def new_trainer() -> Any:
-        return instantiate(config.trainer, logger=False, enable_checkpointing=False, callbacks=[progress()])
+        shown = progress(config.trainer.enable_progress_bar)
+        return instantiate(config.trainer, logger=False, enable_checkpointing=False, callbacks=shown)
 
     trainer = new_trainer()
     if config.chunk is None:

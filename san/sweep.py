@@ -154,7 +154,7 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: "Splits") -> Tr
     trainer = instantiate(
         config.trainer, default_root_dir=config.paths.output_dir, logger=instantiate(config.logger, version=name),
         callbacks=[
-            *([progress()] if config.trainer.enable_progress_bar else []),
+            *progress(config.trainer.enable_progress_bar),
             kernels,
             *restarts(config, splits),
             selection,

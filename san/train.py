@@ -47,9 +47,15 @@ def train(config: DictConfig) -> float:
     if config.checkpoint is not None and (given := begun(config.checkpoint)) is not None:
         load_weights(module, read(given), given)
         resumed = checkpoint.adopt(given)
-    kernels = KernelFigures(splits.name, splits.sampling_frequency, config.kernel_figure_every)
-    trainer = instantiate(config.trainer, default_root_dir=str(folder), logger=instantiate(config.logger),
-                          callbacks=[progress(), kernels, *restarts(config, splits), checkpoint])  # fmt: skip
+    callbacks = [
+        *progress(config.trainer.enable_progress_bar),
+        KernelFigures(splits.name, splits.sampling_frequency, config.kernel_figure_every),
+        *restarts(config, splits),
+        checkpoint,
+    ]
+    trainer = instantiate(
+        config.trainer, default_root_dir=str(folder), logger=instantiate(config.logger), callbacks=callbacks
+    )
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     if checkpoint.best_epoch is None:
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")

@@ -337,3 +337,11 @@ def test_table_1_comes_out_on_the_real_records(run_train, real_data, database, k
     arguments = [f"dataset.database={database}", f"kernel_size={kernel_size}", f"paths.data_dir={real_data}"]
     folder, _ = run_train("run", *arguments)
     assert results(folder)["test"]["phi"] == pytest.approx(printed, abs=tolerance)
+
+
+def test_progress_can_be_turned_off(run_train, run, tmp_path):
+    folder, _ = run_train("run", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
+    silent = run(evaluate.main, f"checkpoint={folder}", "trainer.enable_progress_bar=false",
+                 f"hydra.run.dir={tmp_path / 'evaluated'}")  # fmt: skip
+    assert silent == (0, "")
+    assert "epoch 1 of 1" not in (folder / "train.log").read_text()
