@@ -114,9 +114,8 @@ def pursuit() -> tuple[list[Row], dict[str, Any]]:
     """Measure the encoding of the pursuit, and how it grows with samples and with kernels."""
     generator = torch.Generator().manual_seed(0)
 
-    def taken(n: int, q: int, refinements: int = 10) -> float:
-        activation = PhiPursuit(refinements=refinements, training_refinements=refinements)
-        network = SparselyActivatedNetwork([20] * q, activation, decoder="adjoint", seed=0).eval()
+    def taken(n: int, q: int) -> float:
+        network = SparselyActivatedNetwork([20] * q, PhiPursuit(), decoder="adjoint", seed=0).eval()
         x = torch.randn(2, 1, n, generator=generator).cumsum(2)
         x = x - x.mean(2, keepdim=True)
         return paired(lambda: network.encode(x), lambda: None, 5)[0] / 2

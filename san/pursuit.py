@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PhiPursuit"]
 
+LEAST = {
+    "max_activations": 1, "max_work": 1, "patience": 0, "refinements": 0, "training_refinements": 0, "perturbations": 0,
+}  # fmt: skip
 LOSSES = {"torch.nn.functional.l1_loss": False, "torch.nn.functional.mse_loss": True}
 
 
@@ -27,7 +30,8 @@ class PhiPursuit(Encoder):
     overlap it again. The prefix of the lowest phi is kept. Then one atom after another is moved by a sample or two, or
     to another kernel, its amplitude set to the optimum of the loss, a weighted median of residual over kernel for the
     absolute error, and it is dropped where phi is lower without it; no such step raises phi. When not training, the
-    activations of Extrema are refined in the same way, and the better of both descriptions is returned.
+    activations of Extrema are refined in the same way, and the better of both descriptions is perturbed: some atoms
+    near one are dropped and what is near is refined, which stays so where phi is lower.
 
     The maps are constants in the gradient: that through an optimal amplitude vanishes. Kernels are kept at unit norm.
 
@@ -40,13 +44,15 @@ class PhiPursuit(Encoder):
         patience: Atoms that are added without a lower phi before no more are.
         refinements: Times that all atoms are refined, at most, >= 0.
         training_refinements: The same while training, >= 0.
+        perturbations: Times, for each activation, that some near one are dropped and what is near is refined, >= 0; it
+            stays so where phi is lower. While training there are none.
 
     Raises:
         ValueError: If a number is not in its range, or the loss is another.
 
     Reference:
         Mallat and Zhang, "Matching pursuits with time-frequency dictionaries", 1993; Pati et al., "Orthogonal matching
-        pursuit", 1993.
+        pursuit", 1993; Lourenço, Martin and Stützle, "Iterated local search", 2003.
     """
 
     unit_norm = True
@@ -60,15 +66,17 @@ class PhiPursuit(Encoder):
         patience: int = 10,
         refinements: int = 10,
         training_refinements: int = 2,
+        perturbations: int = 3,
     ) -> None:
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"activation=phi_pursuit minimises {' or '.join(LOSSES)}, not loss._target_={loss}")
-        least = {"max_activations": 1, "max_work": 1, "patience": 0, "refinements": 0, "training_refinements": 0}
-        for name, lowest in least.items():
+        for name, lowest in LEAST.items():
             value = locals()[name]
-            if not (value is None and name == "max_activations") and not lowest <= value:
-                raise ValueError(f"activation.{name}={value} must be {lowest} or more")
+            whole = isinstance(value, int) or (name == "max_work" and isinstance(value, float))
+            if not (value is None and name == "max_activations") and not (whole and value >= lowest):
+                kind = "a number" if name == "max_work" else "an integer"
+                raise ValueError(f"activation.{name}={value} must be {kind}, {lowest} or more")
         self.other = Extrema()
         self.squared = LOSSES[loss]
         self.count_weights = count_weights
@@ -77,6 +85,7 @@ class PhiPursuit(Encoder):
         self.patience = patience
         self.refinements = refinements
         self.training_refinements = training_refinements
+        self.perturbations = perturbations
 
     def encode(self, x: Tensor, network: "SparselyActivatedNetwork") -> Tensor:
         """Return the activation maps, [batch, kernels, *space], computed on the CPU wherever the examples are.
@@ -107,6 +116,7 @@ class PhiPursuit(Encoder):
             most=prod(space) if self.max_activations is None else self.max_activations,
             patience=self.patience,
             refinements=self.training_refinements if self.training else self.refinements,
+            perturbations=0 if self.training else self.perturbations,
             most_work=self.max_work,
         )  # fmt: skip
         return torch.from_numpy(maps).to(x).view(len(x), len(kernels), *space)

@@ -75,10 +75,34 @@ def test_refinement_never_raises_phi(problem, loss):
     named = f"torch.nn.functional.{loss.__name__}"
     by_refinements = []
     for refinements in range(4):
-        network = network_of(kernels, PhiPursuit(named, refinements=refinements), decoder)
+        network = network_of(kernels, PhiPursuit(named, refinements=refinements, perturbations=0), decoder)
         by_refinements.append(phi_of(network, network.encode(x), x, loss))
     for before, after in pairwise(by_refinements):
         assert (after <= before + 1e-6).all()
+
+
+@settings(max_examples=60)
+@given(problems(), st.sampled_from([torch.nn.functional.l1_loss, torch.nn.functional.mse_loss]))
+def test_perturbations_never_raise_phi(problem, loss):
+    x, kernels, decoder = problem
+    named = f"torch.nn.functional.{loss.__name__}"
+    by_perturbations = []
+    for perturbations in (0, 1, 2, 5):
+        network = network_of(kernels, PhiPursuit(named, perturbations=perturbations), decoder)
+        by_perturbations.append(phi_of(network, network.encode(x), x, loss))
+    for before, after in pairwise(by_perturbations):
+        assert (after <= before + 1e-6).all()
+
+
+def test_perturbations_find_what_refinement_does_not():
+    """Noise, of which the best description is not the one that greed leads to."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 1, 300, generator=generator, dtype=torch.float64).cumsum(2)
+    kernels = [torch.nn.functional.normalize(torch.randn(12, generator=generator, dtype=torch.float64), dim=0)]
+    without, with_them = (network_of(kernels, PhiPursuit(perturbations=number)) for number in (0, 8))
+    gains = 1 - phi_of(with_them, with_them.encode(x), x) / phi_of(without, without.encode(x), x)
+    assert gains.min() > 0
+    assert gains.mean() > 0.01
 
 
 @settings(max_examples=60)
@@ -161,9 +185,10 @@ def test_a_signal_of_zeros_has_no_activations():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["activation.max_activations=0"], "activation.max_activations=0 must be 1 or more"),
-        (["activation.refinements=-1"], "activation.refinements=-1 must be 0 or more"),
-        (["activation.max_work=0"], "activation.max_work=0 must be 1 or more"),
+        (["activation.max_activations=0"], "activation.max_activations=0 must be an integer, 1 or more"),
+        (["activation.refinements=-1"], "activation.refinements=-1 must be an integer, 0 or more"),
+        (["activation.max_work=0"], "activation.max_work=0 must be a number, 1 or more"),
+        (["activation.perturbations=-1"], "activation.perturbations=-1 must be an integer, 0 or more"),
         (["loss._target_=torch.nn.functional.huber_loss"], "l1_loss or torch.nn.functional.mse_loss, not"),
         (["kernel_size=1", "n_kernels=2"], "cannot be told apart"),
         (["kernel_size=1001"], "kernel_size=1001 is longer than the signal"),

@@ -3,6 +3,8 @@
 An *atom* is a kernel as it is put back at one position, cut off at the borders of the example. The search holds, of all
 atoms, the correlation with what is not yet described, and of each block of positions the highest gain, in a tree, so
 that finding the best atom and changing its amplitude cost as much as the atom is long, however long the example is.
+
+It is one file because numba does not see that a function of another file, which it has compiled in, is changed.
 """
 
 from typing import Any, NamedTuple, no_type_check
@@ -22,6 +24,8 @@ REFITS = 2  # sweeps over the amplitudes of the atoms that overlap a new one
 SMALLEST_GAIN = 1e-5  # of phi, by all that is done to all atoms, for which it is done again
 SAME = 1e-6  # of an amplitude, a change that makes no difference
 REACH = 2  # samples by which an atom is moved at a time
+DROPPED = 0.6  # of the atoms near a place, about, by a perturbation
+LOTS = 61  # that are drawn for the atoms near a place
 NEAR = 0.8  # of the gain of an atom: another one in its place is tried if it has so much
 
 
@@ -39,6 +43,7 @@ class Search(NamedTuple):
     active: Array  # whether it is one of the atoms of the description
     settled: Array  # whether nothing near it has changed since it was refined
     tree: Array  # maxima of blocks of positions, and of pairs of them; the root is 1
+    whole: Array  # [1]: whether atoms are looked for in the whole example, by the tree, and not in an area
     loss: Array  # [2]: of the residual, and of the example
     work: Array  # [1]: multiplications so far
     squared: bool  # whether the loss is the squared error
@@ -57,6 +62,7 @@ def pursue(
     most: int,
     patience: int,
     refinements: int,
+    perturbations: int,
     most_work: float,
 ) -> Array:
     """Return activation maps, [batch, kernels, rows, columns].
@@ -75,6 +81,7 @@ def pursue(
         most: Activations of an example and model.
         patience: Atoms that are added without a lower phi before the search ends.
         refinements: Times that all atoms are refined, at most.
+        perturbations: Times, for each activation, that some atoms near one are dropped and what is near is refined.
         most_work: Multiplications for an example and model, after which no other atom is taken up.
     """
     n_models, batch = len(n_weights), len(x)
@@ -85,23 +92,27 @@ def pursue(
         height, width = sizes[at : at + own].max(0)
         cut = np.ascontiguousarray(atoms[at : at + own, :height, :width])
         models.append((cut, sizes[at : at + own], offsets[at : at + own], _overlaps(cut, sizes[at : at + own])))
+    everywhere = (0, x.shape[1], 0, x.shape[2])
 
     def task(start: int, end: int) -> None:
         for row in range(start, end):
             example, model = divmod(row, n_models)
             of, described = slice(model * own, (model + 1) * own), x[example].astype(np.float64)
             costs = np.array([n_weights[model], per_activation], dtype=np.float64) / x[example].size
-            lowest = np.inf
+            found = []
             for beginning in (None,) if beginnings is None else (None, beginnings[example, of]):
                 search = _begin(described.copy(), *models[model], squared)
                 if beginning is None:
                     _take(search, costs, most, patience, most_work)
                 else:
                     _adopt(search, beginning, most)
-                _refine(search, costs, most, refinements, most_work)
-                phi = _phi(search, costs, np.count_nonzero(search.active))
-                if phi < lowest:
-                    lowest, maps[example, of] = phi, search.amplitude
+                n_active = _refine(search, costs, search.active.sum(), most, refinements, most_work, everywhere)
+                found.append((_phi(search, costs, n_active), search))
+            _, best = min(found, key=lambda one: one[0])
+            places = np.argwhere(best.active)
+            draws = np.random.default_rng(0).random((perturbations * len(places), 2 + LOTS))
+            _perturb(best, costs, most, places, draws, refinements, most_work)
+            maps[example, of] = best.amplitude
 
     share(n_models * batch, x.size * len(atoms) * 100, task)
     return maps
@@ -133,7 +144,7 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
         leaves *= 2
     search = Search(
         atoms, sizes, offsets, overlaps, x, np.zeros(shape), np.zeros(shape), np.zeros(shape),
-        np.zeros(shape, np.bool_), np.zeros(shape, np.bool_), np.full(2 * leaves, -1.0),
+        np.zeros(shape, np.bool_), np.zeros(shape, np.bool_), np.full(2 * leaves, -1.0), np.ones(1, np.bool_),
         np.full(2, _total(x, squared)), np.zeros(1), squared,
     )  # fmt: skip
     for kernel in range(kernels):
@@ -211,22 +222,23 @@ def _adopt(search, amplitude, most):
 
 @compiled
 @no_type_check
-def _refine(search, costs, most, refinements, most_work):
-    """Move, refit and drop atoms one at a time, and add others; phi never rises."""
-    kernels, height, width = search.amplitude.shape
+def _refine(search, costs, n_active, most, refinements, most_work, area):
+    """Move, refit and drop the atoms in an area one at a time, and add others; phi never rises."""
+    kernels = len(search.atoms)
+    top, bottom, left, right = area
     values, masses = np.empty(search.atoms[0].size), np.empty(search.atoms[0].size)
-    n_active = search.active.sum()
     for _ in range(refinements):
-        search.loss[0] = _total(search.residual, search.squared)
+        if search.whole[0]:
+            search.loss[0] = _total(search.residual, search.squared)
         before = _phi(search, costs, n_active)
         for kernel in range(kernels):
-            for row in range(height):
-                for column in range(width):
+            for row in range(top, bottom):
+                for column in range(left, right):
                     due = search.active[kernel, row, column] and not search.settled[kernel, row, column]
                     if due and search.work[0] < most_work:
                         n_active -= not _settle(search, costs, n_active, kernel, row, column, values, masses)
         while n_active < most and search.work[0] < most_work:
-            found, kernel, row, column = _best(search)
+            found, kernel, row, column = _best(search) if search.whole[0] else _best_within(search, area)
             if not found:
                 break
             amplitude = _fitted(search, kernel, row, column, values, masses)
@@ -240,6 +252,64 @@ def _refine(search, costs, most, refinements, most_work):
             n_active += 1
         if before - _phi(search, costs, n_active) <= SMALLEST_GAIN * before:
             break
+    return n_active
+
+
+@compiled
+@no_type_check
+def _perturb(search, costs, most, places, draws, refinements, most_work):
+    """Drop some atoms near a place and refine what is near, again and again; what does not lower phi is undone."""
+    height, width = search.residual.shape
+    rows, columns = search.atoms.shape[1:]
+    n_active = search.active.sum()
+    search.whole[0] = False
+    for draw in draws:
+        if search.work[0] >= most_work:
+            break
+        _, row, column = places[int(draw[0] * len(places))]
+        area = _around(search, row, column, int((draw[1] + 1) * rows), int((draw[1] + 1) * columns))
+        top, left = max(0, area[0] - REACH), max(0, area[2] - REACH)
+        bottom, right = min(height, area[1] + REACH), min(width, area[3] + REACH)
+        known = search.amplitude[:, top:bottom, left:right].copy()
+        loss, phi = search.loss[0], _phi(search, costs, n_active)
+        near = _around(search, row, column, int(draw[1] * rows), int(draw[1] * columns))
+        n = n_active - _drop(search, near, draw[2:])
+        n = _refine(search, costs, n, most, refinements, most_work, area)
+        if _phi(search, costs, n) < phi:
+            n_active = n
+        else:
+            for kernel, down, across in np.argwhere(search.amplitude[:, top:bottom, left:right] != known):
+                change = known[kernel, down, across] - search.amplitude[kernel, top + down, left + across]
+                _add(search, kernel, top + down, left + across, change)
+            search.amplitude[:, top:bottom, left:right] = known
+            search.active[:, top:bottom, left:right] = known != 0
+            search.settled[:, top:bottom, left:right] = True
+            search.loss[0] = loss
+
+
+@compiled
+@no_type_check
+def _around(search, row, column, down, right):
+    """Return the rows and columns, first and behind the last, that are so near to a position."""
+    height, width = search.residual.shape
+    return max(0, row - down), min(height, row + down + 1), max(0, column - right), min(width, column + right + 1)
+
+
+@compiled
+@no_type_check
+def _drop(search, area, lots):
+    """Drop the atoms in an area whose lot is low; return how many."""
+    count = 0
+    for kernel in range(len(search.atoms)):
+        for row in range(area[0], area[1]):
+            for column in range(area[2], area[3]):
+                lot = lots[(5 * kernel + 7 * row + 3 * column) % len(lots)]
+                if search.active[kernel, row, column] and lot < DROPPED:
+                    search.active[kernel, row, column] = False
+                    _add(search, kernel, row, column, -search.amplitude[kernel, row, column])
+                    _unsettle(search, row, column)
+                    count += 1
+    return count
 
 
 @compiled
@@ -457,7 +527,9 @@ def _weighted_median(values, masses, count):
 @compiled
 @no_type_check
 def _renew(search, row, column, extents):
-    """Renew the highest gains of the blocks within so many extents of a kernel of a position."""
+    """Renew the highest gains of the blocks within so many extents of a kernel of a position, if they are looked at."""
+    if not search.whole[0]:
+        return
     kernels, height, width = search.correlation.shape
     n = height * width
     correlation, inverse = search.correlation.reshape(kernels, n), search.inverse.reshape(kernels, n)
@@ -497,3 +569,17 @@ def _best(search):
             if not search.active[kernel, row, column] and _gain(search, kernel, row, column) == search.tree[1]:
                 return True, kernel, row, column
     return False, 0, 0, 0
+
+
+@compiled
+@no_type_check
+def _best_within(search, area):
+    """Return the same of the atoms in an area."""
+    best, highest = (False, 0, 0, 0), 0.0
+    for kernel in range(len(search.amplitude)):
+        for row in range(area[0], area[1]):
+            for column in range(area[2], area[3]):
+                gain = _gain(search, kernel, row, column)
+                if gain > highest and not search.active[kernel, row, column]:
+                    best, highest = (True, kernel, row, column), gain
+    return best
