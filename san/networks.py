@@ -85,6 +85,8 @@ class SparselyActivatedNetwork(nn.Module):
         if n_models < 1 or len(sizes) % n_models:
             raise ValueError(f"{len(sizes)} kernels cannot be shared evenly by n_models={n_models}")
         self.kernel_sizes = sizes
+        each = len(sizes) // n_models
+        self.sizes_of_models = [sizes[start : start + each] for start in range(0, len(sizes), each)]
         self.activation = activation
         self.n_dims = n_dims
         self.decoder = decoder
@@ -115,12 +117,6 @@ class SparselyActivatedNetwork(nn.Module):
         with torch.no_grad():
             self.kernels[kernel].copy_(pattern.flip(tuple(range(self.n_dims))) if mirrored else pattern)
         self.constrain()
-
-    @property
-    def sizes_of_models(self) -> list[list[int]]:
-        """The kernel sizes of each model."""
-        each = len(self.kernel_sizes) // self.n_models
-        return [self.kernel_sizes[start : start + each] for start in range(0, len(self.kernel_sizes), each)]
 
     def model(self, index: int) -> "SparselyActivatedNetwork":
         """Return a copy of one model of the bank, as a network of its own."""
