@@ -172,6 +172,7 @@ def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
         OSError: If a process was killed.
     """
     from joblib import Parallel, cpu_count, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -208,6 +209,7 @@ def _finish(banks: Sequence[Bank], jobs: int) -> dict[str, str]:
                 "a process that trained was killed; if it was for want of memory, run again with fewer jobs=N, "
                 "what is finished is kept"
             ) from error
+    get_reusable_executor(reuse=True).shutdown()  # its processes would hold memory while figures are drawn
     for cache in {bank.cache for bank in banks}:
         shutil.rmtree(cache / "unfinished", ignore_errors=True)
     for dataset, reason in absent.items():
