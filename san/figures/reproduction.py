@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
@@ -110,6 +111,8 @@ def draw_kernel_grid(cells: Cells, sampling_frequencies: Mapping[str, float | No
                     axes.axhline(0, color="0.85", linewidth=0.8)
                     axes.plot(times, pattern, color=activation_color(activation, activations),
                               marker="." if len(pattern) < 12 else None)  # fmt: skip
+                    ticks = FixedLocator([0]) if len(pattern) == 1 else MaxNLocator(3, steps=[1, 2, 5, 10])
+                    axes.xaxis.set_major_locator(ticks)
                     if row == len(activations) - 1:
                         axes.set_xlabel(time_label)
     return drawn
