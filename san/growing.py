@@ -64,8 +64,7 @@ class GrowingNetwork(SparselyActivatedNetwork):
         """Count the weights W of the kernels of a model that are in use."""
         super().n_weights(count, model)  # refuses what is unknown
         sizes, power = self.sizes_of_models[model], self.n_dims if count == "samples" else 1
-        start = model * len(sizes)
-        used = self.in_use[start : start + len(sizes)]
+        used = (self._by_model()[model].flatten(1) != 0).any(1).tolist()
         return sum(size**power for size, own in zip(sizes, used, strict=True) if own)
 
     @torch.no_grad()

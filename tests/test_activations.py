@@ -1,6 +1,8 @@
 import pytest
 import torch
 from conftest import choices
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from san.activations import (
     AnnealedExtrema,
@@ -8,16 +10,22 @@ from san.activations import (
     Extrema,
     ExtremaPoolIndices,
     Moment,
+    SparseActivation,
     Territory,
     TopKAbsolutes,
 )
-from san.command import instantiate
+from san.command import CONF, instantiate
 
 SPACES = [(40,), (9, 12)]
 SIZES = [3, 5]
 
 
-@pytest.fixture(params=[name for name in choices("activation") if name != "phi_pursuit"])  # it sees no similarity
+def selects_from_similarity(name):
+    config = OmegaConf.load(CONF / "activation" / f"{name}.yaml")
+    return issubclass(get_class(config.get("activation", config)._target_), SparseActivation)
+
+
+@pytest.fixture(params=filter(selects_from_similarity, choices("activation")))
 def activation(request, compose):
     return instantiate(compose(f"activation={request.param}").activation)
 

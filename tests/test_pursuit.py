@@ -68,30 +68,24 @@ def test_it_comes_near_the_best_of_all_supports():
     assert min(ratios) > 1 - 1e-6
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        [{"refinements": number, "perturbations": 0} for number in range(4)],
+        [{"perturbations": number} for number in (0, 1, 2, 5)],
+    ],
+    ids=["refinements", "perturbations"],
+)
 @settings(max_examples=60)
-@given(problems(), st.sampled_from([torch.nn.functional.l1_loss, torch.nn.functional.mse_loss]))
-def test_refinement_never_raises_phi(problem, loss):
+@given(problem=problems(), loss=st.sampled_from([torch.nn.functional.l1_loss, torch.nn.functional.mse_loss]))
+def test_more_of_it_never_raises_phi(options, problem, loss):
     x, kernels, decoder = problem
-    named = f"torch.nn.functional.{loss.__name__}"
-    by_refinements = []
-    for refinements in range(4):
-        network = network_of(kernels, PhiPursuit(named, refinements=refinements, perturbations=0), decoder)
-        by_refinements.append(phi_of(network, network.encode(x), x, loss))
-    for before, after in pairwise(by_refinements):
-        assert (after <= before + 1e-6).all()
-
-
-@settings(max_examples=60)
-@given(problems(), st.sampled_from([torch.nn.functional.l1_loss, torch.nn.functional.mse_loss]))
-def test_perturbations_never_raise_phi(problem, loss):
-    x, kernels, decoder = problem
-    named = f"torch.nn.functional.{loss.__name__}"
-    by_perturbations = []
-    for perturbations in (0, 1, 2, 5):
-        network = network_of(kernels, PhiPursuit(named, perturbations=perturbations), decoder)
-        by_perturbations.append(phi_of(network, network.encode(x), x, loss))
-    for before, after in pairwise(by_perturbations):
-        assert (after <= before + 1e-6).all()
+    figures = []
+    for option in options:
+        network = network_of(kernels, PhiPursuit(f"torch.nn.functional.{loss.__name__}", **option), decoder)
+        figures.append(phi_of(network, network.encode(x), x, loss))
+    for less, more in pairwise(figures):
+        assert (more <= less + 1e-6).all()
 
 
 def test_perturbations_find_what_refinement_does_not():
