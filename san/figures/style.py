@@ -149,7 +149,7 @@ def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np
 def show_image(axes: Axes, image: Tensor, title: str) -> None:
     """Show an image with red above and blue below zero."""
     pixels = image.detach().numpy()
-    limit = abs(pixels).max() or 1.0
+    limit = float(abs(pixels).max()) or 1.0
     axes.imshow(pixels, cmap=IMAGE, vmin=-limit, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
