@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from san.figures.style import label
 from san.files import replacing
-from san.tables import ABSENT, CLOSE, FIGURES, NEAR, NOT_JUDGED, TITLES, far_cells, ours, verdict
+from san.tables import ABSENT, CLOSE, FIGURES, NEAR, NOT_JUDGED, ROUNDING, TITLES, far_cells, ours, verdict
 
 __all__ = ["record", "summary", "write_report"]
 
@@ -104,12 +104,16 @@ def _shown(found: Record) -> Record:
         for title, verdicts in found["verdict"].items()
         for row in verdicts
     ]
+    ranged = [cell for cell in found["far"] if cell["range"]]
+    reached = [cell for cell in ranged if cell["range"][0] - ROUNDING <= cell["printed"] <= cell["range"][1] + ROUNDING]
     return {
         "near": NEAR,
         "close": CLOSE,
         "verdict": rows,
         "counts": {key: sum(row[key] for row in rows) for key in ("cells", "near", "close", "far")},
         "far": found["far"],
+        "ranged": len(ranged),
+        "reached": len(reached),
         "baselines": found["baselines"],
         "absent": found["absent"],
         "not_judged": NOT_JUDGED,

@@ -17,6 +17,7 @@ __all__ = [
     "FIGURES",
     "NEAR",
     "NOT_JUDGED",
+    "ROUNDING",
     "TITLES",
     "far_cells",
     "ours",
@@ -37,6 +38,7 @@ TITLES = {
 }
 ABSENT = "data_absent"  # the column that says why a row has no figures
 NEAR, CLOSE = 0.02, 0.05  # of phi to the printed one
+ROUNDING = 0.005 + 1e-6  # of a printed figure, which has two digits
 NOT_JUDGED = {
     "drivedb": "the record at hand is not the author's: its top-k cells are better than any the paper prints for it"
 }
@@ -133,7 +135,7 @@ def verdict(number: int, table: pd.DataFrame) -> list[Row]:
             "close": int(((distance > NEAR) & (distance <= CLOSE)).sum()),
             "far": int((distance > CLOSE).sum()),
             "median": float(distance.median()),
-            "printed_ratio": int((ratio <= 0.005 + 1e-6).sum()),
+            "printed_ratio": int((ratio <= ROUNDING).sum()),
         })  # fmt: skip
     return rows
 

@@ -199,6 +199,14 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
     assert page.count("<tr>") == 76 + 3
 
 
+@pytest.mark.parametrize(("phis", "reached"), [((0.5, 0.7, 0.915), 1), ((0.5, 0.7, 0.914), 0), ((1.2, 1.4), 0)])
+def test_it_is_told_in_how_many_cells_some_seed_reaches_the_printed_phi(phis, reached):
+    models = [[model(61, phi)] for phi in phis]
+    table = table_of_databases({("mitdb", "relu"): {"honest": models, "paper": models}})
+    found = record({1: table}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0)
+    assert f"Of the 1 that were trained with several seeds, {reached} have the printed φ̄" in summary(found)
+
+
 @pytest.mark.slow
 def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce, real_data):
     common = [
