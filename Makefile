@@ -66,7 +66,7 @@ sbom: $(INSTALLED)  ## write dist/sbom.json: what is installed, in CycloneDX
 .PHONY: reproduction
 reproduction: $(INSTALLED)  ## compute the paper's tables and figures again, and write docs/reproduction.md
 	$(BIN)/python -m san.reproduce
-	cp outputs/reproduce/reproduce.json docs/reproduction.json
+	sed '/^    "paths": {/,/^    }/d' outputs/reproduce/reproduce.json > docs/reproduction.json
 	cp outputs/reproduce/summary.md docs/reproduction.md
 
 .PHONY: clean
