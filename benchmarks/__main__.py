@@ -1,4 +1,4 @@
-"""``make bench``: how fast it is, each figure a ratio of medians of paired runs against the plain way."""
+"""``make bench``: measure the speed of `san`, mostly as ratios of median times to straightforward implementations."""
 
 import json
 import os
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from scipy.signal import find_peaks
@@ -25,240 +26,319 @@ from scipy.signal import find_peaks
 from benchmarks import plain
 from benchmarks.figures import draw_growth, draw_sweep_times
 from san.activations import Extrema
-from san.command import CONF, instantiate
+from san.cli.build import instantiate, load_dataset
+from san.cli.config import CONF
 from san.figures.style import save
-from san.files import replacing
 from san.functional import extrema
-from san.networks import SparselyActivatedNetwork
-from san.pursuit import PhiPursuit
-from san.results import versions, write_json
+from san.networks import SparselyActivatedNetwork, TrainingStep
+from san.reporting.provenance import versions
+from san.storage.files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
-LOCAL = ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg")
-SIZES = (1, 50, 100, 150, 200, 250)
-PLAIN = 6  # lengths and batches that the plain way is given, too
-EVERY = 5  # of the 250 kernel sizes are trained plainly, one at a time, for the time of all
+DATABASES = ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg")  # swept for Table I
+LARGEST_SIZES = (1, 50, 100, 150, 200, 250)  # samples; a sweep is timed from kernel size 1 to each of these
+SIZE_STEP = 5  # every fifth of the 250 kernel sizes is trained one at a time, and the time is multiplied by 5
+N_PLAIN = 6  # the straightforward implementation is timed on the 6 shortest lengths and smallest batches only
 
 Row = dict[str, Any]
 
 
-def paired(ours: Callable[[], Any], other: Callable[[], Any], repeats: int = 15) -> tuple[float, float]:
-    """Return the median seconds of two functions, run in turns, each for a fiftieth of a second or once."""
-    timers = [timeit.Timer(function) for function in (ours, other)]
+def paired_medians(function: Callable[[], Any], reference: Callable[[], Any], repeats: int = 15) -> tuple[float, float]:
+    """Return the median seconds of two functions, timed alternately, each for at least 0.02 s or one call a time."""
+    timers = [timeit.Timer(timed) for timed in (function, reference)]
     numbers = []
     for timer in timers:
         timer.timeit(1)
         numbers.append(max(1, round(0.02 / timer.timeit(1))))
-    times = [[timer.timeit(number) / number for timer, number in zip(timers, numbers, strict=True)]
-             for _ in range(repeats)]  # fmt: skip
-    mine, others = zip(*times, strict=True)
-    return median(mine), median(others)
+    times = [
+        [timer.timeit(number) / number for timer, number in zip(timers, numbers, strict=True)] for _ in range(repeats)
+    ]
+    first, second = zip(*times, strict=True)
+    return median(first), median(second)
 
 
-def ratio(name: str, target: float, ours: Callable[[], Any], other: Callable[[], Any], repeats: int = 15) -> Row:
-    """Measure how many times faster than another a function is."""
-    mine, others = paired(ours, other, repeats)
-    return row(name, target, others / mine, "x or more", f"{1e3 * mine:.3f} ms against {1e3 * others:.3f} ms")
+def ratio_row(
+    name: str, target: float, function: Callable[[], Any], reference: Callable[[], Any], repeats: int = 15
+) -> Row:
+    """Measure how many times faster a function is than its reference."""
+    seconds, reference_seconds = paired_medians(function, reference, repeats)
+    detail = f"{1e3 * seconds:.3f} ms against {1e3 * reference_seconds:.3f} ms"
+    return row(name, target, reference_seconds / seconds, "x or more", detail)
 
 
 def row(name: str, target: float, measured: float, unit: str, detail: str) -> Row:
-    """Return a line of the table; what is counted in times should be more than the target, all else less."""
-    met = measured >= target if unit == "x or more" else measured <= target
+    """Return a row of the table; a unit that ends in "or more" meets its target from above, any other from below."""
+    met = measured >= target if unit.endswith("or more") else measured <= target
     return {"what": name, "target": target, "measured": measured, "unit": unit, "met": met, "detail": detail}
 
 
-def selection() -> list[Row]:
-    """Measure Extrema on random maps."""
+def selection_rows() -> list[Row]:
+    """Measure the selection of extrema from random maps."""
     rows = []
     torch.manual_seed(0)
     for shape, distance in (((64, 1, 178), 10), ((256, 1, 1000), 20), ((64, 1, 28, 28), 2)):
         maps = torch.randn(shape)
         assert torch.equal(extrema(maps, distance), plain.extrema(maps, distance))
-        rows.append(ratio(f"Extrema {shape}, distance {distance}: plain loops", 300,
-                          lambda m=maps, d=distance: extrema(m, d),
-                          lambda m=maps, d=distance: plain.extrema(m, d), 7))  # fmt: skip
+        rows.append(
+            ratio_row(
+                f"Extrema {shape}, distance {distance}: plain loops",
+                300,
+                lambda m=maps, d=distance: extrema(m, d),
+                lambda m=maps, d=distance: plain.extrema(m, d),
+                repeats=7,
+            )
+        )
     for n, distance, target in ((178, 10, 8), (12000, 50, 4)):
         maps = torch.randn(64, 1, n)
         lines = maps[:, 0].numpy()
-        rows.append(ratio(f"Extrema (64, 1, {n}), distance {distance}: scipy find_peaks", target,
-                          lambda m=maps, d=distance: extrema(m, d),
-                          lambda s=lines, d=distance: [find_peaks(line, distance=d) for line in s]))  # fmt: skip
+        rows.append(
+            ratio_row(
+                f"Extrema (64, 1, {n}), distance {distance}: scipy find_peaks",
+                target,
+                lambda m=maps, d=distance: extrema(m, d),
+                lambda s=lines, d=distance: [find_peaks(line, distance=d) for line in s],
+            )
+        )
     maps, kernel = torch.randn(64, 1, 12000), torch.randn(1, 1, 50)
-    mine, clone = paired(lambda: extrema(maps, 50), maps.clone, 30)
-    rows.append(row("Extrema (64, 1, 12000): times a clone()", 40, mine / clone, "x at most",
-                    f"{1e3 * mine:.3f} ms against {1e3 * clone:.3f} ms"))  # fmt: skip
-    rows.append(ratio("Extrema (64, 1, 12000): the convolution before it, m = 50", 1,
-                      lambda: extrema(maps, 50), lambda: F.conv1d(maps, kernel)))  # fmt: skip
+    selected, cloned = paired_medians(lambda: extrema(maps, 50), maps.clone, repeats=30)
+    detail = f"{1e3 * selected:.3f} ms against {1e3 * cloned:.3f} ms"
+    rows.append(row("Extrema (64, 1, 12000): multiple of a clone()", 40, selected / cloned, "x at most", detail))
+    rows.append(
+        ratio_row(
+            "Extrema (64, 1, 12000): the convolution before it, m = 50",
+            1,
+            lambda: extrema(maps, 50),
+            lambda: F.conv1d(maps, kernel),
+        )
+    )
     return rows
 
 
-def step() -> list[Row]:
-    """Measure a training step of a network against the same with dense convolutions."""
+def step_row() -> Row:
+    """Measure a training step of a network against the same step with dense convolutions."""
     torch.manual_seed(0)
     x = torch.randn(64, 1, 12000)
     network = SparselyActivatedNetwork([100], Extrema(3), seed=0)
     kernel = network.weight[0].detach().clone().requires_grad_()
 
-    def ours() -> None:
+    def sparse_step() -> None:
         network.zero_grad()
         F.l1_loss(network(x), x).backward()
 
-    def dense() -> None:
+    def dense_step() -> None:
         kernel.grad = None
         F.l1_loss(plain.correlate(extrema(plain.correlate(x, kernel), 97), kernel), x).backward()
 
-    return [ratio("forward and backward, Extrema, m = 100, (64, 1, 12000): dense convolutions", 2, ours, dense, 7)]
+    name = "forward and backward, Extrema, m = 100, (64, 1, 12000): dense convolutions"
+    return ratio_row(name, 2, sparse_step, dense_step, repeats=7)
 
 
-def pursuit() -> tuple[list[Row], dict[str, Any]]:
-    """Measure the encoding of the pursuit, and how it grows with samples and with kernels."""
+def pursuit_rows() -> tuple[list[Row], dict[str, Any]]:
+    """Measure the encoding of the pursuit, and the growth of its time with samples and with kernels."""
     generator = torch.Generator().manual_seed(0)
 
-    def taken(n: int, q: int) -> float:
-        network = SparselyActivatedNetwork([20] * q, PhiPursuit(), decoder="adjoint", seed=0).eval()
+    def seconds_per_example(n: int, n_kernels: int) -> float:
+        network = pursuit_network(n_kernels)
         x = torch.randn(2, 1, n, generator=generator).cumsum(2)
         x = x - x.mean(2, keepdim=True)
-        return paired(lambda: network.encode(x), lambda: None, 5)[0] / 2
+        return paired_medians(lambda: network.encode(x), lambda: None, repeats=5)[0] / 2
 
     lengths, numbers = [1000 * 4**power for power in range(4)], [1, 2, 4, 8]
-    grown: dict[str, Any] = {"samples": lengths, "by_samples": [taken(n, 2) for n in lengths],
-                             "kernels": numbers, "by_kernels": [taken(4000, q) for q in numbers]}  # fmt: skip
-    grown["slope_of_samples"] = float(np.polyfit(np.log(lengths), np.log(grown["by_samples"]), 1)[0])
-    speed = lengths[-1] / grown["by_samples"][-1]
-    detail = f"growth with samples: n^{grown['slope_of_samples']:.2f}; 8 kernels take " \
-             f"{grown['by_kernels'][-1] / grown['by_kernels'][0]:.1f} times as long as 1"  # fmt: skip
-    rows = [row("phi pursuit, 2 kernels of 20 samples: encoding", 1e5, speed, "samples/s", detail)]
+    growth: dict[str, Any] = {
+        "samples": lengths,
+        "by_samples": [seconds_per_example(n, 2) for n in lengths],
+        "kernels": numbers,
+        "by_kernels": [seconds_per_example(4000, n_kernels) for n_kernels in numbers],
+    }
+    growth["slope_of_samples"] = float(np.polyfit(np.log(lengths), np.log(growth["by_samples"]), 1)[0])
+    speed = lengths[-1] / growth["by_samples"][-1]
+    detail = (
+        f"time grows with samples as n^{growth['slope_of_samples']:.2f}; 8 kernels take "
+        f"{growth['by_kernels'][-1] / growth['by_kernels'][0]:.1f} times as long as 1"
+    )
+    rows = [row("phi pursuit, 2 kernels of 20 samples: encoding", 1e5, speed, "samples/s or more", detail)]
     kernel, x = torch.randn(20, generator=generator), torch.randn(1000, generator=generator).cumsum(0)
-    network = SparselyActivatedNetwork([20], PhiPursuit(training_refinements=0), decoder="adjoint", seed=0).train()
-    rows.append(ratio("phi pursuit, greedy part, (1, 1, 1000), m = 20: all correlations anew", 20,
-                      lambda: network.encode(x.view(1, 1, -1)), lambda: plain.pursue(x, kernel, 10), 3))  # fmt: skip
-    return rows, grown
+    network = pursuit_network(1, "activation.training_refinements=0")
+    with network.activation.during(TrainingStep(epoch=0, batch=0)):  # the greedy part alone
+        greedy = ratio_row(
+            "phi pursuit, greedy part, (1, 1, 1000), m = 20: all correlations recomputed",
+            20,
+            lambda: network.encode(x.view(1, 1, -1)),
+            lambda: plain.pursue(x, kernel, 10),
+            repeats=3,
+        )
+    return [*rows, greedy], growth
 
 
-def command(*arguments: str) -> tuple[float, float, str]:
-    """Run a module as a process; return its seconds, its peak memory in GB so far of all, and its standard output."""
+def pursuit_network(n_kernels: int, *overrides: str) -> SparselyActivatedNetwork:
+    """Build a network of kernels of 20 samples with the configured phi pursuit."""
+    config = train_config("phi_pursuit", *overrides)
+    return SparselyActivatedNetwork([20] * n_kernels, instantiate(config, "activation"), decoder="adjoint", seed=0)
+
+
+def train_config(activation: str, *overrides: str) -> DictConfig:
+    """Compose the configuration of ``san.train``, with the two values that only a run of Hydra resolves."""
+    resolved = ("paths.output_dir=.", f"activation_name={activation}")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [f"activation={activation}", *resolved, *overrides])
+
+
+def run_module(*arguments: str) -> tuple[float, float]:
+    """Run a module as a process; return its seconds and the peak memory in GB of all processes so far."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", *arguments], capture_output=True, check=True)  # noqa: S603
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    return time.perf_counter() - start, peak, done.stdout
+    return time.perf_counter() - start, peak
 
 
-def commands(data_dir: Path, folder: str) -> tuple[list[Row], dict[str, list[float]]]:
-    """Measure whole commands, and how the time of a sweep grows with the kernel sizes in it."""
-    rows = []
-    seconds = median(command("san.train", "--help")[0] for _ in range(3))
-    rows.append(row("python -m san.train --help", 2, seconds, "s", "whole process"))
+def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, list[float]]]:
+    """Measure whole commands, and the time of a sweep over its number of kernel sizes.
+
+    Args:
+        data_dir: Folder of the datasets; commands whose dataset is absent are skipped.
+        folder: Folder for the runs.
+
+    Returns:
+        The rows, and the times by largest kernel size; no times if the dataset is absent.
+    """
+    seconds = median(run_module("san.train", "--help")[0] for _ in range(3))
+    rows = [row("python -m san.train --help", 2, seconds, "s", "whole process")]
     times: dict[str, list[float]] = {"sizes": [], "ours": [], "plain": []}
     if not (data_dir / "physionet" / "mitdb").is_dir():
         return rows, times
-    where = f"paths.data_dir={data_dir}"
-    mitdb = ("san.sweep", "dataset.database=mitdb", where, "logger=csv")
-    fitted = {}
-    for last in SIZES:
-        fitted[last] = []
-        for _ in range(3):
-            whole, peak, _ = command(*mitdb, f"kernel_sizes=1..{last}", f"hydra.run.dir={folder}/sweep")
-            fitted[last].append(json.loads(Path(folder, "sweep", "results.json").read_text())["wall_seconds"])
-    rows.append(row("san.sweep of mitdb, 1..250, Extrema: whole process", 10, whole, "s", f"peak {peak:.2f} GB"))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["dataset.database=mitdb", where, "paths.output_dir=.", "activation_name=extrema"])
-    splits = instantiate(config.dataset)
-    taken = {}
-    for size in range(1, 251, EVERY):
-        start = time.perf_counter()
-        plain.train(splits.train, splits.validation, size, epochs=30, batch_size=2, seed=0)
-        taken[size] = time.perf_counter() - start
-    times["sizes"] = [float(last) for last in SIZES]
-    times["ours"] = [median(fitted[last]) for last in SIZES]
-    times["plain"] = [EVERY * sum(s for size, s in taken.items() if size <= last) for last in SIZES]
-    times["plain"][0] = taken[1]
-    everything = times["plain"][-1]
-    detail = f"{times['ours'][-1]:.2f} s against {everything:.1f} s ({len(taken)} sizes trained)"
-    rows.append(row("sweep of 250 kernel sizes of mitdb: one at a time, plain", 150, everything / times["ours"][-1],
-                    "x or more", detail))  # fmt: skip
+    common = (f"paths.data_dir={data_dir}", "logger=csv")
+    sweep_row, fitted = sweep_seconds(common, folder / "sweep")
+    one_at_a_time = plain_seconds(data_dir)
+    times = {"sizes": [float(size) for size in LARGEST_SIZES], "ours": fitted, "plain": one_at_a_time}
+    detail = f"{fitted[-1]:.2f} s against {one_at_a_time[-1]:.1f} s ({250 // SIZE_STEP} sizes trained)"
+    gain = one_at_a_time[-1] / fitted[-1]
+    rows += [sweep_row, row("sweep of 250 kernel sizes of mitdb: one at a time, plain", 150, gain, "x or more", detail)]
     names = "[identity,relu,topk_absolutes,extrema_pool_indices,extrema]"
-    whole, peak, _ = command(
-        "san.sweep", "-m", f"dataset.database={','.join(LOCAL)}", f"activations={names}", where, "logger=csv",
-        f"hydra.sweep.dir={folder}/table1",
-    )  # fmt: skip
+    database = f"dataset.database={','.join(DATABASES)}"
+    whole, peak = run_module(
+        "san.sweep", "-m", database, f"activations={names}", *common, f"hydra.sweep.dir={folder / 'table1'}"
+    )
     rows.append(row("Table I, 6 databases, 7,500 networks: whole process", 60, whole, "s", f"peak {peak:.2f} GB"))
     if (data_dir / "MNIST").is_dir():
-        whole, peak, _ = command(
-            "san.train", "dataset=mnist", "kernel_size=4", "classifier=fnn", where, "logger=csv",
-            f"paths.cache_dir={folder}/cache", f"hydra.run.dir={folder}/mnist",
-        )  # fmt: skip
-        rows.append(
-            row("MNIST, Extrema, m = 4: 5 epochs, and 5 of two classifiers", 90, whole, "s", f"peak {peak:.2f} GB")
-        )
+        mnist = ("dataset=mnist", "kernel_size=4", "classifier=fnn", f"paths.cache_dir={folder / 'cache'}")
+        whole, peak = run_module("san.train", *mnist, *common, f"hydra.run.dir={folder / 'mnist'}")
+        name = "MNIST, Extrema, m = 4: 5 epochs, and 5 of two classifiers"
+        rows.append(row(name, 90, whole, "s", f"peak {peak:.2f} GB"))
     return rows, times
 
 
-def growth() -> dict[str, Any]:
-    """Measure a forward and backward pass over the number of samples and over that of examples."""
+def sweep_seconds(common: tuple[str, ...], folder: Path) -> tuple[Row, list[float]]:
+    """Time sweeps of mitdb; return the row of the largest and the median fit seconds by largest kernel size."""
+    fitted = []
+    for largest in LARGEST_SIZES:
+        repeated = []
+        for _ in range(3):
+            whole, peak = run_module(
+                "san.sweep", "dataset.database=mitdb", *common, f"kernel_sizes=1..{largest}", f"hydra.run.dir={folder}"
+            )
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            repeated.append(results["wall_seconds"])
+        fitted.append(median(repeated))
+    name = "san.sweep of mitdb, 1..250, Extrema: whole process"
+    return row(name, 10, whole, "s", f"peak {peak:.2f} GB"), fitted
+
+
+def plain_seconds(data_dir: Path) -> list[float]:
+    """Estimate the seconds of training mitdb one kernel size at a time, by largest kernel size."""
+    splits = load_dataset(train_config("extrema", "dataset.database=mitdb", f"paths.data_dir={data_dir}"))
+    seconds_of = {}
+    for size in range(1, 251, SIZE_STEP):
+        start = time.perf_counter()
+        plain.train(splits.train, splits.validation, size, epochs=30, batch_size=2, seed=0)
+        seconds_of[size] = time.perf_counter() - start
+    estimates = [SIZE_STEP * sum(s for size, s in seconds_of.items() if size <= largest) for largest in LARGEST_SIZES]
+    estimates[0] = seconds_of[1]
+    return estimates
+
+
+def measure_growth() -> dict[str, Any]:
+    """Measure the time of a forward and backward pass over the number of samples and of examples."""
     lengths, batches = [1000 * 2**power for power in range(9)], [2**power for power in range(9)]
     network = SparselyActivatedNetwork([100], Extrema(3), seed=0)
-
     kernel = network.weight[0].detach().clone().requires_grad_()
 
-    def plainly(x: torch.Tensor) -> torch.Tensor:
+    def plain_reconstruct(x: torch.Tensor) -> torch.Tensor:
         return plain.correlate(plain.extrema(plain.correlate(x, kernel), 97), kernel)
 
-    def taken(reconstruct: Callable[[torch.Tensor], torch.Tensor], batch: int, n: int) -> float:
+    def pass_seconds(reconstruct: Callable[[torch.Tensor], torch.Tensor], batch: int, n: int) -> float:
         x = torch.randn(batch, 1, n)
+        return paired_medians(lambda: F.l1_loss(reconstruct(x), x).backward(), lambda: None, repeats=7)[0]
 
-        def pass_() -> None:
-            F.l1_loss(reconstruct(x), x).backward()
-
-        return paired(pass_, lambda: None, 7)[0]
-
-    grown = {
+    growth = {
         "samples": lengths,
-        "by_samples": [taken(network, 8, n) for n in lengths],
-        "plain_by_samples": [taken(plainly, 8, n) for n in lengths[:PLAIN]],
+        "by_samples": [pass_seconds(network, 8, n) for n in lengths],
+        "plain_by_samples": [pass_seconds(plain_reconstruct, 8, n) for n in lengths[:N_PLAIN]],
         "examples": batches,
-        "by_examples": [taken(network, batch, 8000) for batch in batches],
-        "plain_by_examples": [taken(plainly, batch, 8000) for batch in batches[:PLAIN]],
+        "by_examples": [pass_seconds(network, batch, 8000) for batch in batches],
+        "plain_by_examples": [pass_seconds(plain_reconstruct, batch, 8000) for batch in batches[:N_PLAIN]],
     }
     for axis in ("samples", "examples"):
-        upper = slice(len(grown[axis]) // 2, None)
-        slope = np.polyfit(np.log(grown[axis][upper]), np.log(grown[f"by_{axis}"][upper]), 1)[0]
-        grown[f"slope_of_{axis}"] = float(slope)
-    return grown
+        upper = slice(len(growth[axis]) // 2, None)
+        slope = np.polyfit(np.log(growth[axis][upper]), np.log(growth[f"by_{axis}"][upper]), 1)[0]
+        growth[f"slope_of_{axis}"] = float(slope)
+    return growth
 
 
 def main() -> None:
-    """Measure everything, print the table, and write JSON and figures."""
+    """Measure everything, print the table, and write JSON, Markdown and figures to ``benchmarks/results/``."""
     data_dir = Path(os.environ.get("SAN_DATA_DIR", "data")).resolve()
     start = time.perf_counter()
     extrema(torch.randn(2, 1, 50), 3)
-    first = time.perf_counter() - start
+    first_call = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
-        whole, times = commands(data_dir, folder)
-    (searched, search), grown = pursuit(), growth()
-    rows = [*selection(), *step(), *searched, *whole]
+        whole_commands, sweep_times = command_rows(data_dir, Path(folder))
+    (pursuit, pursuit_growth), growth = pursuit_rows(), measure_growth()
+    rows = [*selection_rows(), step_row(), *pursuit, *whole_commands]
     machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    write_json(RESULTS / "bench.json", {
-        "rows": rows, "growth": grown, "pursuit": search, "sweep": times, "first_call_seconds": first,
-        "machine": machine, "versions": versions(),
-    })  # fmt: skip
-    save(draw_growth(grown), RESULTS / "growth.png")
-    if times["sizes"]:
-        save(draw_sweep_times(times), RESULTS / "sweep.png")
+    write_json(
+        RESULTS / "bench.json",
+        {
+            "rows": rows,
+            "growth": growth,
+            "pursuit": pursuit_growth,
+            "sweep": sweep_times,
+            "first_call_seconds": first_call,
+            "machine": machine,
+            "versions": versions(),
+        },
+    )
+    save(draw_growth(growth), RESULTS / "growth.png")
+    if sweep_times["sizes"]:
+        save(draw_sweep_times(sweep_times), RESULTS / "sweep.png")
+    Console(width=200).print(console_table(rows))
+    write_text(RESULTS / "README.md", markdown_table(rows))
+    print(
+        f"First call, including loading or compilation: {first_call:.2f} s. Time of a pass grows with samples as "
+        f"n^{growth['slope_of_samples']:.2f}, with examples as n^{growth['slope_of_examples']:.2f}."
+    )
+
+
+def console_table(rows: list[Row]) -> Table:
+    """Return the rows as a table for the console."""
     table = Table()
-    for heading in ("what", "target", "measured", "met", "detail"):
+    for heading in ("measurement", "target", "measured", "met", "detail"):
         table.add_column(heading)
     for line in rows:
-        table.add_row(line["what"], f"{line['target']:g} {line['unit']}", f"{line['measured']:.3g}",
-                      "yes" if line["met"] else "NO", line["detail"])  # fmt: skip
-    Console(width=200).print(table)
-    lines = [f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | {line['detail']} |"
-             for line in rows]  # fmt: skip
-    head = ["| what | target | measured | detail |", "|---|---|---|---|"]
-    written = f"Written by `make bench` on {torch.get_num_threads()} cores."
-    with replacing(RESULTS / "README.md") as unfinished:
-        unfinished.write_text("\n".join([written, "", *head, *lines, ""]))
-    print(f"first call, with loading or compilation: {first:.2f} s; growth with samples: n^"
-          f"{grown['slope_of_samples']:.2f}, with examples: n^{grown['slope_of_examples']:.2f}")  # fmt: skip
+        target = f"{line['target']:g} {line['unit']}"
+        table.add_row(line["what"], target, f"{line['measured']:.3g}", "yes" if line["met"] else "NO", line["detail"])
+    return table
+
+
+def markdown_table(rows: list[Row]) -> str:
+    """Return the page that holds the rows."""
+    lines = [f"Written by `make bench` on {torch.get_num_threads()} cores.", ""]
+    lines += ["| measurement | target | measured | met | detail |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | "
+        f"{'yes' if line['met'] else '**no**'} | {line['detail']} |"
+        for line in rows
+    ]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The paper's algorithms written plainly, one map, one extremum and one model at a time, to measure `san` against.
+"""Straightforward implementations of the paper's algorithms: one map, one extremum and one model at a time.
 
-Nothing here is shared with the package.
+They share no code with `san`, which is measured and tested against them.
 """
 
 import math
@@ -11,26 +11,26 @@ from torch import Tensor
 
 
 def extrema(similarity: Tensor, distance: int) -> Tensor:
-    """Keep the primary extrema of maps [batch, kernels, *space], Algorithm 3: a loop over maps, and over extrema."""
+    """Keep the primary extrema of maps [batch, kernels, *space], Algorithm 3, by loops over maps and extrema."""
     kept = torch.zeros_like(similarity)
     for example in range(similarity.shape[0]):
         for kernel in range(similarity.shape[1]):
             image = similarity[example, kernel].detach()
-            where = _candidates(image)
-            where = where[image[tuple(where.T)].abs().argsort(descending=True, stable=True)]
-            secondary = torch.zeros(len(where), dtype=torch.bool)
-            for index in range(len(where)):
+            positions = _candidates(image)
+            positions = positions[image[tuple(positions.T)].abs().argsort(descending=True, stable=True)]
+            secondary = torch.zeros(len(positions), dtype=torch.bool)
+            for index in range(len(positions)):
                 if not secondary[index]:
-                    near = ((where - where[index]).abs() <= distance).all(1)
+                    near = ((positions - positions[index]).abs() <= distance).all(1)
                     near[: index + 1] = False
                     secondary |= near
-            primary = where[~secondary]
+            primary = positions[~secondary]
             kept[(example, kernel, *primary.T)] = 1
     return kept * similarity
 
 
 def _candidates(image: Tensor) -> Tensor:
-    """Return the positions, [extrema, dims], that are peaks along all axes or valleys along all of them."""
+    """Return the positions, [extrema, dims], of samples that are peaks along all axes or valleys along all axes."""
     peaks, valleys = image > 0, image <= 0
     for axis in range(image.dim()):
         difference = image.diff(dim=axis)
@@ -42,7 +42,7 @@ def _candidates(image: Tensor) -> Tensor:
 
 
 def correlate(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return the "same" correlation of signals [batch, 1, n] with one kernel [m]."""
+    """Correlate signals [batch, 1, n] with one kernel [m], keeping their length."""
     before = (len(kernel) - 1) // 2
     return F.conv1d(F.pad(x, [before, len(kernel) - 1 - before]), kernel.view(1, 1, -1))
 
@@ -70,7 +70,7 @@ def train(examples: Tensor, validation: Tensor, kernel_size: int, *, epochs: int
 
 
 def pursue(x: Tensor, kernel: Tensor, patience: int) -> Tensor:
-    """Return the activations of a signal [n] by the greedy part of the pursuit, all correlations anew at each step."""
+    """Return the activations of a signal [n] by the greedy part of phi pursuit, with all correlations recomputed."""
     n, m = len(x), len(kernel)
     before = (m - 1) // 2
     atoms = x.new_zeros(n, n + m)
@@ -80,8 +80,8 @@ def pursue(x: Tensor, kernel: Tensor, patience: int) -> Tensor:
     energy = atoms.square().sum(1)
     usable = energy > 1e-3 * kernel.square().sum()
     amplitudes, active = torch.zeros_like(x), torch.zeros(n, dtype=torch.bool)
-    best, lowest, since = amplitudes.clone(), math.hypot(m / n, 1), 0
-    while since <= patience and int(active.sum()) < n:
+    best, lowest, steps_without_gain = amplitudes.clone(), math.hypot(m / n, 1), 0
+    while steps_without_gain <= patience and int(active.sum()) < n:
         gain = (atoms @ (x - amplitudes @ atoms)).square() / energy
         found = int(torch.where(usable & ~active, gain, -1).argmax())
         if gain[found] <= 0:
@@ -94,7 +94,7 @@ def pursue(x: Tensor, kernel: Tensor, patience: int) -> Tensor:
                     amplitudes[other] += change
         error = float((x - amplitudes @ atoms).abs().sum() / x.abs().sum())
         phi = math.hypot((m + 2 * int(active.sum())) / n, error)
-        since += 1
+        steps_without_gain += 1
         if phi < lowest:
-            best, lowest, since = amplitudes.clone(), phi, 0
+            best, lowest, steps_without_gain = amplitudes.clone(), phi, 0
     return best

@@ -1,42 +1,54 @@
 r"""How verbose and how wrong a description is: :math:`CR^{-1}`, :math:`\tilde{\mathcal{L}}` and :math:`\varphi`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
 
-from san.shapes import Float
+from san.ops.shapes import Float
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+else:
+    try:
+        from torchmetrics import Metric
+    except ImportError:
+
+        class Metric:
+            """Stand in where torchmetrics is not installed: the functions of this module need torch alone."""
+
+            def __init__(self) -> None:
+                raise ModuleNotFoundError("MeanPhi needs torchmetrics: pip install torchmetrics")
+
 
 __all__ = [
     "Loss",
+    "MeanPerModel",
     "MeanPhi",
-    "figures_per_model",
     "inverse_compression_ratio",
     "loss_per_example",
-    "model_by_model",
     "normalized_reconstruction_loss",
     "phi",
 ]
 
-
-# A reconstruction loss, called as those of torch.nn.functional are: loss(input, target, reduction="none").
 Loss = Callable[..., Tensor]
+"""A reconstruction loss, called as in ``torch.nn.functional``: ``loss(input, target, reduction="none")``."""
 
 
 def inverse_compression_ratio(
     maps: Float[Tensor, "batch kernels *space"], n_weights: int | Tensor
 ) -> Float[Tensor, "batch"]:
-    r"""Count the numbers stored to describe each example, per sample of it.
+    r"""Count the numbers stored to describe each example, per sample of the example.
 
     .. math:: CR^{-1} = \frac{W + (\dim(x) + 1) A_x}{n}
 
-    An activation costs its amplitude and its position along each axis. Only exact zeros are free.
+    Each activation stores its amplitude and its position along each axis. Only samples equal to zero are free.
 
     Args:
-        maps: The activation maps, of which A is the number of samples that are not zero.
-        n_weights: W, the number of weights of all kernels; one number, or one for each example.
+        maps: The activation maps; A is their number of nonzero samples.
+        n_weights: W, the number of weights of all kernels; one number, or one per example.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2 to 4.
@@ -58,12 +70,12 @@ def normalized_reconstruction_loss(
 
     .. math:: \tilde{\mathcal{L}} = \mathcal{L}(\hat{x}, x) / \mathcal{L}(0, x)
 
-    It is undefined where x is zero everywhere, and NaN or infinite then: datasets refuse such examples by name.
+    It is undefined (NaN or infinite) where x is zero everywhere; datasets refuse such examples.
 
     Args:
         reconstruction: The reconstructions.
-        x: What they should be.
-        loss: The mean absolute error of the paper, or any other loss like those of ``torch.nn.functional``.
+        x: The examples.
+        loss: The mean absolute error of the paper, or another loss called as in ``torch.nn.functional``.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 5.
@@ -82,47 +94,12 @@ def loss_per_example(
     return loss(reconstruction, x, reduction="none").flatten(1).mean(1)
 
 
-def figures_per_model(
-    maps: Float[Tensor, "batch kernels *space"],
-    reconstruction: Float[Tensor, "batch models *space"],
-    x: Float[Tensor, "batch 1 *space"],
-    n_weights: Sequence[int],
-    loss: Loss,
-) -> tuple[Float[Tensor, "figures"], Float[Tensor, "figures"]]:
-    r"""Return :math:`CR^{-1}` and :math:`\tilde{\mathcal{L}}` of each model of a bank for each example.
-
-    Args:
-        maps: The activation maps, as many of each model.
-        reconstruction: Those of the models.
-        x: What they should be.
-        n_weights: W of each model.
-        loss: The reconstruction loss.
-
-    Returns:
-        Two tensors, [batch * models]: the models of the first example, then those of the next.
-    """
-    n_models = len(n_weights)
-    each = maps.unflatten(1, (n_models, -1)).flatten(0, 1)
-    stored = torch.tensor(n_weights, device=maps.device).repeat(len(x))
-    return (
-        inverse_compression_ratio(each, stored),
-        normalized_reconstruction_loss(*model_by_model(reconstruction, x), loss),
-    )
-
-
-def model_by_model(
-    reconstruction: Float[Tensor, "batch models *space"], x: Float[Tensor, "batch 1 *space"]
-) -> tuple[Tensor, Tensor]:
-    """Take the models of an example for examples, one after another, and return them with what they should be."""
-    return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
-
-
 def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
     r"""Score each example by how verbose and how wrong its description is.
 
     .. math:: \varphi = \lVert (CR^{-1}, \tilde{\mathcal{L}}) \rVert_2
 
-    Zero is perfect; a description that says nothing scores 1, all loss and no numbers.
+    Zero is perfect; an empty description scores 1, all loss and no numbers.
 
     Args:
         cr_inverse: Numbers stored per sample of the input, dimensionless, >= 0.
@@ -139,13 +116,12 @@ def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Flo
 
 
 class MeanPerModel(Metric):
-    """Average over examples, exactly: sums and counts, over unequal batches and over ranks.
+    """Average over examples, exact over unequal batches and over ranks.
 
-    An example that is not a number makes the mean of its model not a number.
+    A NaN of an example makes the mean of its model NaN.
 
     Args:
-        n_models: How many means there are; the values of an update are those of the models of an example, one after
-            another, then those of the next example.
+        n_models: Number of means. An update has the values of all models for the first example, then for the next.
     """
 
     total: Tensor
@@ -163,18 +139,18 @@ class MeanPerModel(Metric):
         self.count += len(by_model)
 
     def compute(self) -> Tensor:
-        """Return the mean over all examples so far, [models], or a scalar of one model."""
+        """Return the mean over all examples, [models], or a scalar for one model."""
         return (self.total / self.count).squeeze()
 
 
 class MeanPhi(MeanPerModel):
-    r"""Average :math:`\varphi` over examples, exactly: sums and counts, over unequal batches and over ranks.
+    r"""Average :math:`\varphi` over examples, exact over unequal batches and over ranks.
 
-    It is the mean of norms, so never less than the norm of the mean :math:`CR^{-1}` and the mean
-    :math:`\tilde{\mathcal{L}}`. An example that is not a number makes the mean not a number.
+    The mean of norms is at least the norm of the mean :math:`CR^{-1}` and the mean :math:`\tilde{\mathcal{L}}`. A NaN
+    of an example makes the mean NaN.
 
     Args:
-        n_models: How many means there are; see :class:`MeanPerModel`.
+        n_models: Number of means; see :class:`MeanPerModel`.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 7.

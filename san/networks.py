@@ -1,53 +1,103 @@
-"""The Sparsely Activated Network: a bank of kernels that finds its own patterns and puts them back."""
+"""The Sparsely Activated Network: the forward pass of the paper, and a bank of such models trained side by side."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from san.activations import Encoder
+from san.ops.choices import check_choice
 from san.ops.convolution import convolve, correlate
-from san.ops.placement import are_few, gather, place
-from san.shapes import Float
+from san.ops.kernels import KernelSampler, initial_weight, kernel_index, padding_mask
+from san.ops.placement import are_few, gather, place, without_rounding
+from san.ops.shapes import Float
 
-__all__ = ["SparselyActivatedNetwork"]
+__all__ = ["Decoder", "Encoder", "SparselyActivatedNetwork", "TrainingStep", "WeightCount"]
 
-ROUNDING = 1e-6  # of the largest sample of an example
+Dimensions = Literal[1, 2]
+Decoder = Literal["paper", "adjoint"]
+WeightCount = Literal["samples", "side"]
+
+
+class TrainingStep(NamedTuple):
+    """Position of a training step: epoch, batch, and which interleaved shard of the batch this rank holds.
+
+    Args:
+        epoch: Index of the epoch, >= 0.
+        batch: Index of the batch in the epoch, >= 0.
+        rank: Index of this process, and of its first example in the batch.
+        world_size: Number of processes, and the distance between two of its examples.
+    """
+
+    epoch: int
+    batch: int
+    rank: int = 0
+    world_size: int = 1
+
+
+class Encoder(nn.Module, ABC):
+    """Compute the activation maps of examples, given a network and its kernels.
+
+    Attributes:
+        sparse: Whether most samples of a map are zero, so that sparse reconstruction is cheaper.
+        keeps_similarity: Whether each nonzero sample of a map equals the similarity there.
+        unit_norm: Whether the kernels are kept at a Euclidean norm of 1.
+        step: The current training step; None outside of one, where the encoding is the evaluation encoding.
+    """
+
+    sparse = True
+    keeps_similarity = False
+    unit_norm = False
+    step: TrainingStep | None = None
+
+    @abstractmethod
+    def encode(
+        self, x: Float[Tensor, "batch 1 *space"], network: "SparselyActivatedNetwork"
+    ) -> Float[Tensor, "batch kernels *space"]:
+        """Return the activation maps."""
+
+    @contextmanager
+    def during(self, step: TrainingStep) -> Iterator[None]:
+        """Encode as in a training step inside this context."""
+        self.step = step
+        try:
+            yield
+        finally:
+            self.step = None
 
 
 class SparselyActivatedNetwork(nn.Module):
-    r"""Describe an input by kernels and the few positions and amplitudes at which they occur.
+    r"""Describe an input by kernels and the sparse positions and amplitudes of their activations.
 
     .. math::
         s^{(i)} = x * w^{(i)} \qquad \alpha^{(i)} = \phi(s^{(i)}, d^{(i)}) \qquad
         r^{(i)} = \alpha^{(i)} * w^{(i)} \qquad \hat{x} = \sum_i r^{(i)}
 
-    The convolution keeps the size of x by zeros: (m - 1) // 2 before the first sample, the rest after the last; there
-    is no bias. As in every deep-learning framework it is a cross-correlation, and the paper's decoder is the same one,
-    so what it puts back at a spike is the *mirrored* kernel. The adjoint decoder is the exact transpose of the encoder
-    and puts back the kernel itself, where the encoder found it.
+    The convolution keeps the size of x by zero padding: (m - 1) // 2 samples before, the rest after; there is no bias.
+    As in every deep-learning framework it is a cross-correlation. The paper's decoder applies the same operation, so it
+    places the *mirrored* kernel at each activation. The adjoint decoder is the exact transpose of the encoder and
+    places the kernel itself, where the encoder found it.
 
-    The kernels lie side by side in one tensor, padded with zeros to the largest of them, so that kernels of different
-    sizes are still one convolution; the padding stays zero and has no gradient. A bank of several models is the same
-    network with more kernels, of which each model adds up its own.
+    All kernels are stored in one tensor, padded with zeros to the largest, so that kernels of different sizes are one
+    convolution. The padding stays zero and has no gradient. A bank of models is a network with more kernels whose
+    partial reconstructions are summed per model.
 
     Args:
-        kernel_sizes: Samples a side of each kernel, >= 1; those of the first model, then of the next.
-        activation: What finds the activation maps.
+        kernel_sizes: Samples per axis of each kernel, >= 1; in a bank, model after model.
+        activation: Encoder that computes the activation maps.
         n_dims: 1 for signals, 2 for images.
         decoder: ``paper`` for the paper's second convolution, ``adjoint`` for the transpose of the first.
-        initial_deviation: Standard deviation of the normal distribution with mean zero that the kernels start from.
-        n_models: Number of models, which have as many kernels each.
-        seed: Of the initial kernels of each model, which are a function of it, of their sizes and of the start alone;
-            None to draw it from the global generator.
-        starts: Numbers that tell models of equal sizes apart, one for each model; None for 0.
-        draw: Draws an initial kernel of a shape, in place of the normal distribution; such as that of
-            :func:`san.initialization.windows`.
+        initial_deviation: Standard deviation of the zero-mean normal distribution of the initial kernels.
+        n_models: Number of models in the bank; every model has the same number of kernels.
+        seed: Seed of the initial kernels; None to draw it from the global generator.
+        start_indices: One index per model, which distinguishes models of equal sizes; None for zeros.
+        sampler: Draws each initial kernel instead of the normal distribution.
 
     Raises:
-        ValueError: If there is no kernel, a kernel size is not a positive integer, or a choice is unknown; on a call,
-            if a kernel is longer than the input.
+        ValueError: If there is no kernel, a size is below 1, a choice is unknown or the kernels cannot be shared evenly
+            by the models; on a call, if a kernel is longer than the input.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section III-B, Eq. 9 to 13.
@@ -59,124 +109,51 @@ class SparselyActivatedNetwork(nn.Module):
         torch.Size([4, 2, 100])
     """
 
-    options: Mapping[str, Any] = {}  # what else a network of this kind is made with
+    options: Mapping[str, Any] = {}  # constructor arguments of a subclass, beyond those of this class
 
     def __init__(
         self,
         kernel_sizes: Sequence[int],
         activation: Encoder,
-        n_dims: int = 1,
+        n_dims: Dimensions = 1,
         *,
-        decoder: str = "paper",
+        decoder: Decoder = "paper",
         initial_deviation: float = 0.1,
         n_models: int = 1,
         seed: int | None = None,
-        starts: Sequence[int] | None = None,
-        draw: Callable[[Sequence[int], torch.Generator], Tensor] | None = None,
+        start_indices: Sequence[int] | None = None,
+        sampler: KernelSampler | None = None,
     ) -> None:
         super().__init__()
         sizes = list(kernel_sizes)
         if not sizes or min(sizes) < 1:
-            raise ValueError(f"kernel sizes are {sizes}: there must be one for each kernel, a positive integer")
-        if n_dims not in (1, 2):
-            raise ValueError(f"n_dims={n_dims} must be 1 (signals) or 2 (images)")
-        if decoder not in ("paper", "adjoint"):
-            raise ValueError(f"decoder={decoder} must be 'paper' or 'adjoint'")
+            raise ValueError(f"kernel_sizes={sizes} must be one or more integers, each at least 1")
+        check_choice("n_dims", n_dims, Dimensions)
+        check_choice("decoder", decoder, Decoder)
         if n_models < 1 or len(sizes) % n_models:
-            raise ValueError(f"{len(sizes)} kernels cannot be shared evenly by n_models={n_models}")
+            raise ValueError(f"n_models={n_models} must divide the number of kernels, {len(sizes)}")
+        per_model = len(sizes) // n_models
         self.kernel_sizes = sizes
-        each = len(sizes) // n_models
-        self.sizes_of_models = [sizes[start : start + each] for start in range(0, len(sizes), each)]
+        self.sizes_of_models = [sizes[first : first + per_model] for first in range(0, len(sizes), per_model)]
         self.activation = activation
         self.n_dims = n_dims
         self.decoder = decoder
         self.n_models = n_models
-        weight = torch.zeros(len(sizes), *[max(sizes)] * n_dims)
-        entropy = int(torch.randint(2**31, ())) if seed is None else seed
-        for model, (own, start) in enumerate(zip(self.sizes_of_models, starts or [0] * n_models, strict=True)):
-            seeds = {size: entropy * 65537 + start * 1_000_003 + size for size in own}
-            generators = {size: torch.Generator().manual_seed(seeds[size]) for size in own}
-            for kernel, size in enumerate(own, start=model * len(own)):
-                shape, generator = [size] * n_dims, generators[size]
-                drawn = initial_deviation * torch.randn(shape, generator=generator)
-                weight[self._inside(kernel)] = drawn if draw is None else draw(shape, generator)
-        self.weight = nn.Parameter(weight)
+        self.weight = nn.Parameter(
+            initial_weight(
+                self.sizes_of_models,
+                n_dims,
+                seed=seed,
+                start_indices=start_indices or [0] * n_models,
+                sampler=sampler or (lambda shape, rng: initial_deviation * torch.randn(shape, generator=rng)),
+            )
+        )
         self.constrain()
-
-    def constrain(self) -> None:
-        """Bring the kernels to a norm of 1, if the encoder asks for it; to be called after each step of training."""
-        if self.activation.unit_norm:
-            with torch.no_grad():
-                # In double precision, so that padding makes no difference.
-                norms = self.weight.double().flatten(1).norm(dim=1).clamp(min=1e-12)
-                self.weight.copy_(self.weight / norms.view(-1, *[1] * self.n_dims))
-
-    def start(self, kernel: int, pattern: Float[Tensor, "*space"]) -> None:
-        """Let a kernel begin again, from the pattern that it is to put back."""
-        mirrored = self.decoder == "paper"
-        with torch.no_grad():
-            self.kernels[kernel].copy_(pattern.flip(tuple(range(self.n_dims))) if mirrored else pattern)
-        self.constrain()
-
-    def model(self, index: int) -> "SparselyActivatedNetwork":
-        """Return a copy of one model of the bank, as a network of its own."""
-        sizes = self.sizes_of_models[index]
-        alone = type(self)(sizes, self.activation, self.n_dims, decoder=self.decoder, seed=0, **self.options)
-        with torch.no_grad():
-            for kernel in range(len(sizes)):
-                alone.weight[alone._inside(kernel)] = self.weight[self._inside(index * len(sizes) + kernel)]
-        return alone
-
-    @property
-    def kernels(self) -> list[Tensor]:
-        """The kernels without their padding, views of shape [m] or [m, m]."""
-        return [self.weight[self._inside(kernel)] for kernel in range(len(self.kernel_sizes))]
-
-    @property
-    def patterns(self) -> list[Tensor]:
-        """What the decoder puts back for an activation of one: the kernels, mirrored for the paper's decoder."""
-        if self.decoder == "adjoint":
-            return self.kernels
-        return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
-
-    @property
-    def in_use(self) -> list[bool]:
-        """Whether each kernel is a part of its model: all of them, where none is created or dropped."""
-        return [True] * len(self.kernel_sizes)
-
-    def n_weights(self, count: str = "samples", model: int = 0) -> int:
-        """Count the weights W of a model.
-
-        Args:
-            model: Which one of a bank.
-            count: ``samples`` counts m * m for a two-dimensional kernel, as the paper defines it; ``side`` counts m,
-                as its printed tables do. In one dimension they are the same.
-
-        Raises:
-            ValueError: If the choice is unknown.
-
-        Reference:
-            Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2.
-        """
-        if count not in ("samples", "side"):
-            raise ValueError(f"count_weights={count} must be 'samples' or 'side'")
-        power = self.n_dims if count == "samples" else 1
-        return sum(size**power for size in self.sizes_of_models[model])
-
-    def check(self, space: Sequence[int]) -> None:
-        """Refuse a space that a kernel does not fit into.
-
-        Raises:
-            ValueError: If a kernel is longer than an axis.
-        """
-        longest, shortest = max(self.kernel_sizes), min(space)
-        if longest > shortest:
-            raise ValueError(f"kernel_size={longest} is longer than the signal, which has {shortest} samples a side")
 
     def similarity(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Correlate the input with each kernel, Eq. 10."""
-        self.check(x.shape[2:])
-        return correlate(x, self._weight(), self.kernel_sizes, exact=self.activation.sparse)
+        self.check_space(x.shape[2:])
+        return correlate(x, self._padded_kernels(), self.kernel_sizes, exact=self.activation.sparse)
 
     def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""
@@ -185,62 +162,120 @@ class SparselyActivatedNetwork(nn.Module):
     def partial_reconstructions(
         self, maps: Float[Tensor, "batch kernels *space"]
     ) -> Float[Tensor, "batch kernels *space"]:
-        """Put each kernel back at its activations, Eq. 12."""
-        return (correlate if self.decoder == "paper" else convolve)(maps, self._weight())
+        """Place each kernel at its activations, Eq. 12."""
+        return (correlate if self.decoder == "paper" else convolve)(maps, self._padded_kernels())
 
     def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch models *space"]:
-        """Return the reconstruction of each model, the sum of the partial ones, Eq. 13."""
+        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13."""
         if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
             index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)
-        n_kernels = len(self.kernel_sizes) // self.n_models
         partial = self.partial_reconstructions(maps)
-        return partial.view(len(maps), self.n_models, n_kernels, *maps.shape[2:]).sum(2)
+        return partial.view(len(maps), self.n_models, -1, *maps.shape[2:]).sum(2)
 
     def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
-        """Encode and decode; where activations are few, the gradient is computed at their positions alone.
-
-        A sample that an encoder has fitted up to rounding is returned as it is, without a gradient: the sign of what
-        is left there would be one of rounding, and another one for every number of processes.
-        """
+        """Return the reconstruction of the input."""
         if self.activation.sparse and not torch.compiler.is_compiling():
+            return self._sparse_forward(x)
+        return self.decode(self.encode(x))
+
+    @property
+    def kernels(self) -> list[Tensor]:
+        """The kernels without their padding, views of shape [m] or [m, m]."""
+        return [self.weight[self._index(kernel)] for kernel in range(len(self.kernel_sizes))]
+
+    @property
+    def atoms(self) -> list[Tensor]:
+        """The kernels as the decoder places them at an activation of 1: mirrored by the paper's decoder."""
+        if self.decoder == "adjoint":
+            return self.kernels
+        return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
+
+    def n_weights(self, count: WeightCount = "samples", model: int = 0) -> int:
+        """Count the weights W of a model.
+
+        Args:
+            count: ``samples`` counts m * m for a two-dimensional kernel, as the paper defines W; ``side`` counts m, as
+                its printed tables do. In one dimension they are the same.
+            model: Index of the model in the bank.
+
+        Raises:
+            ValueError: If the choice is unknown.
+
+        Reference:
+            Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2.
+        """
+        check_choice("count", count, WeightCount)
+        power = self.n_dims if count == "samples" else 1
+        sizes = self.sizes_of_models[model]
+        return sum(size**power for size, used in zip(sizes, self.in_use(model), strict=True) if used)
+
+    def check_space(self, space: Sequence[int]) -> None:
+        """Refuse a signal or image that is shorter than a kernel.
+
+        Raises:
+            ValueError: If a kernel is longer than an axis.
+        """
+        longest, shortest = max(self.kernel_sizes), min(space)
+        if longest > shortest:
+            raise ValueError(f"kernel_size={longest} exceeds the signal length {shortest}; choose 1 to {shortest}")
+
+    # A bank of models.
+
+    def in_use(self, model: int) -> list[bool]:
+        """Return whether each kernel of a model is in use; always, unless a subclass adds or drops kernels."""
+        return [True] * len(self.sizes_of_models[model])
+
+    def model(self, index: int) -> "SparselyActivatedNetwork":
+        """Return a copy of one model of the bank, as a network of its own."""
+        sizes = self.sizes_of_models[index]
+        alone = type(self)(sizes, self.activation, self.n_dims, decoder=self.decoder, seed=0, **self.options)
+        with torch.no_grad():
+            for kernel in range(len(sizes)):
+                alone.weight[alone._index(kernel)] = self.weight[self._index(index * len(sizes) + kernel)]
+        return alone
+
+    def constrain(self) -> None:
+        """Scale the kernels to a norm of 1 if the encoder requires it; called after each optimizer step."""
+        if self.activation.unit_norm:
             with torch.no_grad():
-                maps = self.encode(x)
-            index = maps.nonzero().contiguous()
-            if not self.activation.keeps_similarity:
-                return _exact(self._place(maps[tuple(index.unbind(1))], index, maps), x)
-            if are_few(len(index), maps):
-                return self._place(gather(x, self._weight(), index, self.kernel_sizes, 1), index, maps)
+                # In double precision, so that the padding does not change the norm.
+                norms = self.weight.double().flatten(1).norm(dim=1).clamp(min=1e-12)
+                self.weight.copy_(self.weight / norms.view(-1, *[1] * self.n_dims))
+
+    # The sparse path.
+
+    def _sparse_forward(self, x: Tensor) -> Tensor:
+        """Reconstruct from the activations alone; where they are few, so is the gradient.
+
+        Samples that an encoder fits up to rounding are returned exactly and without a gradient: the sign of their
+        residual is rounding noise, which would differ with the number of processes.
+        """
+        with torch.no_grad():
+            maps = self.encode(x)
+        index = maps.nonzero().contiguous()
+        if not self.activation.keeps_similarity:
+            return without_rounding(self._place(maps[tuple(index.unbind(1))], index, maps), x)
+        if are_few(len(index), maps):
+            return self._place(gather(x, self._padded_kernels(), index, self.kernel_sizes, 1), index, maps)
         return self.decode(self.encode(x))
 
     def _place(self, values: Tensor, index: Tensor, maps: Tensor) -> Tensor:
+        """Add each value times its kernel at its position, [batch, models, *space]."""
         sign = -1 if self.decoder == "paper" else 1
         shape = [len(maps), self.n_models, *maps.shape[2:]]
-        placed: Tensor = place(values, self._weight(), index, self.kernel_sizes, sign, shape)
+        placed: Tensor = place(values, self._padded_kernels(), index, self.kernel_sizes, sign, shape)
         return placed
 
-    def _weight(self) -> Tensor:
-        """Return the padded kernels, cut off from the gradient where they are padding."""
-        return self._cut(self.weight)
+    def _padded_kernels(self) -> Tensor:
+        """Return the padded kernels, without a gradient in the padding."""
+        return self._masked(self.weight)
 
-    def _cut(self, weight: Tensor) -> Tensor:
-        """Return padded kernels with zeros where they are padding."""
+    def _masked(self, weight: Tensor) -> Tensor:
+        """Set the padding of padded kernels to zero."""
         if len(set(self.kernel_sizes)) == 1:
             return weight
-        taps = torch.arange(self.weight.shape[-1], device=self.weight.device)
-        sizes = torch.tensor(self.kernel_sizes, device=self.weight.device).unsqueeze(1)
-        starts = (max(self.kernel_sizes) - 1) // 2 - (sizes - 1) // 2
-        inside = (taps >= starts) & (taps < starts + sizes)
-        return weight * (inside if self.n_dims == 1 else inside.unsqueeze(1) & inside.unsqueeze(2))
+        return weight * padding_mask(self.kernel_sizes, weight.shape[-1], self.n_dims, weight.device)
 
-    def _inside(self, kernel: int) -> tuple[int | slice, ...]:
-        """Index a kernel inside the padded tensor so that its "same" convolution is that of the padded one."""
-        size = self.kernel_sizes[kernel]
-        start = (max(self.kernel_sizes) - 1) // 2 - (size - 1) // 2
-        return (kernel, *[slice(start, start + size)] * self.n_dims)
-
-
-def _exact(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """Return x in place of what differs from it by no more than rounding."""
-    rounding = ROUNDING * x.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True)
-    return x.where((reconstruction - x).abs() <= rounding, reconstruction)
+    def _index(self, kernel: int) -> tuple[int | slice, ...]:
+        return kernel_index(kernel, self.kernel_sizes[kernel], self.weight.shape[-1], self.n_dims)

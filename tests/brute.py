@@ -1,4 +1,4 @@
-"""The description of the lowest phi, by trying all supports that could have it."""
+"""The lowest phi of a signal, by an exhaustive search over all supports that can have it."""
 
 from itertools import combinations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 def atoms(kernel, n):
-    """Return the kernel as it is put back at each position of n samples, cut off at the borders, [n, n]."""
+    """Return the kernel placed at each position of n samples, cropped at the borders, [n, n]."""
     placed = np.zeros((n, n))
     for position in range(n):
-        for tap, weight in enumerate(kernel):
-            if 0 <= (at := position - (len(kernel) - 1) // 2 + tap) < n:
-                placed[position, at] = weight
+        for offset, weight in enumerate(kernel):
+            if 0 <= (sample := position - (len(kernel) - 1) // 2 + offset) < n:
+                placed[position, sample] = weight
     return placed
 
 
 def lowest_phi(x, kernel):
     """Return the lowest phi of a signal with the absolute error, over all supports and amplitudes.
 
-    Of the amplitudes of a support with the least absolute error, one choice reproduces as many samples as there are
-    amplitudes; so those that do are tried for all choices of samples.
+    For a support of k positions, some amplitudes with the lowest absolute error reproduce k samples exactly. So for
+    each support the search solves for the amplitudes that reproduce k samples, for all choices of k samples.
     """
     n, placed = len(x), atoms(kernel, len(x))
     lowest = np.hypot(len(kernel) / n, 1)

@@ -12,9 +12,9 @@ import torchvision
 from hypothesis import settings
 
 from san import train
-from san.command import CONF, PACKAGE
+from san.cli.config import CONF, PACKAGE
 
-PRINTED = PACKAGE / "printed"
+PRINTED = PACKAGE / "reporting" / "printed"
 
 # The suite runs in as many processes as there are cores.
 torch.set_num_threads(1)
@@ -28,27 +28,28 @@ def pytest_collection_modifyitems(items):
 
 
 def choices(group):
-    """Every choice of a configuration group: what is added there is tested, with no test edited."""
+    """Return every choice of a configuration group, so that a new choice is tested without an edit of any test."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def activations():
-    """Every activation, those that vary Extrema marked slow, as each costs as much as Extrema does."""
+    """Return every activation; variants of Extrema are marked slow, because each takes as long as Extrema."""
     varied = ("annealed_extrema", "dropout_extrema", "territory")
     return [pytest.param(name, marks=pytest.mark.slow) if name in varied else name for name in choices("activation")]
 
 
 def datasets():
-    """The datasets that need no file of the user's; tests/test_own_data.py has the others."""
-    return [name for name in choices("dataset") if "path: ???" not in (CONF / "dataset" / f"{name}.yaml").read_text()]
+    """Return the datasets that need no file of the user; tests/test_own_data.py tests the others."""
+    files = {name: CONF / "dataset" / f"{name}.yaml" for name in choices("dataset")}
+    return [name for name, file in files.items() if "path: ???" not in file.read_text(encoding="utf-8")]
 
 
 def results(folder):
-    return json.loads((folder / "results.json").read_text())
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def table(path):
-    with path.open() as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -66,7 +67,7 @@ def compose(tmp_path):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run a command in this process; return its exit code and what it said on standard error."""
+    """Run a command in this process; return its exit code and its standard error."""
 
     def run(command, *arguments):
         monkeypatch.setattr(sys, "argv", [command.__module__, *arguments])
@@ -83,7 +84,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def run_train(run, tmp_path):
-    """Train into a folder of the test; return the folder and what was said."""
+    """Train into a folder of the test; return the folder and the standard error."""
 
     def run_train(folder, *arguments, fails=False):
         where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / folder}"
@@ -95,8 +96,14 @@ def run_train(run, tmp_path):
 
 
 @pytest.fixture
+def untyped(monkeypatch):
+    """Turn off the type checks of this suite, so that san itself refuses an unknown choice, as for a user."""
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+
+
+@pytest.fixture
 def offline(monkeypatch):
-    """Refuse connections at once, as a machine without network does."""
+    """Refuse connections at once, as on a machine without network."""
     monkeypatch.setattr("san.data.wfdb_files.WAITS", ())
     monkeypatch.setattr("wfdb.io.download.PN_CONTENT_URL", "http://127.0.0.1:9/content/")
     monkeypatch.setattr("wfdb.io.download.config.db_index_url", "http://127.0.0.1:9/files/")
@@ -106,16 +113,16 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder of real data, where there is one."""
+    """Return the folder of real data; skip the test without one."""
     folder = Path(os.environ.get("SAN_DATA_DIR", "data")).resolve()
     if not (folder / "physionet").is_dir():
-        pytest.skip("no real data: SAN_DATA_DIR is not set to a folder that has physionet/")
+        pytest.skip("no real data: set SAN_DATA_DIR to a folder with physionet/")
     return folder
 
 
 @pytest.fixture
 def write_images(tmp_path):
-    """Write a small collection in MNIST's layout: random but for the first pixel, its last digit the class."""
+    """Write a small collection in MNIST's layout: random pixels, except the first, whose last digit is the class."""
 
     def write_images(collection):
         folder = tmp_path / collection / "raw"

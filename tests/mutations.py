@@ -1,7 +1,7 @@
-"""Evaluate randomly damaged files in a process of its own, and tell what happened, the time and the memory it took.
+"""Evaluate randomly damaged files in a separate process, and report the outcome, the time and the memory of each.
 
-``python tests/mutations.py KIND FIRST COUNT FOLDER`` prints a line of JSON for each case; a case is a function of its
-kind and number alone. FOLDER has the checkpoints ``signal.ckpt`` and ``image.ckpt``.
+``python tests/mutations.py KIND FIRST COUNT FOLDER`` prints one line of JSON per case; a case depends on its kind and
+number alone. FOLDER has the checkpoints ``signal.ckpt`` and ``image.ckpt``.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from san.command import CONF
+from san.cli.commands.evaluate import evaluate
+from san.cli.config import CONF
+from san.cli.errors import is_mistake, one_line
 from san.data.wfdb_files import RECORDS
-from san.ending import is_mistake, line
-from san.evaluate import evaluate
 
-SECONDS = 10  # of computing, as other programs may use the machine, too
-PATIENCE = 60  # seconds of any kind, for a case that waits
+SECONDS = 10  # of processor time, because other programs may use the machine, too
+PATIENCE = 60  # seconds of wall time, for a case that hangs
 MEMORY = 10**9
-SAFETY = 4 * MEMORY  # of address space, so that a fault here does not end what else runs on the machine
+SAFETY = 4 * MEMORY  # of address space, so that a fault here does not end other programs of the machine
 HUGE = [b"0", b"-1", b"1", b"65536", b"1000000", b"1000000000", b"1000000000000", b"9" * 30, b"9" * 400,
         b"1e308", b"nan"]  # fmt: skip
 DEEDS = ("flip", "cut", "insert", "delete", "repeat", "huge", "huge", "swap", "fill", "all")
@@ -46,7 +46,7 @@ VALUES = [
 
 
 def damage(content, chance, *, header=0):
-    """Do one to three things to the content of a file, such as a disk, an editor or an enemy would."""
+    """Change the content of a file one to three times, as a disk, an editor or an enemy might."""
     for _ in range(chance.choice([1, 1, 2, 3])):
         at, length = chance.randrange(len(content) + 1), chance.choice([1, 2, 4, 16, 100, 1000])
         deed = chance.choice(DEEDS)
@@ -84,9 +84,9 @@ def damage(content, chance, *, header=0):
 
 
 def mutate_checkpoint(folder, chance):
-    """Damage the bytes of a checkpoint; or what is packed in it, checksums made anew; or change what it says."""
+    """Damage the bytes of a checkpoint, or a packed member with a new checksum, or change the stored values."""
     original, path = folder / "signal.ckpt", folder / "case.ckpt"
-    way = chance.choice(["bytes", "packed", "said"])
+    way = chance.choice(["bytes", "packed", "values"])
     if way == "bytes":
         path.write_bytes(damage(original.read_bytes(), chance))
     elif way == "packed":
@@ -104,7 +104,7 @@ def mutate_checkpoint(folder, chance):
 
 
 def change(node, chance):
-    """Put something else in the place of a value, or under a new key."""
+    """Replace a value, or add one under a new key."""
     while True:
         if not isinstance(node, dict | list) or not node:
             return
@@ -162,11 +162,11 @@ KINDS = {"checkpoint": mutate_checkpoint, "record": mutate_record, "table": muta
 
 
 class HangError(BaseException):
-    """A case takes too long; not an exception that a loader could take for damage."""
+    """A case takes too long; not an ``Exception``, which a loader could report as damage."""
 
 
 def judge(arguments, folder, patience=PATIENCE):
-    """Evaluate, and return ``answer`` and the test phi, ``error`` and the line, or ``fault`` and what happened."""
+    """Evaluate; return ``answer`` and the test phi, ``error`` and its line, or ``fault`` and its description."""
 
     def stop(*_):
         raise HangError
@@ -181,15 +181,17 @@ def judge(arguments, folder, patience=PATIENCE):
     except HangError:
         return "fault", f"more than {patience} s"
     except Exception as error:
-        clean = is_mistake(error) and "\n" not in line(error)
-        return ("error", line(error)) if clean else ("fault", f"{type(error).__name__}: {error}"[:500])
+        clean = is_mistake(error) and "\n" not in one_line(error)
+        return ("error", one_line(error)) if clean else ("fault", f"{type(error).__name__}: {error}"[:500])
     finally:
         signal.alarm(0)
 
 
 def memory(kind):
-    """Return the memory that this process has (``VmRSS``), or the most that it had (``VmHWM``), in bytes."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    """Return the memory of this process in bytes, now (``VmRSS``) or at its maximum (``VmHWM``)."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(kind)
+    )
     return int(line.split()[1]) * 1024
 
 
@@ -203,15 +205,17 @@ def main(kind, first, count, source):
     warnings.simplefilter("ignore")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         whole = [f"checkpoint={folder / ('image' if kind == 'images' else 'signal')}.ckpt"]
-        expected = judge(whole, folder, patience=600)  # it imports what all need
+        expected = judge(whole, folder, patience=600)  # imports all modules that the cases need
         print(json.dumps({"case": None, "outcome": expected[0], "said": expected[1]}), flush=True)
         if expected[0] != "answer":
             return
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + SAFETY, used + SAFETY))
         for case in range(first, first + count):
             way, arguments = KINDS[kind](folder, random.Random(f"{kind} {case}"))
-            Path("/proc/self/clear_refs").write_text("5")  # the most memory is that of this case
+            Path("/proc/self/clear_refs").write_text(
+                "5", encoding="utf-8"
+            )  # reset the maximum, so that it belongs to this case
             before = memory("VmRSS")
             start = time.process_time()
             outcome, said = judge(arguments, folder)

@@ -1,4 +1,4 @@
-"""What each selection keeps, in loops written from its definition; nothing here is shared with the package."""
+"""The operators as loops written from their definitions, which share no code with the package."""
 
 import itertools
 
@@ -24,24 +24,23 @@ def extrema_pool_indices(image, side, ceil_mode=False):
 
 def extrema(image, distance, require_sign=True):
     kept = np.zeros_like(image)
-    left = descending(image, candidates(image, require_sign))
-    while left:
-        first = left.pop(0)
+    remaining = descending(image, candidates(image, require_sign))
+    while remaining:
+        first = remaining.pop(0)
         kept[first] = image[first]
-        left = [other for other in left if max(abs(a - b) for a, b in zip(first, other, strict=True)) > distance]
+        remaining = [other for other in remaining if chebyshev(first, other) > distance]
     return kept
 
 
 def territory(images, distances, require_sign=True):
-    """The maps of the kernels of one model: what is kept drops what is near it in all of them."""
+    """Select from the maps of the kernels of one model, where each kept extremum excludes others in all maps."""
     kept = np.zeros_like(images)
-    left = [(kernel, *index) for kernel, image in enumerate(images) for index in candidates(image, require_sign)]
-    left = descending(images, left)
-    while left:
-        kernel, *first = left.pop(0)
+    remaining = [(kernel, *index) for kernel, image in enumerate(images) for index in candidates(image, require_sign)]
+    remaining = descending(images, remaining)
+    while remaining:
+        kernel, *first = remaining.pop(0)
         kept[(kernel, *first)] = images[(kernel, *first)]
-        near = distances[kernel]
-        left = [other for other in left if max(abs(a - b) for a, b in zip(first, other[1:], strict=True)) > near]
+        remaining = [other for other in remaining if chebyshev(first, other[1:]) > distances[kernel]]
     return kept
 
 
@@ -64,12 +63,16 @@ def descending(image, indices):
     return sorted(indices, key=lambda index: (-abs(image[index]), index))
 
 
+def chebyshev(first, second):
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))
+
+
 def step(index, axis, by):
     return tuple(at + by if other == axis else at for other, at in enumerate(index))
 
 
 def correlate(x, kernel):
-    """The "same" cross-correlation: zeros (m - 1) // 2 before, the rest after."""
+    """Cross-correlate and keep the size, with (m - 1) // 2 zeros before and the rest after."""
     result = np.zeros_like(x)
     for index in np.ndindex(x.shape):
         for offset in np.ndindex(kernel.shape):
@@ -79,8 +82,8 @@ def correlate(x, kernel):
     return result
 
 
-def put_back(activations, kernel):
-    """The transpose of the above: at each activation the kernel itself, where it was found."""
+def place(activations, kernel):
+    """Apply the transpose of `correlate`: place the kernel at each activation, where the kernel was found."""
     result = np.zeros_like(activations)
     for index in np.ndindex(activations.shape):
         for offset in np.ndindex(kernel.shape):

@@ -1,20 +1,18 @@
+"""The contract of all activation functions, of the paper and of the extensions."""
+
 import pytest
 import torch
 from conftest import choices
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from san.activations import (
-    AnnealedExtrema,
-    DropoutExtrema,
-    Extrema,
-    ExtremaPoolIndices,
-    Moment,
-    SparseActivation,
-    Territory,
-    TopKAbsolutes,
-)
-from san.command import CONF, instantiate
+from san.activations import Extrema, ExtremaPoolIndices, SparseActivation, TopKAbsolutes
+from san.cli.build import instantiate
+from san.cli.config import CONF
+from san.extensions.annealing import AnnealedExtrema
+from san.extensions.dropout import DropoutExtrema
+from san.extensions.territory import Territory
+from san.networks import TrainingStep
 
 SPACES = [(40,), (9, 12)]
 SIZES = [3, 5]
@@ -27,7 +25,7 @@ def selects_from_similarity(name):
 
 @pytest.fixture(params=filter(selects_from_similarity, choices("activation")))
 def activation(request, compose):
-    return instantiate(compose(f"activation={request.param}").activation)
+    return instantiate(compose(f"activation={request.param}"), "activation")
 
 
 @pytest.fixture(params=SPACES, ids=["1d", "2d"])
@@ -36,7 +34,7 @@ def maps(request):
     return torch.randn(3, 2, *request.param, dtype=torch.float64)
 
 
-def test_map_has_the_shape_and_type_of_its_input(activation, maps):
+def test_maps_have_the_shape_and_dtype_of_the_similarity(activation, maps):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         result = activation(maps.to(dtype), SIZES)
         assert result.shape == maps.shape
@@ -53,7 +51,7 @@ def test_kept_values_are_unchanged_and_all_others_exactly_zero(activation, maps)
 
 
 def test_examples_and_kernels_do_not_interact(activation, maps):
-    """The kernels of different models, where those of one compete."""
+    """Kernels of one model compete in Territory, so its kernels are of different models here."""
     whole = activation(maps, SIZES, n_models=2 if isinstance(activation, Territory) else 1)
     for example in range(3):
         for kernel, size in enumerate(SIZES):
@@ -62,24 +60,24 @@ def test_examples_and_kernels_do_not_interact(activation, maps):
 
 
 def test_memory_layout_does_not_matter(activation, maps):
-    scattered = maps.transpose(0, -1).contiguous().transpose(0, -1)
-    assert not scattered.is_contiguous()
-    assert torch.equal(activation(scattered, SIZES), activation(maps, SIZES))
+    strided = maps.transpose(0, -1).contiguous().transpose(0, -1)
+    assert not strided.is_contiguous()
+    assert torch.equal(activation(strided, SIZES), activation(maps, SIZES))
 
 
-def test_one_kernel_size_stands_for_all(activation, maps):
+def test_one_kernel_size_applies_to_all_kernels(activation, maps):
     assert torch.equal(activation(maps, 4), activation(maps, [4, 4]))
 
 
-def test_gradient_is_that_of_the_mask(activation, maps):
+def test_the_gradient_is_a_multiplication_by_the_mask(activation, maps):
     assert torch.autograd.gradcheck(lambda x: activation(x, SIZES), maps[:1].clone().requires_grad_())
 
 
-def test_all_zeros_stay_zeros(activation, maps):
+def test_a_map_of_zeros_stays_zero(activation, maps):
     assert not activation(torch.zeros_like(maps), SIZES).any()
 
 
-def test_density_follows_the_table():
+def test_density_follows_the_definition_of_the_paper():
     assert TopKAbsolutes().density(6, (28, 28)) == 16
     assert TopKAbsolutes().density(7, (1000,)) == 142
     assert TopKAbsolutes().density(9, (8,)) == 1
@@ -93,49 +91,49 @@ def test_negative_border_tolerance_is_refused():
         Extrema(border_tolerance=-1)
 
 
-def test_the_distance_is_annealed_by_half_a_cosine_while_training_alone():
+def test_the_distance_is_annealed_by_half_a_cosine_in_training_steps_only():
     activation = AnnealedExtrema(epochs=5, border_tolerance=3)
     assert activation.density(43, (1000,)) == 40
     distances = []
     for epoch in range(7):
-        activation.moment = Moment(epoch, batch=0)
-        distances.append(activation.density(43, (1000,)))
+        with activation.during(TrainingStep(epoch, batch=0)):
+            distances.append(activation.density(43, (1000,)))
+            assert activation.density(3, (1000,)) == 1
     assert distances == [1, 6, 20, 34, 40, 40, 40]
-    assert activation.density(3, (1000,)) == 1
-    activation.epochs = 1
-    activation.moment = Moment(0, batch=0)
     assert activation.density(43, (1000,)) == 40
+    activation.epochs = 1
+    with activation.during(TrainingStep(0, batch=0)):
+        assert activation.density(43, (1000,)) == 40
 
 
-def test_annealing_needs_an_epoch():
-    with pytest.raises(ValueError, match=r"activation.epochs=-1 must be an integer, 1 or more"):
+def test_annealing_needs_at_least_one_epoch():
+    with pytest.raises(ValueError, match=r"^epochs=-1 must be an integer, 1 or more"):
         AnnealedExtrema(epochs=-1)
 
 
-def test_a_share_of_the_activations_is_left_out_while_training_alone(maps):
+def test_a_share_of_the_activations_is_dropped_in_training_steps_only(maps):
     activation, whole = DropoutExtrema(0.3, seed=0), Extrema()(maps, SIZES)
     assert torch.equal(activation(maps, SIZES), whole)
     counts = []
     for epoch in range(100):
-        activation.moment = Moment(epoch, batch=0)
-        dropped = activation(maps, SIZES)
+        with activation.during(TrainingStep(epoch, batch=0)):
+            dropped = activation(maps, SIZES)
         assert ((dropped == whole) | (dropped == 0)).all()
         counts.append(int(dropped.count_nonzero()))
     assert sum(counts) == pytest.approx(70 * int(whole.count_nonzero()), rel=0.05)
-    with pytest.raises(ValueError, match=r"activation.probability=1 must be at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"^probability=1 must be at least 0 and below 1"):
         DropoutExtrema(1, seed=0)
 
 
-def test_what_is_left_out_is_a_function_of_seed_epoch_batch_and_example(maps):
-    def dropped(seed=0, x=maps, n_models=1, **moment):
+def test_the_dropped_activations_are_a_function_of_seed_epoch_batch_and_example(maps):
+    def dropped(seed=0, x=maps, n_models=1, **step):
         activation = DropoutExtrema(0.5, seed=seed)
-        activation.moment = Moment(**{"epoch": 3, "batch": 2} | moment)
-        return activation(x, SIZES * n_models, n_models)
+        with activation.during(TrainingStep(**{"epoch": 3, "batch": 2} | step)):
+            return activation(x, SIZES * n_models, n_models)
 
     assert torch.equal(dropped(), dropped())
-    assert len({tuple(map(tuple, one.nonzero().tolist())) for one in (
-        dropped(), dropped(seed=1), dropped(epoch=2), dropped(batch=1), dropped(epoch=2, batch=3),
-    )}) == 5  # fmt: skip
+    others = [dropped(seed=1), dropped(epoch=2), dropped(batch=1), dropped(epoch=2, batch=3)]
+    assert len({tuple(map(tuple, kept.nonzero().tolist())) for kept in (dropped(), *others)}) == 5
     for rank in range(2):
         assert torch.equal(dropped(x=maps[rank::2], rank=rank, world_size=2), dropped()[rank::2])
     assert torch.equal(dropped(x=maps.repeat(1, 3, *[1] * (maps.dim() - 2)), n_models=3)[:, 4:], dropped())

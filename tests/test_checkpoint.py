@@ -6,12 +6,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from san.checkpoint import MONITOR, PhiCheckpoint, find, load_weights, read
-from san.training import SANModule
+from san.checkpoint import PhiCheckpoint, find, read
+from san.storage.checkpoints import load_weights
+from san.training.callbacks.phi_checkpoint import MONITOR
+from san.training.san_module import SANModule
 
 
 class Scripted(pl.LightningModule):
-    """A module whose epochs have given phis and whose weight is the number of the epoch."""
+    """Log given phis, one per epoch, and set the weight to the number of the epoch."""
 
     def __init__(self, phis):
         super().__init__()
@@ -31,7 +33,7 @@ class Scripted(pl.LightningModule):
 
 
 def end_epochs(callback, *phis, ckpt_path=None):
-    """Train by epochs of those phis, from the first or from where the checkpoint stopped."""
+    """Train for epochs with the given phis, from the first or from the epoch of the checkpoint."""
     loader = DataLoader(torch.zeros(1))
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=len(phis), callbacks=[callback], logger=False, num_sanity_val_steps=0,
@@ -49,7 +51,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_best_is_a_copy_of_the_lowest_phi_and_last_the_last(callback):
+def test_best_is_the_epoch_of_the_lowest_phi_and_last_is_the_last_epoch(callback):
     folder = callback.dirpath
     end_epochs(callback, 0.9, 0.44231, 0.7)
     assert names(folder) == ["best.ckpt", "epoch01-phi0.4423.ckpt", "last.ckpt"]
@@ -60,21 +62,22 @@ def test_best_is_a_copy_of_the_lowest_phi_and_last_the_last(callback):
     assert callback.best_model_path == str(folder / "best.ckpt")
 
 
-def test_of_equal_epochs_the_first_is_the_best(callback):
+def test_the_first_of_equal_epochs_is_the_best(callback):
     end_epochs(callback, 0.5, 0.5)
     assert callback.best_epoch == 0
 
 
+@pytest.mark.usefixtures("untyped")
 def test_the_papers_protocol_keeps_the_last_epoch(tmp_path):
-    callback = PhiCheckpoint(tmp_path, {}, epoch="last")
+    callback = PhiCheckpoint(tmp_path, {}, tested_epoch="last")
     end_epochs(callback, 0.4, 0.5, math.nan)
     assert callback.best_epoch == 1
     assert names(tmp_path) == ["best.ckpt", "epoch01-phi0.5000.ckpt", "last.ckpt"]
-    with pytest.raises(ValueError, match=r"protocol.tested_epoch=first"):
-        PhiCheckpoint(tmp_path, {}, epoch="first")
+    with pytest.raises(ValueError, match=r"tested_epoch=first must be one of best, last"):
+        PhiCheckpoint(tmp_path, {}, tested_epoch="first")
 
 
-def test_what_is_not_finite_is_never_the_best(callback):
+def test_an_epoch_without_a_finite_phi_is_never_the_best(callback):
     assert callback.best_model_path == ""
     assert callback.best_model_score == math.inf
     end_epochs(callback, math.nan, -math.inf, 0.9, math.nan)
@@ -119,7 +122,7 @@ def test_a_folder_stands_for_its_checkpoint(callback, tmp_path):
     folder = callback.dirpath
     for given in (folder / "best.ckpt", folder, folder.parent):
         assert find(given, "best") == folder / "best.ckpt"
-    with pytest.raises(FileNotFoundError, match="neither a checkpoint nor the folder"):
+    with pytest.raises(FileNotFoundError, match="neither a checkpoint nor a run folder"):
         find(tmp_path / "nothing", "best")
 
 
@@ -132,7 +135,7 @@ def test_broken_and_foreign_files_are_refused(callback, tmp_path):
         with pytest.raises(ValueError, match=r"broken.ckpt is not a checkpoint of san"):
             read(path)
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(ValueError, match="lacks the parts"):
+    with pytest.raises(ValueError, match="parts are missing"):
         read(path)
     torch.save(SimpleNamespace(), path)
     with pytest.raises(ValueError, match="not a checkpoint of san"):
@@ -143,5 +146,5 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     module = SANModule.__new__(SANModule)
     torch.nn.Module.__init__(module)
     module.weight = torch.nn.Parameter(torch.zeros(2))
-    with pytest.raises(ValueError, match=r"has weights of the shapes \{'weight': \(3,\)\}, not \{'weight': \(2,\)\}"):
+    with pytest.raises(ValueError, match=r"has weights of shapes \{'weight': \(3,\)\}, not \{'weight': \(2,\)\}"):
         load_weights(module, {"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "x.ckpt")

@@ -1,4 +1,4 @@
-"""The commands as processes of their own, from other folders."""
+"""The commands in separate processes, started in other folders."""
 
 import json
 import os
@@ -30,13 +30,15 @@ def start(*command, cwd, **environment):
 def test_console_scripts_work_from_any_folder(tmp_path):
     start(SCRIPTS / "san-train", "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
     evaluated = start(SCRIPTS / "san-evaluate", "checkpoint=run", "hydra.run.dir=evaluated", cwd=tmp_path)
-    trained, tested = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("run", "evaluated"))
+    trained, tested = (
+        json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in ("run", "evaluated")
+    )
     assert trained["test"] == tested["test"]
     assert f"{tested['test']['phi']:.4f}" in evaluated.stdout
 
 
 @pytest.mark.slow
-def test_the_wheel_has_all_that_a_run_needs(tmp_path):
+def test_the_wheel_contains_everything_that_a_run_needs(tmp_path):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     start(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, PROJECT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
@@ -51,12 +53,12 @@ def test_the_wheel_has_all_that_a_run_needs(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
-    """With numbers of examples that two processes cannot share evenly, and a split of which one has none."""
+    """Use numbers of examples that two processes cannot share evenly; one process has no validation example."""
     common = [sys.executable, "-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
     start(*common, "hydra.run.dir=one", cwd=tmp_path)
     two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
     said = start(*common, "hydra.run.dir=two", *two, cwd=tmp_path)
-    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    one, two = (json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in ("one", "two"))
     assert one["phi_per_epoch"] == pytest.approx(two["phi_per_epoch"], abs=1e-5)
     assert one["best_epoch"] == two["best_epoch"]
     for split in ("validation", "test"):
@@ -74,7 +76,9 @@ def test_two_processes_sweep_as_one(tmp_path):
     ]  # fmt: skip
     start(*common, "hydra.run.dir=one", cwd=tmp_path)
     start(*common, "hydra.run.dir=two", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", cwd=tmp_path)
-    one, two = (json.loads((tmp_path / name / "results.json").read_text())["models"] for name in ("one", "two"))
+    one, two = (
+        json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8"))["models"] for name in ("one", "two")
+    )
     for model, expected in zip(two, one, strict=True):
         assert model["phi_per_epoch"] == pytest.approx(expected["phi_per_epoch"], abs=1e-5)
         assert model["best_epoch"] == expected["best_epoch"]
@@ -92,7 +96,10 @@ def test_two_processes_train_the_classifier_of_one(write_images, tmp_path):
     two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
     start(*common, "hydra.run.dir=one", cwd=tmp_path)
     start(*common, "hydra.run.dir=two", *two, cwd=tmp_path)
-    one, two = (json.loads((tmp_path / name / "results.json").read_text())["classifier"] for name in ("one", "two"))
+    one, two = (
+        json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8"))["classifier"]
+        for name in ("one", "two")
+    )
     for found, expected in ((two, one), (two["baseline"], one["baseline"])):
         assert found["test"]["confusion"] == expected["test"]["confusion"]
         assert (found["best_epoch"], found["validation_accuracy"]) == (
@@ -108,9 +115,9 @@ import json, sys, torch
 import pytorch_lightning as pl
 from san.activations import Extrema
 from san.data.splits import Splits
-from san.datamodule import SplitsDataModule
 from san.networks import SparselyActivatedNetwork
-from san.training import SANModule
+from san.training.data_module import SplitsDataModule
+from san.training.san_module import SANModule
 
 devices = int(sys.argv[1])
 torch.manual_seed(0)
@@ -120,19 +127,21 @@ module = SANModule(SparselyActivatedNetwork([5, 8], Extrema()), loss=torch.nn.fu
 trainer = pl.Trainer(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", logger=False,
                      use_distributed_sampler=False, enable_progress_bar=False, enable_checkpointing=False)
 trainer.validate(module, SplitsDataModule(Splits("x", x, x, x).examples, 3, None), verbose=False)
-figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-open(f"{devices}-{trainer.global_rank}.json", "w").write(json.dumps(figures))
+metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+open(f"{devices}-{trainer.global_rank}.json", "w").write(json.dumps(metrics))
 """
-    (tmp_path / "program.py").write_text(program)
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
     for devices in (1, 2):
         start(sys.executable, "program.py", str(devices), cwd=tmp_path)
-    alone, *ranks = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    alone, *ranks = (
+        json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8")) for name in ("1-0", "2-0", "2-1")
+    )
     assert alone.keys() == {"validation/phi", "validation/cr_inverse", "validation/loss_normalized"}
     for rank in ranks:
         assert rank == pytest.approx(alone, abs=1e-6)
 
 
-def test_help_is_told_without_loading_torch(tmp_path):
+def test_help_is_printed_without_loading_torch(tmp_path):
     program = "import sys, san.train\ntry: san.train.main()\nfinally: print('torch' in sys.modules)"
     said = start(sys.executable, "-c", program, "--help", cwd=tmp_path)
     assert said.stdout.splitlines()[-1] == "False"

@@ -1,4 +1,4 @@
-"""Every method on the same split: how the peers are counted, and what is chosen."""
+"""Every method on the same split: how baseline methods are counted, and which setting is selected."""
 
 from itertools import pairwise, product
 
@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from conftest import results, table
 from matplotlib.text import Text
 
-from san import compare, peers
-from san.comparison import row
+from san import compare
 from san.figures.frontier import draw_frontier, frontier
-from san.peers import PEERS, judge
+from san.peers import tuning
+from san.peers.tuning import METHODS, mean_metrics
+from san.reporting.comparison import comparison_row
 
 COMMON = (
     "trainer.max_epochs=2", "kernel_sizes=[10,41]", "dataset.split=[4,2,3]",
@@ -40,12 +41,12 @@ def run_compare(run, tmp_path):
 
 @pytest.fixture
 def installed():
-    pytest.importorskip("sklearn", reason="the peers are not installed: pip install 'san[peers]'")
-    pytest.importorskip("sporco", reason="the peers are not installed: pip install 'san[peers]'")
+    pytest.importorskip("sklearn", reason="the baseline methods are not installed: pip install 'san[peers]'")
+    pytest.importorskip("sporco", reason="the baseline methods are not installed: pip install 'san[peers]'")
 
 
-def figures(peer, x, *levels, count_weights="samples"):
-    return judge(peer, x, levels, loss=F.l1_loss, count_weights=count_weights)
+def metrics(peer, x, *levels, count_weights="samples"):
+    return mean_metrics(peer, x, levels, loss=F.l1_loss, count_weights=count_weights)
 
 
 def without_times(compared):
@@ -131,24 +132,24 @@ def test_an_activation_is_trained_as_by_a_sweep(run_compare, run, tmp_path):
 
 @pytest.mark.usefixtures("installed")
 def test_patches_are_counted_as_by_hand():
-    """One pattern of four samples describes every patch but the padded one, so W = 4 and A is that of patches."""
-    pattern = torch.tensor([1.0, -2.0, 3.0, 0.5])
-    train = torch.cat([pattern, 2 * pattern, -pattern]).view(1, 1, 12)
-    peer = PEERS["patches_omp"](train, kernel_size=4, n_kernels=1, seed=0)
-    peer.patterns = (pattern / pattern.norm()).double().view(1, 4).numpy()
-    x = torch.cat([-2 * pattern, torch.zeros(4), pattern[:2]]).view(1, 1, 10)
+    """One atom of four samples describes every patch exactly but the padded one, so W = 4 and A counts patches."""
+    atom = torch.tensor([1.0, -2.0, 3.0, 0.5])
+    train = torch.cat([atom, 2 * atom, -atom]).view(1, 1, 12)
+    peer = METHODS["patches_omp"](train, kernel_size=4, n_kernels=1, seed=0)
+    peer.atoms = (atom / atom.norm()).double().view(1, 4).numpy()
+    x = torch.cat([-2 * atom, torch.zeros(4), atom[:2]]).view(1, 1, 10)
     ((maps, reconstruction),) = peer.describe(x[..., :8], [{"n_nonzero": 1}])
     assert maps.shape == (1, 1, 8)
     assert maps[0, 0].nonzero().flatten().tolist() == [0]
     torch.testing.assert_close(reconstruction, x[..., :8])
-    (exact,) = figures(peer, x[..., :8], {"n_nonzero": 1})
+    (exact,) = metrics(peer, x[..., :8], {"n_nonzero": 1})
     assert exact == pytest.approx({"phi": 6 / 8, "cr_inverse": (4 + 2 * 1) / 8, "loss_normalized": 0}, abs=1e-6)
-    # The two samples of the last patch are 1 and -2, and two zeros: (1 + 4) / 14.25 of the pattern is taken.
-    (padded,) = figures(peer, x, {"n_nonzero": 1})
+    # The last patch is 1, -2 and two zeros of padding, so the amplitude of the atom is (1 + 4) / 14.25.
+    (padded,) = metrics(peer, x, {"n_nonzero": 1})
     share = 5 / 14.25
     assert padded["cr_inverse"] == pytest.approx((4 + 2 * 2) / 10)
     assert padded["loss_normalized"] == pytest.approx((1 - share) * 3 / (13 + 3), abs=1e-6)
-    none, one, fine = figures(peer, x, {"tolerance_or_none": 1e3}, {"tolerance": 1e3}, {"tolerance_or_none": 1e-9})
+    none, one, fine = metrics(peer, x, {"tolerance_or_none": 1e3}, {"tolerance": 1e3}, {"tolerance_or_none": 1e-9})
     assert none["phi"] == pytest.approx(np.hypot(4 / 10, 1))
     assert one == pytest.approx(padded)
     assert fine == pytest.approx(padded)
@@ -158,16 +159,16 @@ def test_patches_are_counted_as_by_hand():
 @pytest.mark.parametrize("count_weights", ["samples", "side"])
 def test_patches_of_images_are_put_back_where_they_were(count_weights):
     x = torch.randn(3, 1, 7, 9, generator=torch.Generator().manual_seed(0))
-    peer = PEERS["patches_omp"](x, kernel_size=2, n_kernels=4, seed=0)
+    peer = METHODS["patches_omp"](x, kernel_size=2, n_kernels=4, seed=0)
     ((maps, reconstruction),) = peer.describe(x, [{"n_nonzero": 4}])
     rebuilt = torch.zeros(3, 8, 10)
     for example, kernel, first, second in maps.nonzero().tolist():
-        pattern = torch.from_numpy(peer.patterns[kernel]).float().view(2, 2)
+        atom = torch.from_numpy(peer.atoms[kernel]).float().view(2, 2)
         assert first % 2 == second % 2 == 0
-        rebuilt[example, first : first + 2, second : second + 2] += maps[example, kernel, first, second] * pattern
+        rebuilt[example, first : first + 2, second : second + 2] += maps[example, kernel, first, second] * atom
     torch.testing.assert_close(reconstruction[:, 0], rebuilt[:, :7, :9], atol=1e-5, rtol=0)
-    torch.testing.assert_close(reconstruction, x, atol=1e-4, rtol=0)  # four patterns are a basis of four pixels
-    (found,) = figures(peer, x, {"n_nonzero": 4}, count_weights=count_weights)
+    torch.testing.assert_close(reconstruction, x, atol=1e-4, rtol=0)  # four atoms are a basis of four pixels
+    (found,) = metrics(peer, x, {"n_nonzero": 4}, count_weights=count_weights)
     n_weights = {"samples": 16, "side": 8}[count_weights]
     assert found["cr_inverse"] == pytest.approx((n_weights + 3 * int(maps.count_nonzero()) / 3) / 63)
 
@@ -175,9 +176,9 @@ def test_patches_of_images_are_put_back_where_they_were(count_weights):
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("space", [(40,), (9, 8)])
 def test_sparse_codes_are_counted_and_put_back_as_by_hand(space):
-    """Circularly, and with the amplitudes of the least squares: what is left is orthogonal to every instance."""
+    """The convolution is circular and the amplitudes are of least squares: the residual is orthogonal to each atom."""
     x = torch.randn(2, 1, *space, generator=torch.Generator().manual_seed(0)).cumsum(-1)
-    peer = PEERS["csc"](x, kernel_size=PEER_SIZE, n_kernels=2, sparsity=0.5, seed=0)
+    peer = METHODS["csc"](x, kernel_size=PEER_SIZE, n_kernels=2, sparsity=0.5, seed=0)
     levels = [{"threshold": 0.2}, {"threshold": 0.5}]
     offsets = list(product(range(PEER_SIZE), repeat=len(space)))
     for level, (maps, reconstruction) in zip(levels, peer.describe(x, levels), strict=True):
@@ -185,36 +186,36 @@ def test_sparse_codes_are_counted_and_put_back_as_by_hand(space):
         rebuilt, instances = torch.zeros_like(x), []
         for example, kernel, *position in maps.nonzero().tolist():
             instance = torch.zeros(space)
-            for offset, weight in zip(offsets, peer.patterns[kernel], strict=True):
+            for offset, weight in zip(offsets, peer.atoms[kernel], strict=True):
                 instance[tuple((at + by) % n for at, by, n in zip(position, offset, space, strict=True))] = weight
             rebuilt[example, 0] += maps[(example, kernel, *position)] * instance
             instances.append((example, instance))
         torch.testing.assert_close(reconstruction, rebuilt, atol=1e-4, rtol=0)
         for example, instance in instances:
             assert abs(float(((x - reconstruction)[example, 0] * instance).sum())) < 1e-3
-        (found,) = figures(peer, x, level)
+        (found,) = metrics(peer, x, level)
         error = (x - rebuilt).abs().flatten(1).mean(1) / x.abs().flatten(1).mean(1)
         counts = maps.count_nonzero(dim=tuple(range(1, maps.dim())))
         ratio = (2 * PEER_SIZE ** len(space) + (len(space) + 1) * counts) / np.prod(space)
         assert found["phi"] == pytest.approx(float(torch.hypot(ratio.float(), error).mean()), abs=1e-4)
-        assert np.linalg.norm(peer.patterns, axis=1) == pytest.approx([1, 1])
+        assert np.linalg.norm(peer.atoms, axis=1) == pytest.approx([1, 1])
 
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("name", "setting", "level"), [
     ("patches_omp", {}, {"tolerance": 0.1}), ("csc", {"sparsity": 0.5}, {"threshold": 0.5}),
 ])  # fmt: skip
-def test_a_peer_says_the_same_whatever_the_unit_of_the_data(name, setting, level):
+def test_the_metrics_of_a_peer_do_not_depend_on_the_unit_of_the_data(name, setting, level):
     x = torch.randn(3, 1, 60, generator=torch.Generator().manual_seed(1)).cumsum(-1)
     one, other = (
-        figures(PEERS[name](unit * x, kernel_size=5, n_kernels=2, seed=0, **setting), unit * x, level)
+        metrics(METHODS[name](unit * x, kernel_size=5, n_kernels=2, seed=0, **setting), unit * x, level)
         for unit in (1, 1000)
     )
     assert one[0] == pytest.approx(other[0], rel=1e-3)
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_chosen_peer_is_tested_on_every_example_and_tuned_on_as_many_as_asked(run_compare):
+def test_a_selected_peer_is_tested_on_every_example_and_tuned_on_peer_examples(run_compare):
     folder, _ = run_compare("run", "activations=[]", "peers=[patches_omp]", "peer_examples=1")
     (method,) = results(folder)["methods"]
     chosen = method["chosen"]
@@ -223,9 +224,9 @@ def test_a_chosen_peer_is_tested_on_every_example_and_tuned_on_as_many_as_asked(
     assert tuned["test"] != chosen["test"]
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run_compare, monkeypatch, name):
-    monkeypatch.setattr(peers, "find_spec", lambda _: None)
+    monkeypatch.setattr(tuning, "find_spec", lambda _: None)
     folder, said = run_compare("run", f"peers=[{name}]", fails=True)
     assert said.startswith("san: ")
     assert "pip install 'san[peers]'" in said
@@ -237,13 +238,13 @@ def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run
     ("arguments", "said"),
     [
         (["activations=[]", "peers=[]"], "nothing to compare"),
-        (["peers=[kmeans]"], "there is no kmeans, but patches_omp, csc"),
-        (["activations=[sparse]"], "there is no sparse, but annealed_extrema"),
+        (["peers=[kmeans]"], "unknown baseline method 'kmeans'; choose from patches_omp, csc"),
+        (["activations=[sparse]"], "sparse must be one of annealed_extrema"),
         (["peers=[]", "n_kernels=0"], "n_kernels=0 must be an integer, 1 or more"),
         (["peers=[]", "n_kernels=[]"], "n_kernels=[] is empty"),
         (["peers=[]", "kernel_sizes=0"], "0 must be a number such as 8"),
         (["peers=[]", "peer_examples=0"], "peer_examples=0 must be an integer"),
-        (["peers=[]", "dataset=mnist", "classifier=fnn"], "compared by phi alone"),
+        (["peers=[]", "dataset=mnist", "classifier=fnn"], "compared by φ alone"),
     ],
 )
 def test_mistakes_are_one_line(run_compare, arguments, said):
@@ -265,8 +266,8 @@ def test_times_are_not_compared_in_several_processes(run_compare):
     [
         (["grids.signals.csc.sparsity=[0]"], "sparsity=0 of csc must be a number above 0"),
         (["grids.signals.csc.kernel_size=[1.5]"], "kernel_size=1.5 of csc must be an integer, 1 or more"),
-        (["grids.signals.csc.kernel_size=1000"], "csc is left no setting"),
-        (["grids.signals.csc.threshold=[]"], "csc is left no setting"),
+        (["grids.signals.csc.kernel_size=1000"], "csc has no setting with fewer weights"),
+        (["grids.signals.csc.threshold=[]"], "csc has no setting with fewer weights"),
     ],
 )
 def test_mistakes_in_a_grid_are_one_line(run_compare, arguments, said):
@@ -319,5 +320,5 @@ def test_activations_are_those_of_equation_4():
     test = {"phi": 1, "cr_inverse": (32 + 2 * 7.5) / 100, "loss_normalized": 0}
     chosen = {"setting": {"a": 1, "b": 2}, "n_weights": 32, "validation": test, "test": test}
     of_method = {"method": "any", "chosen": chosen, "settings": [chosen], "seconds": {"grid": 1, "chosen": 1}}
-    assert row(of_method, [100])["test_activations"] == pytest.approx(7.5)
-    assert row(of_method, [100])["setting"] == "a=1 b=2"
+    assert comparison_row(of_method, [100])["test_activations"] == pytest.approx(7.5)
+    assert comparison_row(of_method, [100])["setting"] == "a=1 b=2"

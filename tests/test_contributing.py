@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, followed as they are written, in a copy of the project."""
+"""The recipes of CONTRIBUTING.md, followed as written in a copy of the project."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-CONTRIBUTING = (PROJECT / "CONTRIBUTING.md").read_text()
+CONTRIBUTING = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", CONTRIBUTING, re.MULTILINE | re.DOTALL))
 FILES = re.compile(r"\b(Write|Append to)\s`([^`]+)`[^`]*?:\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL)
 SMALL = {  # for data of thirty images
@@ -21,10 +21,10 @@ CONTRACTS = [f"tests/test_{name}.py" for name in ("activations", "config", "data
 
 
 def follow(recipe, project):
-    """Write what a recipe writes."""
+    """Write the files of a recipe."""
     for verb, name, content in FILES.findall(recipe):
         assert (project / name).exists() == (verb == "Append to")
-        with (project / name).open("a") as file:
+        with (project / name).open("a", encoding="utf-8") as file:
             file.write(content if verb == "Write" else f"\n\n{content}")
 
 
@@ -69,7 +69,7 @@ def test_a_recipe_works_as_written(project, write_images, tmp_path, recipe):
 
 
 @pytest.mark.slow
-def test_what_the_recipes_make_passes_the_checks_of_the_project(project):
+def test_the_files_of_the_recipes_pass_the_checks_of_the_project(project):
     for recipe in RECIPES.values():
         follow(recipe, project)
     for check in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from san.datamodule import GlobalBatches
+from san.training.data_module import GlobalBatches
 
 
 @given(st.integers(1, 23), st.integers(1, 7), st.integers(1, 5), st.none() | st.integers(0, 3), st.integers(0, 3))

@@ -1,6 +1,6 @@
-"""Faults provoked for real: processes killed or stopped, disks that are full or read-only, losses that diverge.
+"""Real faults: processes killed or stopped, disks that are full or read-only, losses that diverge.
 
-What waits for a process waits for what it writes, not for a time, so that a busy machine does not change a test.
+A test waits for the files of a process, not for a time, so that a busy machine does not change it.
 """
 
 import json
@@ -21,16 +21,16 @@ from PIL import Image
 
 from san import evaluate, reproduce, sweep, train
 from san.checkpoint import find, read
-from san.files import ABANDONED, replacing
-from san.training import SANModule
+from san.storage.files import ABANDONED, replacing
+from san.training.san_module import SANModule
 
 PROJECT = Path(__file__).parents[1]
-SECONDS = 300  # until a process is given up, many times what one takes
-# Kills itself before the operation on files in a folder that has the given number, or tells their number.
+SECONDS = 300  # to wait for a process, many times its usual duration
+# Kills itself before the file operation of the given number in a folder; without a kill, prints their count.
 KILLED = """
 import os, runpy, signal, sys
-import san.bank
-san.bank.PATIENCE = 0  # a checkpoint after each epoch, so that a run has as many operations as the next
+from san.training.callbacks import bank_selection
+bank_selection.SAVE_INTERVAL = 0  # save after each epoch, so that every run has the same operations
 number, folder, module = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 sys.argv[1:] = sys.argv[4:]
 count = 0
@@ -48,7 +48,7 @@ print("operations", count)
 
 
 def start(*arguments, **options):
-    """Start a command in a session of its own, as a scheduler does."""
+    """Start a command in its own session, as a scheduler does."""
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], cwd=PROJECT, text=True, start_new_session=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
@@ -63,12 +63,12 @@ def end(process):
 def wait(condition):
     deadline = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.02)
 
 
 def expect_whole(folder, kills=0):
-    """Every file that has its final name is whole, and at most one of another name is left by each kill."""
+    """Assert that every file with a final name is whole, and that each kill left at most one unfinished file."""
     for path in folder.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         match path.suffix if path.is_file() else None:
@@ -76,7 +76,7 @@ def expect_whole(folder, kills=0):
                 json.loads(content)
             case ".ckpt":
                 torch.load(path, weights_only=True)
-            case ".csv" if path.name != "metrics.csv":  # which is a log, of Lightning's
+            case ".csv" if path.name != "metrics.csv":  # a log of Lightning
                 assert len({len(line.split(",")) for line in content.decode().splitlines()}) == 1, path
                 assert content.endswith(b"\n"), path
             case ".png":
@@ -88,7 +88,7 @@ def expect_whole(folder, kills=0):
 
 
 def numbers(folder):
-    """All that a run computes."""
+    """Return the computed results of a run, one entry per model."""
     found = results(folder)
     runs = found.get("models", [found])
     return [{key: run[key] for key in ("phi_per_epoch", "best_epoch", "validation", "test")} for run in runs]
@@ -120,37 +120,37 @@ def mounted(tmp_path):
 
 def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.json"
-    path.write_text("before")
+    path.write_text("before", encoding="utf-8")
 
     def write(error):
         with replacing(path) as unfinished:
-            unfinished.write_text("half")
+            unfinished.write_text("half", encoding="utf-8")
             raise error
 
     for error in (ValueError, KeyboardInterrupt):
         with pytest.raises(error):
             write(error)
-    assert path.read_text() == "before"
+    assert path.read_text(encoding="utf-8") == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_who_write_the_same_file_do_not_disturb_each_other(tmp_path):
+def test_two_writers_of_the_same_file_do_not_disturb_each_other(tmp_path):
     path = tmp_path / "a.json"
     with replacing(path) as one, replacing(path) as other:
-        one.write_text("one")
-        other.write_text("other")
-    assert path.read_text() == "one"
+        one.write_text("one", encoding="utf-8")
+        other.write_text("other", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "one"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_kill_has_left_is_removed_when_it_is_old(tmp_path):
+def test_old_unfinished_files_of_killed_processes_are_removed(tmp_path):
     old, new, others = (tmp_path / name for name in ("a.json.1.unfinished", "a.json.2.unfinished", "b.json.unfinished"))
     for path in (old, new, others):
-        path.write_text("half")
+        path.write_text("half", encoding="utf-8")
     for path in (old, others):
         os.utime(path, (0, time.time() - 2 * ABANDONED))
     with replacing(tmp_path / "a.json") as unfinished:
-        unfinished.write_text("whole")
+        unfinished.write_text("whole", encoding="utf-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", new.name, others.name]
 
 
@@ -174,7 +174,7 @@ def test_a_signal_within_an_epoch_keeps_the_epochs_before_exactly(run, tmp_path,
         patch.setattr(SANModule, "training_step", stopped)
         code, said = run(command.main, *common, f"hydra.run.dir={folder['stopped']}")
     assert code == 128 + number
-    assert said == f"san: stopped by {number.name}; go on by checkpoint={folder['stopped']}\n"
+    assert said == f"san: stopped by {number.name}; resume by checkpoint={folder['stopped']}\n"
     assert not (folder["stopped"] / "results.json").exists()
     expect_whole(folder["stopped"])
     if command is train:
@@ -203,30 +203,30 @@ def test_a_signal_in_the_first_epoch_keeps_the_initial_weights(run, tmp_path, mo
 
 
 @pytest.mark.parametrize("command", [train, sweep])
-def test_a_run_that_was_stopped_before_its_training_began_begins(run, tmp_path, command):
+def test_a_run_that_was_stopped_before_its_training_began_starts_anew(run, tmp_path, command):
     (tmp_path / "stopped" / ".hydra").mkdir(parents=True)
     sizes = ["kernel_sizes=8"] if command is sweep else ["kernel_size=8"]
     common = [*sizes, "trainer.max_epochs=1", f"checkpoint={tmp_path / 'stopped'}", f"hydra.run.dir={tmp_path / 'run'}"]
     assert run(command.main, *common) == (0, "")
     (log,) = (tmp_path / "run").glob("*.log")
-    assert "was stopped before its training began: it begins now" in log.read_text()
+    assert "was stopped before its training began: it starts now" in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
 )
-def test_a_process_that_is_stopped_says_so_in_one_line(tmp_path, number, code):
+def test_a_stopped_process_prints_one_line(tmp_path, number, code):
     folder = tmp_path / "run"
     process = start("-m", "san.train", "trainer.max_epochs=100000", f"hydra.run.dir={folder}")
     wait((folder / "checkpoints" / "best.ckpt").is_file)
     process.send_signal(number)
     process.send_signal(number)  # as timeout does, which signals the process and then its group
-    assert end(process)[::2] == (code, f"san: stopped by {number.name}; go on by checkpoint={folder}\n")
+    assert end(process)[::2] == (code, f"san: stopped by {number.name}; resume by checkpoint={folder}\n")
     expect_whole(folder)
     assert read(find(folder, "last"))["epoch"] >= 0
 
 
-def test_a_signal_ends_a_whole_multirun_and_what_is_finished_is_in_its_table(run, tmp_path, monkeypatch):
+def test_a_signal_ends_a_whole_multirun_and_finished_jobs_are_in_its_table(run, tmp_path, monkeypatch):
     step = SANModule.training_step
 
     def stopped(self, batch, batch_index):
@@ -239,7 +239,7 @@ def test_a_signal_ends_a_whole_multirun_and_what_is_finished_is_in_its_table(run
         patch.setattr(SANModule, "training_step", stopped)
         code, said = run(train.main, *common)
     assert code == 130
-    assert said.endswith(f"stopped by SIGINT; go on by hydra.sweep.dir={tmp_path / 'runs'} skip_finished=true\n")
+    assert said.endswith(f"stopped by SIGINT; resume by hydra.sweep.dir={tmp_path / 'runs'} skip_finished=true\n")
     assert [row["kernel_size"] for row in table(tmp_path / "runs" / "sweep.csv")] == ["8"]
     assert not (tmp_path / "runs" / "2").exists()
     code, said = run(train.main, *common, "skip_finished=true")
@@ -251,7 +251,7 @@ def test_a_signal_ends_a_whole_multirun_and_what_is_finished_is_in_its_table(run
 
 
 def moments(process_arguments, folder):
-    """Return ten random operations on files of a run, one in each tenth of it, from the start to the last file."""
+    """Return the numbers of ten random file operations of a run, one in each tenth of it."""
     code, said, error = end(start("-c", KILLED, 0, folder, *process_arguments))
     assert code == 0, error
     count = int(said.split()[-1])
@@ -278,7 +278,7 @@ def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_ends_as_one_th
 
 @pytest.fixture
 def reproduction(tmp_path, write_images):
-    """The arguments of a small reproduction, to which the output folder is to be added."""
+    """Return the arguments of a small reproduction, without the output folder."""
     write_images("MNIST")
     small = ["dataset.n_validation=10", "batch_size=2", "trainer.max_epochs=4", "classifier.batch_size=5"]
     overrides = ",".join(f'"{override}"' for override in small)
@@ -289,11 +289,11 @@ def reproduction(tmp_path, write_images):
 
 
 def children(process):
-    """The processes that a process has started, and theirs."""
+    """Return the processes that a process has started, and all their descendants."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+            parents[int(stat.parent.name)] = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
         except OSError:
             continue
     found = {process.pid}
@@ -303,7 +303,7 @@ def children(process):
 
 
 def working(process):
-    """The processes of a reproduction that train."""
+    """Return the training processes of a reproduction."""
     return {pid for pid in children(process) if b"popen_loky_posix" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
@@ -311,7 +311,8 @@ def alive(pids):
     return {
         pid
         for pid in pids
-        if Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        if Path(f"/proc/{pid}").exists()
+        and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     }
 
 
@@ -320,10 +321,10 @@ def alive(pids):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 def test_a_reproduction_that_is_killed_ten_times_ends_with_the_tables_of_one_that_ran_through(tmp_path, reproduction):
     through, killed = tmp_path / "through", tmp_path / "killed"
-    begun = time.monotonic()
+    start_time = time.monotonic()
     code, _, said = end(start(*reproduction, f"hydra.run.dir={through}"))
     assert code == 0, said
-    duration, draw = time.monotonic() - begun, random.Random(0)
+    duration, draw = time.monotonic() - start_time, random.Random(0)
     for tenth in range(10):
         process = start(*reproduction, f"hydra.run.dir={killed}", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + (tenth + draw.random()) * duration / 10
@@ -359,10 +360,10 @@ def test_the_processes_of_a_reproduction_end_with_it(tmp_path, reproduction, num
     ended = end(process)
     assert ended[0] == code
     if number != signal.SIGKILL:
-        assert ended[2].strip() == f"san: stopped by {number.name}; the same command goes on with what is left"
-    begun = time.monotonic()
+        assert ended[2].strip() == f"san: stopped by {number.name}; resume by the same command"
+    start_time = time.monotonic()
     wait(lambda: not alive(workers))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - start_time < 20
     expect_whole(tmp_path / "run", kills=3)
 
 
@@ -373,7 +374,7 @@ def test_the_processes_of_a_reproduction_end_with_it(tmp_path, reproduction, num
     "command", [evaluate, *(pytest.param(command, marks=pytest.mark.slow) for command in (train, sweep, reproduce))]
 )
 def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, reproduction, command):
-    """At many sizes of what is free, from nothing to nearly all that is needed."""
+    """Try several sizes of free space, from none to nearly the needed size."""
     arguments = {
         train: ["trainer.max_epochs=2"],
         sweep: ["trainer.max_epochs=2", "kernel_sizes=1..40"],
@@ -403,8 +404,8 @@ def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, 
         subprocess.run(["rm", "-r", folder], check=True)  # noqa: S607
 
 
-def test_a_file_that_is_not_to_grow_is_one_line(tmp_path):
-    """With the limit of a process, which the system enforces where no disk can be mounted."""
+def test_a_file_beyond_the_size_limit_is_one_line(tmp_path):
+    """Limit the file size of a process, which needs no mounted disk."""
 
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
@@ -425,12 +426,12 @@ def test_a_read_only_folder_is_one_line(run, tmp_path, mounted, command):
     code, said = run(command.main, *arguments, f"hydra.run.dir={folder}")
     assert code == 1
     assert said.startswith(f"san: [Errno 30] Read-only file system: '{folder}")
-    assert "choose another than" in said
+    assert f"if {folder} cannot be written, choose another folder by hydra.run.dir=FOLDER" in said
     assert "\n" not in said.strip()
 
 
 def test_reconstructions_that_do_not_fit_the_disk_are_one_line(run, tmp_path, mounted, write_images):
-    """Where the space of a mapped file were not asked for beforehand, the system would kill the process."""
+    """Without a reservation of the space of a mapped file, the system would kill the process."""
     write_images("MNIST")
     disk = mounted("1m")
     (disk / "rest").write_bytes(bytes(1000 * 1024))
@@ -488,9 +489,9 @@ def test_weights_that_break_in_mid_training_keep_the_best_checkpoint(run, tmp_pa
     assert run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'tested'}")[0] == 0
 
 
-def test_in_a_bank_the_models_that_do_not_diverge_go_on(run, tmp_path):
-    """At this rate, a long kernel's reconstruction is beyond what a number can hold, and a short one's is not."""
-    common = ["optimizer.lr=3e17", "trainer.max_epochs=1", "activation=identity"]
+def test_the_models_of_a_bank_that_do_not_diverge_continue(run, tmp_path):
+    """Use a learning rate at which the reconstruction of a long kernel overflows and a short kernel's does not."""
+    common = ["optimizer.lr=1e17", "trainer.max_epochs=1", "activation=identity"]
     code, said = run(sweep.main, *common, "kernel_sizes=[1,250]", f"hydra.run.dir={tmp_path / 'bank'}")
     assert code == 1
     assert "1 of 2 models failed" in said

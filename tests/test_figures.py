@@ -3,8 +3,8 @@ import torch
 from conftest import choices
 
 from san.activations import Extrema
-from san.command import instantiate
-from san.figures.style import Run, activation_color, save
+from san.cli.build import instantiate
+from san.figures.style import Run, method_color, save
 from san.figures.sweep import draw_sweep
 from san.networks import SparselyActivatedNetwork
 
@@ -40,7 +40,7 @@ def check(drawn, path):
 @pytest.mark.parametrize("sizes", [[5], [5, 8]])
 @pytest.mark.parametrize("name", choices("figure"))
 def test_every_figure_draws_with_labels(compose, tmp_path, name, n_dims, sizes):
-    (draw,) = instantiate(compose(f"figure=[{name}]").figure).values()
+    (draw,) = instantiate(compose(f"figure=[{name}]"), "figure").values()
     check(draw(finished_run(n_dims, sizes)), tmp_path / "figure.png")
 
 
@@ -62,6 +62,6 @@ def test_sweep_draws_whatever_was_swept(tmp_path, rows):
     check(draw_sweep(rows), tmp_path / "sweep.png")
 
 
-def test_colors_tell_activations_apart():
+def test_activations_have_distinct_colors():
     names = [*choices("activation"), "mine", "yours"]
-    assert len({activation_color(name, names) for name in names}) == len(names)
+    assert len({method_color(name, names) for name in names}) == len(names)

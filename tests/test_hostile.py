@@ -1,4 +1,4 @@
-"""Files and configurations from a stranger: no code of theirs runs, and damage is told in one line."""
+"""Files and configurations from a stranger run no code; damage is reported in one line."""
 
 import json
 import os
@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 import torch
 import wfdb
+from hydra.utils import get_object
 from mutations import KINDS, MEMORY, SECONDS
 from omegaconf import OmegaConf
 
 from san import evaluate, train
-from san.command import instantiate
+from san.cli.allow_list import resolved_parts
+from san.cli.build import instantiate
+from san.cli.commands.evaluate import evaluate as evaluate_checkpoint
 from san.data import csv_files
-from san.trust import own_parts
 
 PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a checkpoint of signals and one of images."""
+    """Return a folder with a checkpoint of signals and one of images."""
     folder = tmp_path_factory.mktemp("trained")
     for name, options in (("signal", ["kernel_size=20"]), ("image", ["dataset=synthetic_images", "kernel_size=4"])):
         command = [sys.executable, "-m", "san.train", *options, "trainer.max_epochs=1", "logger=csv", "figure=[]"]
@@ -80,39 +82,65 @@ def test_a_pickle_in_a_checkpoint_runs_no_code(altered, refused):
     assert "is not a checkpoint of san" in refused(train.main, altered(callbacks={"x": Hack()}))
 
 
+COMMAND = {"command": "touch hacked"}
 CALLS = [
-    {"_target_": "os.system", "command": "touch hacked"},
+    {"_target_": "os.system", **COMMAND},
     {"_target_": "os.system", "_args_": ["touch hacked"]},
     {"_target_": "subprocess.run", "args": ["touch", "hacked"]},
     {"_target_": "builtins.eval", "_args_": ["open('hacked', 'w')"]},
     {"_target_": "pathlib.Path.touch", "_args_": ["hacked"]},
-    {"_target_": "san.command.hydra.utils.instantiate", "config": {"_target_": "os.system", "command": "touch hacked"}},
-    {"_target_": "san.command.instantiate", "config": {"_target_": "os.system", "command": "touch hacked"}},
-    {"_target_": "san.command.os.system", "command": "touch hacked"},
+    {"_target_": "san.cli.launch.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
+    {"_target_": "san.cli.launch.get_method", "path": "os.system"},
+    {"_target_": "san.cli.build.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
+    {"_target_": "san.cli.build.instantiate", "config": {"x": {"_target_": "os.system", **COMMAND}}, "place": "x"},
+    {"_target_": "san.cli.launch.os.system", **COMMAND},
     {"_target_": "san.train.main"},
+    {"_target_": "san.cli.commands.train.train", "config": {}},
+    {"_target_": "san.storage.files.replacing", "path": "hacked"},
+    {"_target_": "san.storage.files.write_json", "path": "hacked", "content": {}},
+    {"_target_": "san.storage.files.write_text", "path": "hacked", "text": ""},
+    {"_target_": "san.storage.checkpoints.add_parts", "path": "hacked"},
+    {"_target_": "san.storage.checkpoints.save", "content": {}, "path": "hacked"},
+    {"_target_": "san.data.wfdb_files.Path.touch", "_args_": ["hacked"]},
+    {"_target_": "torch.optim.adam.torch.load", "f": "hacked", "weights_only": False},
+    {"_target_": "torch.nn.functional.torch.load", "f": "hacked", "weights_only": False},
+    {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "hacked"},
+    {"_target_": "san.activations.Extrema", "border_tolerance": {"_target_": "os.system", **COMMAND}},
+    {"_target_": "san.networks.Sequence"},
+    {"_target_": "san.extensions.growing.Any"},
+    {"_target_": "san.training.callbacks.kernel_figures.TensorBoardLogger", "save_dir": "hacked"},
+    {"_target_": "san.data.physionet.load", "record": {"_target_": "san.data.mnist.load", "data_dir": "hacked"}},
+]
+CALLS_BY_OLD_NAMES = [
+    {"_target_": "san.command.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
+    {"_target_": "san.command.instantiate", "config": {"_target_": "os.system", **COMMAND}},
+    {"_target_": "san.command.os.system", **COMMAND},
     {"_target_": "san.files.replacing", "path": "hacked"},
     {"_target_": "san.checkpoint.add", "path": "hacked"},
     {"_target_": "san.results.write_json", "path": "hacked", "content": {}},
-    {"_target_": "san.data.wfdb_files.Path.touch", "_args_": ["hacked"]},
-    {"_target_": "torch.optim.torch.load", "f": "hacked", "weights_only": False},
-    {"_target_": "torch.nn.functional.torch.load", "f": "hacked", "weights_only": False},
-    {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "hacked"},
-    {"_target_": "san.activations.Extrema", "border_tolerance": {"_target_": "os.system", "command": "touch hacked"}},
     {"_target_": "san.activations.Sequence"},
-    {"_target_": "san.data.physionet.load", "record": {"_target_": "san.data.mnist.load", "data_dir": "hacked"}},
 ]
+PLACES = (
+    "activation", "callbacks.x", "classifier", "classifier.model", "figure.x", "loss", "network", "optimizer",
+    "trainer", "x",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["_target_"])
+def test_the_attacks_name_objects_that_exist(call):
+    assert callable(get_object(call["_target_"]))
+
+
+@pytest.mark.parametrize("call", [*CALLS, *CALLS_BY_OLD_NAMES], ids=lambda call: call["_target_"])
 def test_a_checkpoint_calls_nothing_but_parts_where_they_belong(altered, tmp_path, monkeypatch, compose, call):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="_target_="):
-        evaluate.evaluate(compose(altered({"dataset": call}), name="evaluate"))
-    for place in ("activation", "classifier", "classifier.model", "loss", "optimizer", "trainer", "figure.x", "x"):
+        evaluate_checkpoint(compose(altered({"dataset": call}), name="evaluate"))
+    for place in PLACES:
         config = OmegaConf.create({})
         OmegaConf.update(config, place, call, force_add=True)
         with pytest.raises(ValueError, match="_target_="):
-            instantiate(config[place.partition(".")[0]])
+            instantiate(config, place if place == "callbacks.x" else place.partition(".")[0])
     assert not Path("hacked").exists()
 
 
@@ -142,6 +170,9 @@ STRANGE = [
     ("hydra.job_logging.filters", "${oc.env:HOME}"),
     ("hydra.job.env_set", {"LD_PRELOAD": "hacked.so"}),
     ("activation", CALL),
+    ("callbacks.x", CALL),
+    ("callbacks.x", {"_target_": "san.cli.launch.get_method", "path": "os.system"}),
+    ("logger.x", CALL),
     ("dataset", {"_target_": "san.data.numpy_array.load", "path": TOUCH}),
     ("trainer.callbacks", [CALL]),
     ("trainer.plugins", [CALL]),
@@ -155,7 +186,7 @@ def test_a_strangers_configuration_file_runs_no_code(refused, tmp_path, key, val
     folder.mkdir(parents=True)
     content = OmegaConf.create({"x": TOUCH} if value == "${x}" else {})
     OmegaConf.update(content, key, value, force_add=True)
-    (folder / "evil.yaml").write_text(f"# @package _global_\n{OmegaConf.to_yaml(content)}")
+    (folder / "evil.yaml").write_text(f"# @package _global_\n{OmegaConf.to_yaml(content)}", encoding="utf-8")
     refused(train.main, f"--config-dir={folder.parent}", "experiment=evil", "debug=one_batch")
 
 
@@ -169,7 +200,9 @@ def test_a_strangers_configuration_file_runs_no_code(refused, tmp_path, key, val
         "hydra.job.name=../hacked",
         "activation={_target_:os.system,command:'touch hacked'}",
         "activation._target_=subprocess.getoutput",
+        "loss._target_=san.cli.launch.hydra.utils.instantiate",
         "loss._target_=san.command.hydra.utils.instantiate",
+        "callbacks.x={_target_:os.system,command:'touch hacked'}",
         "trainer.callbacks=[{_target_:os.system,command:'touch hacked'}]",
     ],
 )
@@ -188,54 +221,54 @@ def test_a_checkpoint_reads_no_environment_and_resolves_nothing(altered, refused
 
 def test_references_do_not_grow():
     doubling = {f"k{n}": f"${{k{n + 1}}}${{k{n + 1}}}" for n in range(100)} | {"k100": "x"}
-    with pytest.raises(ValueError, match="not a plain value"):
-        own_parts(doubling, ["k0"], {})
+    with pytest.raises(ValueError, match="does not refer to a plain value"):
+        resolved_parts(doubling, ["k0"], {})
     shared = [1]
     for _ in range(15):
         shared = [shared] * 10
     with pytest.raises(ValueError, match="more than"):
-        own_parts({"x": shared}, ["x"], {})
+        resolved_parts({"x": shared}, ["x"], {})
     itself = {}
     itself["x"] = itself
     with pytest.raises(ValueError, match="levels"):
-        own_parts(itself, ["x"], {})
+        resolved_parts(itself, ["x"], {})
 
 
 @pytest.mark.usefixtures("offline")
-def test_where_data_is_written_is_not_for_a_checkpoint_to_say(altered, compose, tmp_path):
+def test_a_checkpoint_cannot_choose_where_data_is_written(altered, compose, tmp_path):
     dataset = {"_target_": "san.data.mnist.load", "collection": "MNIST", "n_validation": 1,
                "data_dir": str(tmp_path / "hacked")}  # fmt: skip
     given = altered({"dataset": dataset, "paths.data_dir": str(tmp_path / "hacked")})
     with pytest.raises(FileNotFoundError, match=r"mine/MNIST"):
-        evaluate.evaluate(compose(given, f"paths.data_dir={tmp_path / 'mine'}", name="evaluate"))
+        evaluate_checkpoint(compose(given, f"paths.data_dir={tmp_path / 'mine'}", name="evaluate"))
     assert not (tmp_path / "hacked").exists()
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc/x", "a/../../x", "a b", "a%2fb", "x?y", "s3://x"])
 def test_names_of_records_are_not_paths(compose, name):
     for key in ("database", "record"):
-        with pytest.raises(ValueError, match=f"dataset.{key}=.* must be a name"):
-            instantiate(compose("dataset.database=x", f"dataset.{key}='{name}'").dataset)
+        with pytest.raises(ValueError, match=rf"^dataset\.{key}=.* must be a name"):
+            instantiate(compose("dataset.database=x", f"dataset.{key}='{name}'"), "dataset")
 
 
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"kernel_size": 10**9}, "has kernels of the shape"),
-        ({"n_kernels": 10**9}, "has kernels of the shape"),
-        ({"kernel_sizes": [10**9] * 50}, "has kernels of the shape"),
+        ({"kernel_size": 10**9}, "has kernels of shape"),
+        ({"n_kernels": 10**9}, "has kernels of shape"),
+        ({"kernel_sizes": [10**9] * 50}, "has kernels of shape"),
         ({"kernel_sizes": 20}, "must be a list"),
         ({"kernel_size": 10**30}, "must be an integer"),
         ({"seed": "x"}, "seed=x must be an integer"),
         ({"dataset": {}}, "dataset names no _target_"),
-        ({"dataset": 5}, "stands where keys and values with a _target_ are expected"),
+        ({"dataset": 5}, "dataset='5' must be keys and values with a _target_"),
         ({"activation": {}}, "activation names no _target_"),
         ({"activation.border_tolerance": 2.5}, "border_tolerance"),
         ({"loss.bogus": 1}, "cannot be computed of a reconstruction"),
         ({"loss._target_": "torch.nn.functional.cosine_embedding_loss"}, "cannot be computed"),
         ({"decoder": "x" * 10**6}, "a text of 1000000 characters"),
         ({"dataset": {"_target_": "san.data.synthetic.load", "space": [10**9], "kernel_sizes": [20],
-                      "split": [9, 9, 9], "occupancy": 0.5, "noise": 0, "seed": 0}}, "too long to make"),
+                      "split": [9, 9, 9], "occupancy": 0.5, "noise": 0, "seed": 0}}, "instances per kernel take too"),
     ],
     ids=str,
 )  # fmt: skip
@@ -247,8 +280,10 @@ def test_weights_that_are_not_stored_are_refused(altered, refused):
     few = torch.zeros(1)
     for weight in (few.expand(10**12), torch.empty(10**12, device="meta"), few.to_sparse(), few.int(), "x", None):
         said = refused(evaluate.main, altered(state_dict={"network.weight": weight}))
-        assert "more than weights that it stores" in said or "is not a checkpoint" in said
-    assert "more than weights" in refused(evaluate.main, altered(classifier={"x": few.expand(10**12)}))
+        assert "must contain stored weights only" in said or "is not a checkpoint" in said
+    assert "classifier must contain stored weights only" in refused(
+        evaluate.main, altered(classifier={"x": few.expand(10**12)})
+    )
 
 
 def test_a_changed_byte_in_a_weight_is_noticed(trained, refused, tmp_path):
@@ -260,7 +295,7 @@ def test_a_changed_byte_in_a_weight_is_noticed(trained, refused, tmp_path):
     at += (-at) % 64  # the weights are aligned
     content[at] ^= 1
     (tmp_path / "flipped.ckpt").write_bytes(content)
-    assert "or is cut short or damaged" in refused(evaluate.main, f"checkpoint={tmp_path / 'flipped.ckpt'}")
+    assert "or is truncated or damaged" in refused(evaluate.main, f"checkpoint={tmp_path / 'flipped.ckpt'}")
 
 
 def test_a_compressed_checkpoint_is_not_unpacked(refused, tmp_path):
@@ -268,20 +303,20 @@ def test_a_compressed_checkpoint_is_not_unpacked(refused, tmp_path):
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data.pkl", "w") as file:
         for _ in range(100):
             file.write(bytes(10**6))
-    assert "or is cut short or damaged" in refused(evaluate.main, f"checkpoint={bomb}")
+    assert "or is truncated or damaged" in refused(evaluate.main, f"checkpoint={bomb}")
 
 
 @pytest.fixture
 def record(tmp_path):
-    """A record of 4,000 samples, and a function that replaces a part of its header."""
+    """Write a record of 4,000 samples; return a function that replaces a part of its header."""
     samples = np.random.default_rng(0).standard_normal((4000, 1)).cumsum(0)
     wfdb.wrsamp("r", fs=100, units=["mV"], sig_name=["I"], p_signal=samples, fmt=["16"], write_dir=str(tmp_path))
     header = tmp_path / "r.hea"
 
     def record(old, new):
-        text = header.read_text()
+        text = header.read_text(encoding="utf-8")
         assert old in text
-        header.write_text(text.replace(old, new))
+        header.write_text(text.replace(old, new), encoding="utf-8")
 
     return record
 
@@ -330,20 +365,20 @@ def test_an_absurd_table_is_refused(trained, refused, tmp_path, content, said):
 
 
 def test_a_row_longer_than_the_headings_does_not_shift_the_columns(tmp_path):
-    (tmp_path / "x.csv").write_text("time,ECG\n0,5,\n1,6,\n")
+    (tmp_path / "x.csv").write_text("time,ECG\n0,5,\n1,6,\n", encoding="utf-8")
     assert csv_files.read(tmp_path / "x.csv")["ECG"].tolist() == [5, 6]
-    (tmp_path / "x.csv").write_text("time,ECG\n0,5,7\n1,6,8\n")
+    (tmp_path / "x.csv").write_text("time,ECG\n0,5,7\n1,6,8\n", encoding="utf-8")
     with pytest.raises(ValueError, match="Length of header"):
         csv_files.read(tmp_path / "x.csv")
 
 
 def test_markup_and_control_characters_in_names_are_text(trained, run, refused, tmp_path, monkeypatch):
     values = np.random.default_rng(0).standard_normal(4000).cumsum()
-    (tmp_path / "x.csv").write_text("[/bold]\n" + "\n".join(map(str, values)))
+    (tmp_path / "x.csv").write_text("[/bold]\n" + "\n".join(map(str, values)), encoding="utf-8")
     given = [f"checkpoint={trained / 'signal.ckpt'}", "dataset=csv", "path=x.csv", "dataset.window=500"]
     monkeypatch.chdir(tmp_path)
     assert run(evaluate.main, *given, "hydra.run.dir=run") == (0, "")
-    (tmp_path / "x.csv").write_text("\x1b[2Ja,b\n1,2\n")
+    (tmp_path / "x.csv").write_text("\x1b[2Ja,b\n1,2\n", encoding="utf-8")
     assert "\x1b" not in refused(evaluate.main, *given, "column=c")
 
 
@@ -354,7 +389,7 @@ def test_an_idx_file_that_claims_too_much_is_refused(write_images, trained, refu
     content = file.read_bytes()
     file.write_bytes(content[:at] + (10**9).to_bytes(4, "big") + content[at + 4 :])
     given = ["dataset=mnist", f"paths.data_dir={tmp_path}", "dataset.n_validation=10"]
-    assert "not, or not whole" in refused(evaluate.main, f"checkpoint={trained / 'image.ckpt'}", *given)
+    assert "its files are not in" in refused(evaluate.main, f"checkpoint={trained / 'image.ckpt'}", *given)
 
 
 def test_a_numpy_header_that_claims_too_much_is_refused(trained, refused, tmp_path):
@@ -364,11 +399,11 @@ def test_a_numpy_header_that_claims_too_much_is_refused(trained, refused, tmp_pa
     line = refused(
         evaluate.main, f"checkpoint={trained / 'signal.ckpt'}", "dataset=numpy", f"path={tmp_path / 'x.npy'}"
     )
-    assert "cannot be read as an array" in line
+    assert "cannot be read as an array of numbers" in line
 
 
 def mutate(kind, count, folder):
-    """Evaluate damaged files in another process; return what happened to each."""
+    """Evaluate damaged files in another process; return the outcome of each."""
     command = [sys.executable, PROJECT / "tests" / "mutations.py", kind, "0", str(count), folder]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)

@@ -1,3 +1,5 @@
+"""The metrics: hand-computed cases, and means over batches."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,18 +10,18 @@ from torchmetrics import MeanAbsoluteError
 from san.metrics import MeanPhi, inverse_compression_ratio, normalized_reconstruction_loss, phi
 
 
-def test_inverse_compression_ratio_counts_what_is_stored():
+def test_inverse_compression_ratio_counts_the_stored_numbers():
     signal = torch.zeros(1, 2, 100)
     signal[0, 0, 3] = signal[0, 1, 7] = signal[0, 1, 8] = -1.0
     assert inverse_compression_ratio(signal, 10) == pytest.approx((10 + 2 * 3) / 100)
     image = torch.zeros(1, 2, 28, 28)
     image.flatten(2)[0, :, :16] = 1
-    # top-k, m = 6, q = 2 on MNIST: printed as 0.14 with the weights counted by side
+    # Top-k absolutes, m = 6, q = 2 on MNIST: the paper prints 0.14, with the weights counted by side.
     assert inverse_compression_ratio(image, 12) == pytest.approx((12 + 3 * 32) / 784)
     assert inverse_compression_ratio(image, 72) == pytest.approx(0.214, abs=5e-4)
 
 
-def test_zero_of_either_sign_costs_nothing():
+def test_zeros_of_either_sign_are_free():
     assert inverse_compression_ratio(torch.tensor([[[0.0, -0.0, 1e-30]]]), 0) == pytest.approx(2 / 3)
 
 
@@ -44,7 +46,7 @@ def test_mean_phi_is_exact_over_unequal_batches_and_obeys_jensen(examples, batch
     assert mean_phi.compute() >= torch.hypot(cr_inverse.mean(), loss.mean()) - 1e-6
 
 
-def test_mean_phi_passes_over_empty_batches_and_not_over_nan():
+def test_mean_phi_ignores_empty_batches_and_propagates_nan():
     mean_phi = MeanPhi()
     mean_phi.update(torch.tensor([0.3]), torch.tensor([0.4]))
     mean_phi.update(torch.zeros(0), torch.zeros(0))

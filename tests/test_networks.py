@@ -1,3 +1,5 @@
+"""The network: its forward pass by definition, its gradient, its initial kernels and banks of models."""
+
 import numpy as np
 import pytest
 import reference
@@ -32,7 +34,7 @@ def test_similarity_and_both_decoders_follow_their_definitions(sizes, n_dims):
         assert np.allclose(partial, reference.correlate(maps[1, index].numpy(), kernel))
         network.decoder = "adjoint"
         partial = network.partial_reconstructions(maps)[1, index].detach().numpy()
-        assert np.allclose(partial, reference.put_back(maps[1, index].numpy(), kernel))
+        assert np.allclose(partial, reference.place(maps[1, index].numpy(), kernel))
 
 
 @given(kernels, st.sampled_from([1, 2]))
@@ -45,14 +47,14 @@ def test_adjoint_decoder_is_the_transpose_of_the_encoder(sizes, n_dims):
 
 @pytest.mark.parametrize("decoder", ["paper", "adjoint"])
 @pytest.mark.parametrize("size", [4, 5])
-def test_a_spike_puts_back_the_pattern(size, decoder):
+def test_an_activation_places_the_atom(size, decoder):
     network = random_network([size], 1, decoder)
     maps = torch.zeros(1, 1, 20, dtype=torch.float64)
     maps[0, 0, 10] = 2
-    put_back = network.decode(maps)[0, 0]
-    start = int(put_back.nonzero()[0])
-    assert torch.allclose(put_back[start : start + size], 2 * network.patterns[0])
-    assert not put_back[start + size :].any()
+    reconstruction = network.decode(maps)[0, 0]
+    start = int(reconstruction.nonzero()[0])
+    assert torch.allclose(reconstruction[start : start + size], 2 * network.atoms[0])
+    assert not reconstruction[start + size :].any()
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
@@ -69,7 +71,7 @@ def test_padding_of_smaller_kernels_stays_zero_while_training(n_dims):
 
 
 @pytest.mark.parametrize("decoder", ["paper", "adjoint"])
-def test_gradient_of_the_kernels_is_right(decoder):
+def test_the_gradient_of_the_kernels_is_right(decoder):
     network = random_network([3, 4], 1, decoder)
     network.activation = Extrema(border_tolerance=1)
     x = torch.randn(2, 1, 14, dtype=torch.float64)
@@ -87,7 +89,7 @@ def test_kernels_are_views_that_can_be_set():
     assert network.kernels[0].tolist() == [0, 1, 2]
 
 
-def test_kernels_start_from_the_normal_distribution_of_the_paper():
+def test_initial_kernels_have_the_normal_distribution_of_the_paper():
     torch.manual_seed(0)
     first, second = (kernel.detach() for kernel in SparselyActivatedNetwork([1000, 1000], Identity()).kernels)
     assert abs(float(first.std()) - 0.1) < 0.01
@@ -96,16 +98,16 @@ def test_kernels_start_from_the_normal_distribution_of_the_paper():
 
 
 def test_initial_kernels_are_a_function_of_seed_and_size():
-    def start(*arguments, **options):
+    def initial(*arguments, **options):
         return [kernel.detach() for kernel in SparselyActivatedNetwork(*arguments, Identity(), **options).kernels]
 
-    bank = start([5, 5, 8, 5, 9, 9], n_models=3, seed=7)
-    alone = [*start([5, 5], seed=7), *start([8, 5], seed=7), *start([9, 9], seed=7)]
+    bank = initial([5, 5, 8, 5, 9, 9], n_models=3, seed=7)
+    alone = [*initial([5, 5], seed=7), *initial([8, 5], seed=7), *initial([9, 9], seed=7)]
     assert all(torch.equal(one, other) for one, other in zip(bank, alone, strict=True))
     assert not torch.equal(bank[0], bank[1])
-    assert not torch.equal(bank[0], start([5], seed=8)[0])
+    assert not torch.equal(bank[0], initial([5], seed=8)[0])
     torch.manual_seed(0)
-    assert not torch.equal(start([5])[0], start([5])[0])
+    assert not torch.equal(initial([5])[0], initial([5])[0])
 
 
 def test_a_bank_reconstructs_model_by_model():
@@ -119,28 +121,28 @@ def test_a_bank_reconstructs_model_by_model():
             assert torch.allclose(bank(x)[:, model], alone(x)[:, 0], atol=1e-6)
             assert torch.allclose(bank.decode(bank.encode(x))[:, model], alone(x)[:, 0], atol=1e-6)
             assert bank.n_weights(model=model) == alone.n_weights()
-    with pytest.raises(ValueError, match="3 kernels cannot be shared evenly by n_models=2"):
+    with pytest.raises(ValueError, match="n_models=2 must divide the number of kernels, 3"):
         SparselyActivatedNetwork([3, 8, 5], Identity(), n_models=2)
 
 
-def test_weights_are_counted_both_ways():
+def test_weights_are_counted_by_samples_and_by_side():
     assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights() == 34
     assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights("side") == 8
     assert SparselyActivatedNetwork([3, 5], Identity(), 1).n_weights() == 8
 
 
-def test_works_on_an_empty_batch():
+def test_an_empty_batch_has_a_gradient_of_zero():
     network = SparselyActivatedNetwork([3, 4], Extrema())
     network(torch.zeros(0, 1, 20)).sum().backward()
     assert not network.weight.grad.any()
 
 
-def test_impossible_choices_are_refused():
-    with pytest.raises(ValueError, match="kernel sizes are"):
+def test_invalid_arguments_are_refused(untyped):
+    with pytest.raises(ValueError, match=r"kernel_sizes=\[\] must be"):
         SparselyActivatedNetwork([], Identity())
-    with pytest.raises(ValueError, match="kernel sizes are"):
+    with pytest.raises(ValueError, match=r"kernel_sizes=\[3, 0\] must be"):
         SparselyActivatedNetwork([3, 0], Identity())
-    with pytest.raises(ValueError, match="n_dims=3"):
+    with pytest.raises(ValueError, match="n_dims=3 must be one of 1, 2"):
         SparselyActivatedNetwork([3], Identity(), 3)
-    with pytest.raises(ValueError, match="longer than the signal, which has 4"):
+    with pytest.raises(ValueError, match="kernel_size=5 exceeds the signal length 4"):
         SparselyActivatedNetwork([5], Identity(), 2)(torch.zeros(1, 1, 9, 4))

@@ -67,8 +67,13 @@ def test_rows_are_shared_among_threads_with_the_same_result():
             results = []
             for threads in (1, 3):
                 torch.set_num_threads(threads)
-                results.append([selection.extrema(maps, densities, True), selection.topk_absolutes(maps, densities),
-                                selection.extrema_pool_indices(maps, densities, False)])  # fmt: skip
+                results.append(
+                    [
+                        selection.extrema(maps, densities, True),
+                        selection.topk_absolutes(maps, densities),
+                        selection.extrema_pool_indices(maps, densities, False),
+                    ]
+                )
             assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
     finally:
         torch.set_num_threads(before)
@@ -84,7 +89,7 @@ def operands(n_dims):
     network, x = network_and_input(n_dims)
     maps = network.encode(x).detach()
     index = maps.nonzero()
-    weight, target = network._weight().detach(), torch.randn(3, 2, *maps.shape[2:], dtype=torch.float64)
+    weight, target = network._padded_kernels().detach(), torch.randn(3, 2, *maps.shape[2:], dtype=torch.float64)
     return maps[tuple(index.unbind(1))], weight, x, target, index, network.kernel_sizes
 
 
@@ -102,7 +107,7 @@ def test_backends_of_the_placement_agree(n_dims, sign, monkeypatch):
         ]
 
     fast = all_three()
-    monkeypatch.setattr(backend, "_compiled", lambda: None)
+    monkeypatch.setattr(backend, "_import_compiled", lambda: None)
     for one, other in zip(fast, all_three(), strict=True):
         assert torch.allclose(one, other, atol=1e-12)
 
@@ -166,8 +171,13 @@ def test_transforms_give_the_direct_convolutions(extent, monkeypatch):
     results = []
     for direct in (True, False):
         monkeypatch.setattr(convolution, "is_direct", lambda *_, direct=direct: direct)
-        results.append([convolution.correlate(x, weight, [extent] * 3), convolution.correlate(maps, weight),
-                        convolution.convolve(maps, weight)])  # fmt: skip
+        results.append(
+            [
+                convolution.correlate(x, weight, [extent] * 3),
+                convolution.correlate(maps, weight),
+                convolution.convolve(maps, weight),
+            ]
+        )
     for one, other in zip(*results, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
     assert torch.equal(results[0][0] == 0, results[1][0] == 0)
@@ -177,8 +187,8 @@ def test_transforms_give_the_direct_convolutions(extent, monkeypatch):
 @pytest.mark.parametrize("operation", [convolution.correlate, convolution.convolve])
 def test_gradients_of_images_correlated_map_by_map_are_those_of_torch(operation, extent, monkeypatch):
     torch.manual_seed(0)
-    inputs = [torch.randn(3, 2, 9, 7, dtype=torch.float64, requires_grad=True),
-              torch.randn(2, extent, extent, dtype=torch.float64, requires_grad=True)]  # fmt: skip
+    shapes = [(3, 2, 9, 7), (2, extent, extent)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     assert torch.autograd.gradcheck(operation, inputs)
     ours = torch.autograd.grad(operation(*inputs).square().sum(), inputs)
     monkeypatch.setattr(convolution, "compiled_for", lambda _: None)
@@ -202,7 +212,7 @@ def test_equal_windows_have_equal_similarity():
                 assert (flat == flat[0]).all()
                 silent = similarity[0, kernel, 65 + before : 85 - (size - 1 - before)]
                 assert (silent == 0).all()
-        assert torch.allclose(without, convolution.correlate(x, network._weight().detach()), atol=1e-5)
+        assert torch.allclose(without, convolution.correlate(x, network._padded_kernels().detach()), atol=1e-5)
 
 
 def test_both_ways_of_convolving_are_chosen():
@@ -215,14 +225,14 @@ def test_without_numba_it_is_said_once_and_the_results_are_the_same(monkeypatch,
     torch.manual_seed(0)
     maps = torch.randn(2, 2, 50)
     expected = extrema(maps, 3)
-    backend._compiled.cache_clear()
+    backend._import_compiled.cache_clear()
     monkeypatch.setitem(sys.modules, "san.ops.compiled", None)
     monkeypatch.delattr("san.ops.compiled")
     with caplog.at_level(logging.WARNING):
         assert torch.equal(extrema(maps, 3), expected)
         assert torch.equal(extrema(maps, 3), expected)
     assert [record.message.startswith("numba cannot be used") for record in caplog.records] == [True]
-    backend._compiled.cache_clear()
+    backend._import_compiled.cache_clear()
 
 
 def test_it_works_where_nothing_can_be_kept_on_disk(monkeypatch):
@@ -246,11 +256,11 @@ def test_a_process_that_was_forked_from_one_with_threads_computes():
 import os, numpy, torch
 from san.ops.compiled import extrema
 torch.set_num_threads(2)
-maps, distances = numpy.random.default_rng(0).standard_normal((64, 5000, 1)), numpy.full(64, 9)
-kept = extrema(maps, distances, True, True)
+maps = torch.from_numpy(numpy.random.default_rng(0).standard_normal((64, 1, 5000)))
+kept = extrema(maps, [9], True).numpy()
 child = os.fork()
 if not child:
-    os._exit(0 if numpy.array_equal(extrema(maps, distances, True, True), kept) else 1)
+    os._exit(0 if numpy.array_equal(extrema(maps, [9], True).numpy(), kept) else 1)
 assert os.waitpid(child, 0)[1] == 0
 """)
 

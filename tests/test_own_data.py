@@ -8,15 +8,22 @@ import wfdb
 from PIL import Image
 
 from san import evaluate, train
-from san.command import instantiate
+from san.cli.build import instantiate
 
 
 @pytest.fixture
 def files(tmp_path):
     """A signal of 4,000 samples in three formats, and a folder of images."""
     samples = np.random.default_rng(0).standard_normal(4000).cumsum() / 50
-    wfdb.wrsamp("mine", fs=100, units=["mV"] * 2, sig_name=["I", "II"], p_signal=np.stack([-samples, samples], 1),
-                fmt=["16"] * 2, write_dir=str(tmp_path))  # fmt: skip
+    wfdb.wrsamp(
+        "mine",
+        fs=100,
+        units=["mV"] * 2,
+        sig_name=["I", "II"],
+        p_signal=np.stack([-samples, samples], 1),
+        fmt=["16"] * 2,
+        write_dir=str(tmp_path),
+    )
     pd.DataFrame({"time": range(4000), "ECG": samples}).to_csv(tmp_path / "mine.csv", index=False)
     np.save(tmp_path / "mine.npy", samples)
     np.save(tmp_path / "examples.npy", samples.reshape(20, 200))
@@ -40,7 +47,7 @@ def load(compose, files, monkeypatch):
     monkeypatch.chdir(files)
 
     def load(*overrides):
-        return instantiate(compose(*overrides).dataset)
+        return instantiate(compose(*overrides), "dataset")
 
     return load
 
@@ -109,21 +116,21 @@ def test_own_data_is_trained_on_and_evaluated(run, files, monkeypatch, arguments
     ("arguments", "said"),
     [
         (["dataset=wfdb", "path=other"], "other.hea is not there"),
-        (["dataset=wfdb", "path=mine", "channel=V5"], "no channel V5"),
+        (["dataset=wfdb", "path=mine", "channel=V5"], r"channel=V5 .*; choose one of 0 \(I\), 1 \(II\)"),
         (["dataset=csv", "path=other.csv"], "path=other.csv is not there"),
-        (["dataset=csv", "path=mine.csv", "column=EEG"], r"column can be 0 \(time\), 1 \(ECG\)"),
+        (["dataset=csv", "path=mine.csv", "column=EEG"], r"column=EEG .*; choose one of 0 \(time\), 1 \(ECG\)"),
         (["dataset=csv", "path=text.csv"], "1 invalid samples, the first at 1"),
         (["dataset=numpy", "path=other.npy"], "path=other.npy is not there"),
         (["dataset=numpy", "path=mine.csv"], "cannot be read as an array of numbers"),
-        (["dataset=numpy", "path=mine.npy", "dataset.window=5000"], "a window 5000"),
+        (["dataset=numpy", "path=mine.npy", "dataset.window=5000"], "window=5000 exceeds"),
         (["dataset=numpy", "path=mine.npy", "dataset.window=0"], "window=0"),
         (["dataset=numpy", "path=mine.npy", "dataset.stride=0"], "stride=0"),
         (["dataset=numpy", "path=mine.npy", "dataset.fractions=[1,1]"], "three positive numbers of sum one"),
         (
             ["dataset=numpy", "path=mine.npy", "dataset.window=200", "dataset.scaling=log"],
-            "'none', 'example', 'all' or 'range'",
+            "scaling=log must be one of none, example, all, range",
         ),
-        (["dataset=numpy", "path=mine.npy", "dataset.nan=zero"], "'refuse' or 'interpolate'"),
+        (["dataset=numpy", "path=mine.npy", "dataset.nan=zero"], "nan=zero must be one of refuse, interpolate"),
         (["dataset=numpy", "path=flat.npy", "dataset.window=200", "dataset.scaling=all"], "is constant"),
         (["dataset=numpy", "path=deep.npy"], "has 4 axes"),
         (["dataset=images", "path=nowhere"], "path=nowhere has no image"),
@@ -131,8 +138,9 @@ def test_own_data_is_trained_on_and_evaluated(run, files, monkeypatch, arguments
         (["dataset=images", "path=broken"], "cannot be read as an image"),
     ],
 )
-def test_mistakes_name_the_file_and_what_to_do(load, files, arguments, said):
-    (files / "text.csv").write_text("value\n1\ntwo\n3\n")
+def test_mistakes_name_the_file_and_what_to_do(load, files, monkeypatch, arguments, said):
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+    (files / "text.csv").write_text("value\n1\ntwo\n3\n", encoding="utf-8")
     np.save(files / "flat.npy", np.ones(4000))
     np.save(files / "deep.npy", np.ones((2, 2, 2, 2)))
     for folder in ("unequal", "broken"):

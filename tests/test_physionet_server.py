@@ -1,4 +1,4 @@
-"""Reading from PhysioNet, of which a server on this machine serves the layout."""
+"""Downloads from PhysioNet, from a local server with the layout of PhysioNet."""
 
 import threading
 import time
@@ -10,13 +10,13 @@ import pytest
 import torch
 import wfdb
 
-from san.command import instantiate
+from san.cli.build import instantiate
 
 pytestmark = pytest.mark.usefixtures("server")
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serve files, and drop the connection in the middle of those asked for, as often as the server says."""
+    """Serve files; drop the connection in the middle of the first ``server.drops`` signal files."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -37,18 +37,25 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serve a database of two records of two channels, the samples of one with gaps."""
+    """Serve a database of two records with two channels each, the first channel with an invalid sample."""
     files = tmp_path / "served" / "files" / "mydb" / "1.2.0"
     files.mkdir(parents=True)
     page = tmp_path / "served" / "content" / "mydb"
     page.mkdir(parents=True)
-    (page / "index.html").write_text("<p>\nVersion: 1.2.0</p>\n")
-    (files / "RECORDS").write_text("b2\na1\n")
+    (page / "index.html").write_text("<p>\nVersion: 1.2.0</p>\n", encoding="utf-8")
+    (files / "RECORDS").write_text("b2\na1\n", encoding="utf-8")
     samples = np.random.default_rng(0).standard_normal((15000, 2))
     samples[12500, 0] = np.nan
     for record in ("a1", "b2"):
-        wfdb.wrsamp(record, fs=250, units=["mV", "mV"], sig_name=["I", "II"], p_signal=samples, fmt=["212"] * 2,
-                    write_dir=str(files))  # fmt: skip
+        wfdb.wrsamp(
+            record,
+            fs=250,
+            units=["mV", "mV"],
+            sig_name=["I", "II"],
+            p_signal=samples,
+            fmt=["212"] * 2,
+            write_dir=str(files),
+        )
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served"))
     server.asked, server.drops, server.silence, server.files = [], 0, 0, files
     thread = threading.Thread(target=server.serve_forever)
@@ -66,7 +73,9 @@ def server(tmp_path, monkeypatch):
 @pytest.fixture
 def load(compose, tmp_path):
     def load(*overrides):
-        return instantiate(compose("dataset.database=mydb", f"paths.data_dir={tmp_path / 'data'}", *overrides).dataset)
+        return instantiate(
+            compose("dataset.database=mydb", f"paths.data_dir={tmp_path / 'data'}", *overrides), "dataset"
+        )
 
     return load
 
@@ -97,13 +106,20 @@ def test_channels_are_kept_apart(load):
 
 def test_channels_of_like_names_are_kept_apart(server, load):
     samples = np.random.default_rng(0).standard_normal((12000, 2))
-    wfdb.wrsamp("eeg", fs=100, units=["uV", "uV"], sig_name=["C3-A2", "C3+A2"], p_signal=samples, fmt=["16"] * 2,
-                write_dir=str(server.files))  # fmt: skip
+    wfdb.wrsamp(
+        "eeg",
+        fs=100,
+        units=["uV", "uV"],
+        sig_name=["C3-A2", "C3+A2"],
+        p_signal=samples,
+        fmt=["16"] * 2,
+        write_dir=str(server.files),
+    )
     first, second = (load("dataset.record=eeg", f"dataset.channel='{name}'") for name in ("C3-A2", "C3+A2"))
     assert not torch.equal(first.train, second.train)
 
 
-def test_an_empty_list_of_records_is_told(load, tmp_path):
+def test_an_empty_list_of_records_is_reported(load, tmp_path):
     (tmp_path / "data" / "physionet" / "mydb").mkdir(parents=True)
     (tmp_path / "data" / "physionet" / "mydb" / "RECORDS").touch()
     with pytest.raises(FileNotFoundError, match="no list of records"):
@@ -125,7 +141,7 @@ def test_a_dropped_connection_is_tried_again(server, load, tmp_path):
 
 
 def test_a_silent_server_is_given_up(server, load, monkeypatch):
-    monkeypatch.setattr("san.data.wfdb_files.PATIENCE", 0.05)
+    monkeypatch.setattr("san.data.wfdb_files.RESPONSE_TIMEOUT", 0.05)
     server.silence = 0.3
     with pytest.raises(FileNotFoundError, match="PhysioNet cannot be reached"):
         load("dataset.record=a1")
@@ -139,10 +155,10 @@ def test_a_truncated_file_is_refused_and_not_kept(server, load, tmp_path):
     assert kept(tmp_path) == []
 
 
-def test_what_physionet_does_not_have_is_told(load):
-    with pytest.raises(FileNotFoundError, match=r"no record c3 of the database mydb.*has none of that name"):
+def test_absent_records_and_channels_are_reported(load):
+    with pytest.raises(FileNotFoundError, match=r"no record c3 of the database mydb.*does not have it"):
         load("dataset.record=c3")
-    with pytest.raises(FileNotFoundError, match=r"no list of records of the database other.*has none of that name"):
+    with pytest.raises(FileNotFoundError, match=r"no list of records of the database other.*does not have it"):
         load("dataset.database=other")
-    with pytest.raises(ValueError, match=r"no channel V5: dataset.channel can be 0 \(I\), 1 \(II\)"):
+    with pytest.raises(ValueError, match=r"^dataset.channel=V5 is not .*mydb/b2; choose one of 0 \(I\), 1 \(II\)"):
         load("dataset.channel=V5")

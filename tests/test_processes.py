@@ -1,4 +1,4 @@
-"""Trainings of several processes, and what happens when one of them dies: all of it for real."""
+"""Trainings of several real processes, and the end of a training when one of them dies."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ import pytest
 import torch
 from conftest import results, table
 
-from san import processes
 from san.checkpoint import read
+from san.cli import processes
 
 PYTHON = sys.executable
 TORCHRUN = [PYTHON, "-m", "torch.distributed.run"]
@@ -47,7 +47,7 @@ def lines_of_san(text):
 
 
 def assert_equal_runs(folder, other):
-    """The phi of each epoch and of the test, the selected epoch, and its weights, to 1e-5."""
+    """Assert equal phi of each epoch, test metrics, selected epochs and weights, to 1e-5."""
     one, two = results(folder), results(other)
     assert one["phi_per_epoch"] == pytest.approx(two["phi_per_epoch"], abs=1e-5)
     assert (one["best_epoch"], one["seed"]) == (two["best_epoch"], two["seed"])
@@ -67,27 +67,27 @@ def test_as_many_processes_as_the_trainer_has_devices(compose, given, n_processe
     config = compose("trainer.accelerator=cpu", f"trainer.devices={given}")
     if n_processes is None:
         with pytest.raises(Exception, match="CPU"):
-            processes.count(config)
+            processes.n_processes(config)
     else:
-        assert processes.count(config) == n_processes
+        assert processes.n_processes(config) == n_processes
 
 
-def test_torchrun_is_told_that_a_multirun_does_without(monkeypatch):
+def test_a_multirun_by_torchrun_is_refused(monkeypatch):
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ValueError, match="leave out torchrun, and use trainer=ddp"):
-        processes.join_the_first_rank(["-m", "seed=1,2"])
+    with pytest.raises(ValueError, match=r"run it without torchrun, with trainer=ddp trainer\.devices=N"):
+        processes.arguments_of_rank(["-m", "seed=1,2"])
 
 
 def test_torchrun_decides_how_many_processes_there_are(monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
-    assert processes.join_the_first_rank(["seed=1"]) == ["seed=1", "trainer.devices=3", "trainer.num_nodes=2"]
+    assert processes.arguments_of_rank(["seed=1"]) == ["seed=1", "trainer.devices=3", "trainer.num_nodes=2"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_processes", [2, 4])
 def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
-    """Numbers of examples that they cannot share evenly, batches of which some have nothing, a split of one example."""
+    """Use numbers of examples that processes cannot share evenly, empty local batches, and a split of one example."""
     common = [
         PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=4", "kernel_size=20",
     ]  # fmt: skip
@@ -105,7 +105,7 @@ def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
 @pytest.mark.parametrize(
     "chosen", [["activation=dropout_extrema"], ["network=growing", "network.every=1"], ["activation=phi_pursuit"]]
 )
-def test_two_processes_do_what_is_beyond_the_paper_as_one_does(tmp_path, chosen):
+def test_two_processes_train_the_extensions_as_one_does(tmp_path, chosen):
     common = [
         PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_size=20",
         "n_kernels=2", *chosen, "figure=[]",
@@ -153,7 +153,7 @@ def test_four_processes_train_the_classifier_of_one(write_images, tmp_path):
 
 @pytest.mark.slow
 def test_each_job_of_a_multirun_has_processes_of_its_own(tmp_path):
-    """Also the next ones after one that fails, which is told by all its processes together as by one."""
+    """Let the second of three jobs fail: one error is reported, and the next job has its own processes."""
     common = [
         PYTHON,
         "-m",
@@ -168,18 +168,20 @@ def test_each_job_of_a_multirun_has_processes_of_its_own(tmp_path):
     said = start(*common, *ddp(2), "hydra.sweep.dir=two", cwd=tmp_path, code=1)
     for job in ("0", "2"):
         assert_equal_runs(tmp_path / "two" / job, tmp_path / "one" / job)
-    assert (tmp_path / "two" / "1" / "error.txt").read_text() == (tmp_path / "one" / "1" / "error.txt").read_text()
+    assert (tmp_path / "two" / "1" / "error.txt").read_text(encoding="utf-8") == (
+        tmp_path / "one" / "1" / "error.txt"
+    ).read_text(encoding="utf-8")
     assert len(table(tmp_path / "two" / "sweep.csv")) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     assert len(lines_of_san(said.stdout)) == 1
-    assert "job 1 failed: san: kernel_size=2000 is longer" in said.stdout
+    assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
 
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
     for launch in ([PYTHON, "-m", "san.train", *ddp(2)], [*ALONE, "--nproc-per-node=2", "-m", "san.train"]):
         said = start(*launch, "batch_size=1000", "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
-        assert lines_of_san(said) == ["san: batch_size=1000 is larger than the 6 training examples: lower it"]
+        assert lines_of_san(said) == ["san: batch_size=1000 exceeds the 6 training examples; lower it"]
 
 
 @pytest.mark.slow
@@ -195,7 +197,7 @@ def test_torchrun_trains_as_one_process_in_one_folder(tmp_path):
 
 @pytest.mark.slow
 def test_torchrun_trains_on_two_machines_as_one_process(tmp_path):
-    """Two agents of this machine, that find one another by their address alone."""
+    """Start two agents on this machine, which find each other by their address."""
     common = ["-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
     start(PYTHON, *common, "hydra.run.dir=one", cwd=tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -211,11 +213,11 @@ def test_torchrun_trains_on_two_machines_as_one_process(tmp_path):
 
 
 def children(pid):
-    """The ranks that a process has started, in order."""
+    """Return the ranks that a process has started, in order."""
     found = []
     for path in Path("/proc").iterdir():
         try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = int((path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
             is_rank = parent == pid and b"resource_tracker" not in (path / "cmdline").read_bytes()
         except (OSError, IndexError):
             continue
@@ -226,16 +228,16 @@ def children(pid):
 
 def alive(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
 @contextmanager
 def endless_training(launch, folder):
-    """Two ranks in the middle of a training; gives the process that was started, its ranks, and what it says."""
-    ours = [] if "torch.distributed.run" in launch else ddp(2)
-    command = [*launch, "-m", "san.train", *ours, "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
+    """Start a training of two ranks; yield the started process and its ranks once they train."""
+    devices = [] if "torch.distributed.run" in launch else ddp(2)
+    command = [*launch, "-m", "san.train", *devices, "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
     parent = subprocess.Popen(
         command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -274,7 +276,7 @@ def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, launch, rank):
         assert time.monotonic() - killed < LIMIT
     if launch == [PYTHON]:
         (line,) = lines_of_san(rest)
-        assert line.startswith(f"san: rank {rank} of 2 was ended by SIGKILL, and the others have been ended therefore")
+        assert line.startswith(f"san: rank {rank} of 2 was ended by SIGKILL, and so were the others; resume by")
         assert line.endswith(f"checkpoint={tmp_path / 'run'}")
         assert "Traceback" not in rest
     else:
@@ -296,7 +298,7 @@ def test_no_rank_outlives_the_process_that_started_it(tmp_path, launch, number):
 @needs_proc
 @pytest.mark.slow
 def test_a_slow_rank_is_waited_for(tmp_path):
-    """It is no timeout by which a dead one is found."""
+    """Stop a rank for 20 seconds: no timeout ends the training."""
     with endless_training([PYTHON], tmp_path) as (parent, ranks):
         os.kill(ranks[1], signal.SIGSTOP)
         time.sleep(20)
@@ -312,13 +314,13 @@ def test_a_slow_rank_is_waited_for(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_launchers_give_the_multirun_of_one_process(tmp_path, launcher):
-    """The same numbers, a folder for each job, failures told, exit code 1."""
+    """Expect equal numbers, a folder per job, reported failures and exit code 1."""
     if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
         pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
     common = [PYTHON, "-m", "san.train", "-m", "kernel_size=8,2000,9", "seed=3", "trainer.max_epochs=2", "figure=[]"]
     start(*common, "hydra.sweep.dir=basic", cwd=tmp_path, code=1)
     said = start(*common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", cwd=tmp_path, code=1)
-    assert "job 1 failed: san: kernel_size=2000 is longer" in said.stdout
+    assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
     basic, other = tmp_path / "basic", tmp_path / "other"
     assert table(other / "sweep.csv") == table(basic / "sweep.csv")
     assert (other / "sweep.png").read_bytes().startswith(b"\x89PNG")
@@ -358,7 +360,7 @@ def descendants(pid):
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_killed_job_of_a_launcher_is_told(tmp_path, launcher):
+def test_a_killed_job_of_a_launcher_is_reported(tmp_path, launcher):
     if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
         pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
     command = [
@@ -366,12 +368,12 @@ def test_a_killed_job_of_a_launcher_is_told(tmp_path, launcher):
         f"hydra/launcher={launcher}", "hydra.sweep.dir=jobs",
     ]  # fmt: skip
     said = tmp_path / "said.txt"
-    with said.open("w") as file:
+    with said.open("w", encoding="utf-8") as file:
         parent = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=file, stderr=subprocess.STDOUT)
         try:
             while len(list(tmp_path.glob("jobs/*/checkpoints/last.ckpt"))) < 2:
                 time.sleep(0.2)
-                assert parent.poll() is None, said.read_text()
+                assert parent.poll() is None, said.read_text(encoding="utf-8")
             workers = [
                 pid for pid in descendants(parent.pid)
                 if b"popen_loky" in (line := Path(f"/proc/{pid}/cmdline").read_bytes()) or b"_submit" in line
@@ -382,12 +384,12 @@ def test_a_killed_job_of_a_launcher_is_told(tmp_path, launcher):
         finally:
             parent.kill()
             parent.wait()
-    (line,) = lines_of_san(said.read_text())
-    assert "the process of a job is lost" in line
-    assert "Traceback" not in said.read_text()
+    (line,) = lines_of_san(said.read_text(encoding="utf-8"))
+    assert "a job's process was lost and the multirun ended" in line
+    assert "Traceback" not in said.read_text(encoding="utf-8")
 
 
-def test_a_launcher_that_is_not_installed_is_told(run_train):
+def test_a_launcher_that_is_not_installed_is_reported(run_train):
     _, line = run_train("sweep", "-m", "seed=1,2", "hydra/launcher=nowhere", fails=True)
     assert "pip install 'san[launchers]'" in line
     assert "\n" not in line.strip()

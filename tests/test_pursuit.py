@@ -1,3 +1,5 @@
+"""The encoder that searches for the description of the lowest phi."""
+
 from itertools import pairwise
 
 import numpy as np
@@ -7,16 +9,30 @@ from brute import lowest_phi
 from conftest import results
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from benchmarks import plain
 from san import evaluate
 from san.activations import Extrema
+from san.cli.config import CONF
+from san.extensions.initialization import window_sampler
+from san.extensions.phi_pursuit import PhiPursuit
+from san.extensions.restarts import renew_kernels
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
-from san.networks import SparselyActivatedNetwork
-from san.pursuit import PhiPursuit
-from san.restarts import renew_kernels
+from san.networks import SparselyActivatedNetwork, TrainingStep
 
-MSE = "torch.nn.functional.mse_loss"
+DEFAULTS = OmegaConf.load(CONF / "activation" / "phi_pursuit.yaml").activation
+NUMBERS = ("max_activations", "max_work", "patience", "refinements", "training_refinements", "perturbations")
+
+
+def pursuit(**options):
+    """Return the encoder with the numbers of its configuration, the absolute error and W in samples."""
+    numbers = {name: DEFAULTS[name] for name in NUMBERS}
+    return PhiPursuit(**{"loss": "torch.nn.functional.l1_loss", "count_weights": "samples", **numbers, **options})
+
+
+def training():
+    return TrainingStep(epoch=0, batch=0)
 
 
 def network_of(kernels, activation, decoder="adjoint", n_models=1):
@@ -25,9 +41,9 @@ def network_of(kernels, activation, decoder="adjoint", n_models=1):
         sizes, activation, kernels[0].dim(), decoder=decoder, n_models=n_models, seed=0
     ).double()
     with torch.no_grad():
-        for own, kernel in zip(network.kernels, kernels, strict=True):
-            own.copy_(kernel)
-    return network.eval()
+        for target, kernel in zip(network.kernels, kernels, strict=True):
+            target.copy_(kernel)
+    return network
 
 
 @torch.no_grad()
@@ -43,8 +59,8 @@ def unit(*values):
 @st.composite
 def problems(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    two = draw(st.booleans())
-    space = [draw(st.integers(6, 12)), draw(st.integers(6, 12))] if two else [draw(st.integers(8, 90))]
+    is_image = draw(st.booleans())
+    space = [draw(st.integers(6, 12)), draw(st.integers(6, 12))] if is_image else [draw(st.integers(8, 90))]
     sizes = draw(st.lists(st.integers(2, 6), min_size=1, max_size=3))
     kernels = []
     for size in sizes:
@@ -54,13 +70,13 @@ def problems(draw):
     return x, kernels, draw(st.sampled_from(["paper", "adjoint"]))
 
 
-def test_it_comes_near_the_best_of_all_supports():
+def test_phi_is_close_to_the_lowest_phi_over_all_supports():
     ratios = []
     for seed in range(60):
         random = np.random.default_rng(seed)
         kernel, x = random.standard_normal(3), random.standard_normal(12)
         kernel /= np.linalg.norm(kernel)
-        network = network_of([torch.tensor(kernel)], PhiPursuit())
+        network = network_of([torch.tensor(kernel)], pursuit())
         x = torch.tensor(x).view(1, 1, 12)
         ratios.append(float(phi_of(network, network.encode(x), x)) / lowest_phi(x.flatten().numpy(), kernel))
     assert np.median(ratios) < 1.001
@@ -78,75 +94,106 @@ def test_it_comes_near_the_best_of_all_supports():
 )
 @settings(max_examples=60)
 @given(problem=problems(), loss=st.sampled_from([torch.nn.functional.l1_loss, torch.nn.functional.mse_loss]))
-def test_more_of_it_never_raises_phi(options, problem, loss):
+def test_more_refinements_or_perturbations_never_raise_phi(options, problem, loss):
     x, kernels, decoder = problem
-    figures = []
+    values = []
     for option in options:
-        network = network_of(kernels, PhiPursuit(f"torch.nn.functional.{loss.__name__}", **option), decoder)
-        figures.append(phi_of(network, network.encode(x), x, loss))
-    for less, more in pairwise(figures):
+        network = network_of(kernels, pursuit(loss=f"torch.nn.functional.{loss.__name__}", **option), decoder)
+        values.append(phi_of(network, network.encode(x), x, loss))
+    for less, more in pairwise(values):
         assert (more <= less + 1e-6).all()
 
 
-def test_perturbations_find_what_refinement_does_not():
-    """Noise, of which the best description is not the one that greed leads to."""
+def test_perturbations_improve_on_refinement():
+    """The signal is noise, where greedy selection does not lead to the best description."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(8, 1, 300, generator=generator, dtype=torch.float64).cumsum(2)
     kernels = [torch.nn.functional.normalize(torch.randn(12, generator=generator, dtype=torch.float64), dim=0)]
-    without, with_them = (network_of(kernels, PhiPursuit(perturbations=number)) for number in (0, 8))
-    gains = 1 - phi_of(with_them, with_them.encode(x), x) / phi_of(without, without.encode(x), x)
+    refined, perturbed = (network_of(kernels, pursuit(perturbations=number)) for number in (0, 8))
+    gains = 1 - phi_of(perturbed, perturbed.encode(x), x) / phi_of(refined, refined.encode(x), x)
     assert gains.min() > 0
     assert gains.mean() > 0.01
 
 
 @settings(max_examples=60)
 @given(problems())
-def test_it_is_never_above_the_activations_of_extrema_refined(problem):
+def test_phi_is_never_above_the_phi_of_extrema(problem):
     x, kernels, decoder = problem
-    pursuit = network_of(kernels, PhiPursuit(), decoder)
+    searching = network_of(kernels, pursuit(), decoder)
     extrema = network_of(kernels, Extrema(), decoder)
-    assert (phi_of(pursuit, pursuit.encode(x), x) <= phi_of(extrema, extrema.encode(x), x) + 1e-6).all()
+    assert (phi_of(searching, searching.encode(x), x) <= phi_of(extrema, extrema.encode(x), x) + 1e-6).all()
 
 
 @settings(max_examples=40)
 @given(problems())
-def test_it_is_deterministic_and_examples_and_models_do_not_interact(problem):
+def test_encoding_is_deterministic_and_examples_and_models_do_not_interact(problem):
     x, kernels, decoder = problem
-    network = network_of(kernels, PhiPursuit(), decoder)
+    network = network_of(kernels, pursuit(), decoder)
     maps = network.encode(x)
     assert maps.equal(network.encode(x))
     assert maps.equal(torch.cat([network.encode(example.unsqueeze(0)) for example in x]))
-    bank = network_of([*kernels, *reversed(kernels)], PhiPursuit(), decoder, n_models=2)
+    bank = network_of([*kernels, *reversed(kernels)], pursuit(), decoder, n_models=2)
     assert bank.encode(x)[:, : len(kernels)].equal(maps)
 
 
-def test_amplitudes_of_separate_instances_are_found_at_their_places():
+def test_separate_instances_are_found_with_their_positions_and_amplitudes():
     x = torch.zeros(1, 1, 60, dtype=torch.float64)
     kernel = unit(1, 3, -2, 1, 2)
     x[0, 0, 10:15], x[0, 0, 30:35] = 2 * kernel, -3 * kernel
-    maps = network_of([kernel], PhiPursuit()).encode(x)
+    maps = network_of([kernel], pursuit()).encode(x)
     assert maps.nonzero()[:, 2].tolist() == [12, 32]
     torch.testing.assert_close(maps[maps != 0], torch.tensor([2.0, -3.0], dtype=torch.float64))
 
 
-def test_samples_that_are_fitted_have_no_gradient():
-    """An amplitude that is a weighted median fits one sample exactly, but for rounding."""
-    network = network_of([unit(1.0, 2.0, -1.0, 0.5)], PhiPursuit()).float()
+def test_exactly_fitted_samples_have_no_gradient():
+    """An amplitude that is a weighted median fits one sample exactly, up to rounding."""
+    network = network_of([unit(1.0, 2.0, -1.0, 0.5)], pursuit()).float()
     x = torch.zeros(1, 1, 20)
     x[0, 0, 5:9] = torch.tensor([1.0, 2.0, -1.0, 0.3])
     weights = network.weight.detach()[0]
     (amplitude,) = network.encode(x).flatten()[network.encode(x).flatten() != 0]
-    left = x[0, 0, 5:9] - amplitude * weights
-    assert (left.abs() < 1e-6).tolist() == [True, True, True, False]
+    residual = x[0, 0, 5:9] - amplitude * weights
+    assert (residual.abs() < 1e-6).tolist() == [True, True, True, False]
     (network(x) - x).abs().sum().backward()
     torch.testing.assert_close(network.weight.grad[0], torch.tensor([0, 0, 0, float(amplitude)]))
 
 
-def test_the_gradient_is_that_of_the_kernels_with_the_maps_held_fixed():
+@pytest.mark.parametrize("module_training", [False, True], ids=["eval", "train"])
+@settings(max_examples=20)
+@given(problems())
+def test_only_a_training_step_changes_the_encoding(module_training, problem):
+    """A network in training mode outside of a training step encodes as in evaluation."""
+    x, kernels, decoder = problem
+    network = network_of(kernels, pursuit(), decoder)
+    expected = network.eval().encode(x)
+    network.train(module_training)
+    assert network.encode(x).equal(expected)
+    with network.activation.during(training()):
+        network.encode(x)
+    assert network.encode(x).equal(expected)
+
+
+def test_a_training_step_searches_less():
+    """A training step has its own number of refinements, and neither an alternative start nor perturbations."""
+    x = torch.randn(8, 1, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(2)
+    network = network_of([unit(1, 3, -2, 1, 2)], pursuit()).train()
+    in_evaluation = phi_of(network, network.encode(x), x)
+    with network.activation.during(training()):
+        maps = network.encode(x)
+    in_training = phi_of(network, maps, x)
+    without_perturbations = network_of([unit(1, 3, -2, 1, 2)], pursuit(refinements=0, perturbations=0))
+    with without_perturbations.activation.during(training()):
+        assert without_perturbations.encode(x).equal(maps)
+    assert (in_evaluation <= in_training + 1e-9).all()
+    assert (in_evaluation < in_training - 1e-6).any()
+
+
+def test_the_gradient_treats_the_maps_as_constants():
     x = torch.randn(2, 1, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    network = network_of([unit(1, 2, 3), unit(2, -1, 0.5)], PhiPursuit()).train()
-    (network(x) - x).square().mean().backward()
-    found, maps = network.weight.grad.clone(), network.encode(x)
+    network = network_of([unit(1, 2, 3), unit(2, -1, 0.5)], pursuit())
+    with network.activation.during(training()):
+        (network(x) - x).square().mean().backward()
+        found, maps = network.weight.grad.clone(), network.encode(x)
     network.weight.grad = None
     (network.partial_reconstructions(maps).sum(1, keepdim=True) - x).square().mean().backward()
     torch.testing.assert_close(found, network.weight.grad)
@@ -154,69 +201,71 @@ def test_the_gradient_is_that_of_the_kernels_with_the_maps_held_fixed():
 
 @settings(max_examples=10)
 @given(st.integers(0, 2**31), st.integers(2, 12), st.integers(20, 120))
-def test_what_is_taken_is_what_the_plain_search_takes(seed, size, n):
-    """The same positions, and amplitudes to 1e-6."""
+def test_greedy_selection_equals_the_plain_search(seed, size, n):
+    """The positions are the same, and the amplitudes to 1e-6."""
     generator = torch.Generator().manual_seed(seed)
     kernel = torch.nn.functional.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
     x = torch.randn(n, generator=generator, dtype=torch.float64)
-    network = network_of([kernel], PhiPursuit(training_refinements=0)).train()
-    maps = network.encode(x.view(1, 1, -1)).flatten()
+    network = network_of([kernel], pursuit(training_refinements=0))
+    with network.activation.during(training()):
+        maps = network.encode(x.view(1, 1, -1)).flatten()
     torch.testing.assert_close(maps, plain.pursue(x, kernel, 10), atol=1e-6, rtol=0)
 
 
-def test_caps_are_kept():
+def test_limits_of_activations_and_work_hold():
     x = torch.randn(1, 1, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    few = network_of([unit(1, 2, 1)], PhiPursuit(max_activations=3)).encode(x)
+    few = network_of([unit(1, 2, 1)], pursuit(max_activations=3)).encode(x)
     assert 1 <= few.count_nonzero() <= 3
-    short = network_of([unit(1, 2, 1)], PhiPursuit(max_work=1)).encode(x)
+    short = network_of([unit(1, 2, 1)], pursuit(max_work=1)).encode(x)
     assert short.isfinite().all()
 
 
 def test_a_signal_of_zeros_has_no_activations():
-    assert not network_of([unit(1, 2, 1)], PhiPursuit()).encode(torch.zeros(2, 1, 20, dtype=torch.float64)).any()
+    assert not network_of([unit(1, 2, 1)], pursuit()).encode(torch.zeros(2, 1, 20, dtype=torch.float64)).any()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["activation.max_activations=0"], "activation.max_activations=0 must be an integer, 1 or more"),
         (["activation.refinements=-1"], "activation.refinements=-1 must be an integer, 0 or more"),
         (["activation.max_work=0"], "activation.max_work=0 must be a number, 1 or more"),
         (["activation.perturbations=-1"], "activation.perturbations=-1 must be an integer, 0 or more"),
-        (["loss._target_=torch.nn.functional.huber_loss"], "l1_loss or torch.nn.functional.mse_loss, not"),
-        (["kernel_size=1", "n_kernels=2"], "cannot be told apart"),
-        (["kernel_size=1001"], "kernel_size=1001 is longer than the signal"),
+        (
+            ["loss._target_=torch.nn.functional.huber_loss"],
+            "huber_loss must be one of torch.nn.functional.l1",
+        ),
+        (["kernel_size=1", "n_kernels=2"], "2 unit-norm kernels of one sample are equal; use n_kernels=1"),
+        (["kernel_size=1001"], "kernel_size=1001 exceeds the signal length 1000"),
         (["network=growing", "n_kernels=2"], "use network=plain"),
-        (["initialization=window"], "initialization=window must be normal or data"),
+        (["initialization=window"], "initialization=window must be one of normal, data"),
         (["restart_every=0"], "restart_every=0 must be an integer, 1 or more"),
     ],
 )
-def test_mistakes_are_one_line(run_train, options, said):
+def test_invalid_options_are_reported_in_one_line(run_train, untyped, options, message):
     _, line = run_train("run", "activation=phi_pursuit", "debug=one_batch", "dataset=physionet", *options, fails=True)
     assert line.startswith("san: ")
-    assert said in line
+    assert message in line
 
 
 @pytest.mark.parametrize("loss", ["l1", pytest.param("mse", marks=pytest.mark.slow)])
 def test_a_model_is_trained_resumed_and_evaluated_to_the_same_numbers(run, run_train, tmp_path, loss):
     common = ["activation=phi_pursuit", "n_kernels=2", "kernel_size=20", f"loss={loss}"]
-    through, _ = run_train("through", *common, "trainer.max_epochs=8")
+    uninterrupted, _ = run_train("uninterrupted", *common, "trainer.max_epochs=8")
     short, _ = run_train("short", *common, "trainer.max_epochs=6")
     resumed, _ = run_train("resumed", *common, "trainer.max_epochs=8", f"checkpoint={short}")
     for key in ("test", "validation", "phi_per_epoch", "best_epoch"):
-        assert results(resumed)[key] == results(through)[key]
-    code, said = run(evaluate.main, f"checkpoint={through}", f"hydra.run.dir={tmp_path / 'evaluated'}")
-    assert code == 0, said
-    assert results(tmp_path / "evaluated")["test"] == results(through)["test"]
-    norms = torch.load(through / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["network.weight"].norm(
-        dim=1
-    )
-    torch.testing.assert_close(norms, torch.ones(2))
+        assert results(resumed)[key] == results(uninterrupted)[key]
+    code, message = run(evaluate.main, f"checkpoint={uninterrupted}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert code == 0, message
+    assert results(tmp_path / "evaluated")["test"] == results(uninterrupted)["test"]
+    state = torch.load(uninterrupted / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    torch.testing.assert_close(state["network.weight"].norm(dim=1), torch.ones(2))
 
 
 @pytest.mark.slow
 def test_planted_kernels_are_recovered():
-    """Two kernels whose instances overlap, with noise, by gradient steps on what the pursuit puts back."""
+    """Learn two kernels whose instances overlap, with noise, by gradient steps on the reconstruction."""
     recovered = 0
     for seed in range(10):
         generator = torch.Generator().manual_seed(seed)
@@ -228,40 +277,43 @@ def test_planted_kernels_are_recovered():
             for kernel in range(2):
                 at = torch.randperm(280, generator=generator)[:7] + 10
                 maps[example, kernel, at] = 1 + torch.rand(7, generator=generator, dtype=torch.float64)
-        network = network_of(list(planted[:, 0]), PhiPursuit())
+        network = network_of(list(planted[:, 0]), pursuit())
         with torch.no_grad():
             x = network.decode(maps)
         x = x + 0.05 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
-        recovered += _learns(x, planted[:, 0], seed)
+        recovered += _recovers(x, planted[:, 0], seed)
     assert recovered >= 9
 
 
-def _learns(x, planted, seed):
-    from san.initialization import windows
-
+def _recovers(x, planted, seed):
     best, chosen = float("inf"), None
-    for start in range(4):
+    for start_index in range(4):
         network = SparselyActivatedNetwork(
-            [20, 20], PhiPursuit(), decoder="adjoint", seed=seed, starts=[start], draw=windows(x, False)
+            [20, 20],
+            pursuit(),
+            decoder="adjoint",
+            seed=seed,
+            start_indices=[start_index],
+            sampler=window_sampler(x, mirrored=False),
         ).double()
         optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
         for step in range(60):
             optimizer.zero_grad()
-            (network.train()(x[:8]) - x[:8]).abs().mean().backward()
-            optimizer.step()
-            network.constrain()
-            if step % 10 == 9 and step < 50:
-                renew_kernels(network, x[:8])
-        network.eval()
+            with network.activation.during(training()):
+                (network(x[:8]) - x[:8]).abs().mean().backward()
+                optimizer.step()
+                network.constrain()
+                if step % 10 == 9 and step < 50:
+                    renew_kernels(network, x[:8])
         validation = float(phi_of(network, network.encode(x[8:]), x[8:]).mean())
         if validation < best:
             best, chosen = validation, network
     found = torch.stack(chosen.kernels).detach()
-    similar = torch.stack([torch.stack([_correlation(own, other) for other in planted]) for own in found])
+    similar = torch.stack([torch.stack([_correlation(kernel, other) for other in planted]) for kernel in found])
     return bool(max(similar.trace(), similar.flip(0).trace()) / 2 > 0.98 and similar.max(0).values.min() > 0.98)
 
 
-def _correlation(one, other):
+def _correlation(kernel, other):
     """Return the largest correlation of two kernels over shifts."""
-    pad = torch.nn.functional.pad(other.view(1, 1, -1), [19, 19])
-    return torch.nn.functional.conv1d(pad, one.view(1, 1, -1)).abs().max()
+    padded = torch.nn.functional.pad(other.view(1, 1, -1), [19, 19])
+    return torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1)).abs().max()

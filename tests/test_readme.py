@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from san import sweep, train
-from san.report import summary
-from san.tables import TITLES
+from san.reporting.paper_tables import TITLES
+from san.reporting.report import summary
 
 PROJECT = Path(__file__).parents[1]
-README = (PROJECT / "README.md").read_text()
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
 LINES = [
     shlex.split(line, comments=True)
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -38,17 +38,17 @@ def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments)
     assert (tmp_path / "run" / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
 
 
-def test_the_speed_is_that_of_the_last_benchmark():
-    rows = json.loads((PROJECT / "benchmarks" / "results" / "bench.json").read_text())["rows"]
+def test_the_quoted_speeds_are_results_of_the_last_benchmark():
+    rows = json.loads((PROJECT / "benchmarks" / "results" / "bench.json").read_text(encoding="utf-8"))["rows"]
     (section,) = re.findall(r"## Speed\n(.*?)\n## ", README, re.DOTALL)
     quoted = re.findall(r"\*\*([\d.]+)\*\*", section)
     assert len(quoted) >= 4
     assert set(quoted) <= {f"{row['measured']:.2g}" for row in rows}
 
 
-def test_the_page_on_reproduction_is_that_of_the_last_run():
-    found = json.loads((PROJECT / "docs" / "reproduction.json").read_text())
-    assert (PROJECT / "docs" / "reproduction.md").read_text() == summary(found)
+def test_the_page_on_reproduction_shows_the_last_run():
+    found = json.loads((PROJECT / "docs" / "reproduction.json").read_text(encoding="utf-8"))
+    assert (PROJECT / "docs" / "reproduction.md").read_text(encoding="utf-8") == summary(found)
     assert found["verdict"].keys() == set(TITLES.values())
 
 
@@ -65,7 +65,7 @@ def test_the_library_example_runs():
 
 
 def test_the_quick_start_names_targets_that_exist():
-    makefile = (PROJECT / "Makefile").read_text()
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     (block,) = re.findall(r"## Quick start\n\n```sh\n(.*?)```", README, re.DOTALL)
     for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)

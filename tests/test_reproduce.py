@@ -17,12 +17,20 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from san import reproduce
-from san.command import CONF
+from san.cli.commands import reproduce as implementation
+from san.cli.commands.reproduce import SIZES_OF_TABLE
+from san.cli.config import CONF
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
-from san.report import record, summary, write_report
-from san.reproduce import SIZES
-from san.tables import far_cells, printed, table_of_databases, table_of_sizes, verdict, write
+from san.reporting.paper_tables import (
+    far_cells,
+    printed_table,
+    table_of_databases,
+    table_of_sizes,
+    verdict,
+    write_table,
+)
+from san.reporting.report import reproduction_record, summary, write_report
 
 
 @pytest.fixture
@@ -41,9 +49,9 @@ def model(size, phi, seed=0):
 
 
 def test_the_tables_are_those_of_the_paper():
-    assert [len(printed(number)) for number in (1, 2, 3, 4)] == [75, 40, 30, 30]
+    assert [len(printed_table(number)) for number in (1, 2, 3, 4)] == [75, 40, 30, 30]
     for number in (1, 2, 3, 4):
-        table = printed(number)
+        table = printed_table(number)
         assert set(table["activation"]) == {"identity", "relu", "topk_absolutes", "extrema_pool_indices", "extrema"}
         lower = (table["cr_inverse"] - 0.005).clip(lower=0) ** 2 + (table["loss_normalized"] - 0.005).clip(lower=0) ** 2
         assert (table["phi"] + 0.005 >= lower**0.5).all()
@@ -83,7 +91,7 @@ def test_accuracies_are_those_of_all_classifiers_in_percent():
     assert row["printed_accuracy_difference"] == 2.8
 
 
-def test_the_verdict_counts_cells_by_activation_and_leaves_other_data_out():
+def test_the_verdict_counts_cells_by_activation_and_skips_other_data():
     def found(size, phi, ratio):
         one = model(size, phi)
         one["test"]["cr_inverse"] = ratio
@@ -108,18 +116,18 @@ def test_rows_without_data_say_why(tmp_path):
     assert set(table[table["database"] == "wrist"]["data_absent"]) == {"not in paths.data_dir"}
     table = table_of_sizes(2, {}, "no data.csv")
     assert set(table["data_absent"]) == {"no data.csv"}
-    write(2, table, tmp_path)
+    write_table(2, table, tmp_path)
     assert (tmp_path / "table2.md").read_text().count("no data.csv") == len(table)
 
 
-@pytest.mark.parametrize("number", SIZES)
+@pytest.mark.parametrize("number", SIZES_OF_TABLE)
 def test_tables_are_written_in_three_formats(tmp_path, number):
     table = table_of_databases({}) if number == 1 else table_of_sizes(number, {})
-    write(number, table, tmp_path)
-    assert len(pd.read_csv(tmp_path / f"table{number}.csv")) == len(printed(number))
-    assert (tmp_path / f"table{number}.md").read_text().count("\n| ") == len(printed(number)) + 2
+    write_table(number, table, tmp_path)
+    assert len(pd.read_csv(tmp_path / f"table{number}.csv")) == len(printed_table(number))
+    assert (tmp_path / f"table{number}.md").read_text().count("\n| ") == len(printed_table(number)) + 2
     latex = (tmp_path / f"table{number}.tex").read_text()
-    assert latex.count(r"\\") == len(printed(number)) // 5 + 2
+    assert latex.count(r"\\") == len(printed_table(number)) // 5 + 2
     assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".md", ".tex"]
 
@@ -136,7 +144,7 @@ def cells():
                 models.append(model(size, float(np.hypot(ratio, loss))))
                 models[-1]["test"] |= {"cr_inverse": ratio, "loss_normalized": loss}
                 models[-1]["phi_per_epoch"] = [0.9, 0.8, None if size == 3 else 0.7]
-            models[1] |= {"patterns": [[0.0, 1.0, 0.5]], "sampling_frequency": 250.0}
+            models[1] |= {"atoms": [[0.0, 1.0, 0.5]], "sampling_frequency": 250.0}
             found[database, activation] = models
     return found
 
@@ -153,25 +161,25 @@ def test_the_figures_of_the_reproduction_draw(tmp_path, draw):
 def test_the_forward_pass_is_that_of_the_selected_model(tmp_path, write_images):
     write_images("MNIST")
     torch.manual_seed(0)
-    patterns = torch.randn(2, 3, 3)
-    models = [model(2, 0.9), {**model(3, 0.5), "kernel_sizes": [3, 3], "patterns": patterns.tolist()}]
+    atoms = torch.randn(2, 3, 3)
+    models = [model(2, 0.9), {**model(3, 0.5), "kernel_sizes": [3, 3], "atoms": atoms.tolist()}]
     drawn = []
     with (
         initialize_config_dir(str(CONF), version_base="1.3"),
         pytest.MonkeyPatch.context() as patched,
     ):
-        patched.setattr(reproduce, "_save", lambda *given: drawn.append(given[:2]))
+        patched.setattr(implementation, "_save", lambda *given: drawn.append(given[:2]))
         overrides = ["dataset.n_validation=10", "batch_size=5", "classifier=none"]
         paths = {"data_dir": str(tmp_path), "output_dir": str(tmp_path)}
         config = OmegaConf.create({"paths": paths, "overrides": overrides})
-        reproduce._draw_forward_pass(config, 3, models, tmp_path)
+        implementation._draw_forward_pass(config, 3, models, tmp_path)
     ((figure, name),) = drawn
     assert name == "figure2b"
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.get_title(loc="left").startswith("kernel")]
-    assert all(np.allclose(image, pattern) for image, pattern in zip(shown, patterns, strict=True))
+    assert all(np.allclose(image, atom) for image, atom in zip(shown, atoms, strict=True))
 
 
-def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
+def test_the_report_shows_the_verdict_and_is_self_contained(tmp_path):
     relu = [model(61, 0.5)]
     extrema = [model(229, 0.46)]
     table = table_of_databases({
@@ -179,7 +187,7 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
         ("mitdb", "extrema"): {"honest": [extrema], "paper": [extrema]},
     })  # fmt: skip
     save(draw_planes(cells()), tmp_path / "figure3.png")
-    found = record(
+    found = reproduction_record(
         {1: table}, absent={"mnist": "<not> there"}, config={"seeds": 1}, versions={"torch": "2"}, jobs=2,
         seconds_of_tables={1: 300.0}, wall_seconds=3.0,
     )  # fmt: skip
@@ -187,11 +195,10 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
     write_report(found, {1: table}, tmp_path)
     assert (tmp_path / "summary.md").read_text() == summary(json.loads(json.dumps(found)))
     row = "| Table I | ReLU | 1 | 0 | 0 | 1 | 0.420 | 0 |"
-    for text in ("Of 2 cells 1 are within 0.02", row, "<not> there", "3 s for the last run"):
+    for text in ("1 of 2 cells are within 0.02", row, "<not> there", "The last run took 3 s"):
         assert text in (tmp_path / "summary.md").read_text()
     page = (tmp_path / "report.html").read_text()
-    assert "Of 2 cells" in page
-    assert "within 0.02 of the printed one in\n<strong>1</strong>" in page
+    assert "In <strong>1</strong> of 2 cells, φ̄ by the paper's protocol is within 0.02" in page
     assert re.search(r"ReLU has several modes, .*:</p>\n<ul>\n<li>Table I, mitdb, ReLU: 0.50, printed 0.92</li>", page)
     assert "&lt;not&gt; there" in page
     assert page.count("data:image/png;base64,") == 1
@@ -200,15 +207,17 @@ def test_the_report_tells_the_verdict_and_needs_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(("phis", "reached"), [((0.5, 0.7, 0.915), 1), ((0.5, 0.7, 0.914), 0), ((1.2, 1.4), 0)])
-def test_it_is_told_in_how_many_cells_some_seed_reaches_the_printed_phi(phis, reached):
+def test_the_summary_counts_the_cells_in_which_some_seed_reaches_the_printed_phi(phis, reached):
     models = [[model(61, phi)] for phi in phis]
     table = table_of_databases({("mitdb", "relu"): {"honest": models, "paper": models}})
-    found = record({1: table}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0)
-    assert f"Of the 1 that were trained with several seeds, {reached} have the printed φ̄" in summary(found)
+    found = reproduction_record(
+        {1: table}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0
+    )
+    assert f"Several seeds were trained for 1 of these cells; in {reached} of them, the printed φ̄" in summary(found)
 
 
 @pytest.mark.slow
-def test_a_table_comes_out_and_a_second_run_keeps_what_is_finished(run_reproduce, real_data):
+def test_a_table_is_written_and_a_second_run_keeps_complete_trials(run_reproduce, real_data):
     common = [
         f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]',
         "seeds_of.relu=1",
@@ -270,10 +279,10 @@ def test_absent_data_is_told_and_the_rest_is_made(run_reproduce, tmp_path):
     [
         ("tables=[5]", "tables=[5] must be some of"),
         ("figures=[0]", "figures=[0] must be some of"),
-        ("tables=[]", "nothing is left to do"),
+        ("tables=[]", "leave nothing to do"),
         ("seeds=0", "seeds=0 must be an integer"),
         ("jobs=-1", "jobs=-1 must be an integer"),
-        ("+seeds_of.tanh=2", "seeds_of.tanh: there is no tanh, but identity"),
+        ("+seeds_of.tanh=2", "seeds_of.tanh: tanh must be one of identity"),
     ],
 )
 def test_mistakes_are_one_line(run_reproduce, bad, said):
@@ -313,19 +322,19 @@ def test_classifiers_of_several_seeds_on_models_of_one_or_several(run, run_train
     ]  # fmt: skip
     assert row["honest_phi"] == pytest.approx(np.mean([one["test"]["phi"] for one in alone]), abs=1e-4)
     kept = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json") if "baseline" not in path.name]
-    relu = [bank for bank in kept if bank["models"]["honest"][0]["activation"] == "relu"]
-    assert sorted(len(bank["models"]["honest"][0]["accuracies"]) for bank in relu) == [1, 2]
-    for bank in relu:
-        model_of_bank = bank["models"]["honest"][2]
-        expected = alone[model_of_bank["seed"]]
-        assert model_of_bank["accuracies"][0] == expected["test"]["accuracy"]
-        assert model_of_bank["baselines"][0] == expected["classifier"]["baseline"]["test"]["accuracy"]
+    relu = [trial for trial in kept if trial["models"]["honest"][0]["activation"] == "relu"]
+    assert sorted(len(trial["models"]["honest"][0]["accuracies"]) for trial in relu) == [1, 2]
+    for trial in relu:
+        model_of_trial = trial["models"]["honest"][2]
+        expected = alone[model_of_trial["seed"]]
+        assert model_of_trial["accuracies"][0] == expected["test"]["accuracy"]
+        assert model_of_trial["baselines"][0] == expected["classifier"]["baseline"]["test"]["accuracy"]
 
 
-def test_a_killed_process_is_told(run_reproduce, monkeypatch):
+def test_a_killed_process_is_reported(run_reproduce, monkeypatch):
     def kill(_):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(reproduce, "finish", kill)
+    monkeypatch.setattr(implementation, "complete", kill)
     _, line = run_reproduce("run", "tables=[2]", "seeds_of.relu=1", "jobs=2", fails=True)
-    assert "a process that trained was killed" in line
+    assert "a training process was killed" in line

@@ -1,4 +1,4 @@
-"""What runs leave behind in their process: memory, open files, and nothing that depends on who served the batches."""
+"""Runs leave no memory and no open file behind, and do not depend on the number of loader workers."""
 
 import gc
 import os
@@ -27,7 +27,7 @@ def open_files():
 
 
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_files_are_closed_after_every_command(run_once, tmp_path):
     assert not [name for name in before if name.startswith(str(tmp_path))]
 
 
-def test_a_run_that_failed_closes_its_files_too(run, tmp_path):
+def test_a_failed_run_closes_its_files(run, tmp_path):
     code, said = run(train.main, *TINY, "optimizer.lr=1e30", f"hydra.run.dir={tmp_path / 'run'}", "logger=csv")
     assert (code, "not finite" in said) == (1, True)
     gc.collect()
@@ -84,7 +84,7 @@ def test_a_sweep_with_classifiers_does_not_depend_on_the_number_of_loader_worker
     assert kept[0] == kept[1]
 
 
-def test_workers_are_counted_from_zero(run, tmp_path):
+def test_a_negative_number_of_workers_is_refused(run, tmp_path):
     code, said = run(train.main, *TINY, "num_workers=-1", f"hydra.run.dir={tmp_path / 'run'}")
     assert (code, said.strip()) == (1, "san: num_workers=-1 must be an integer, 0 or more, 4294967295 or less")
 
@@ -92,7 +92,7 @@ def test_workers_are_counted_from_zero(run, tmp_path):
 @pytest.mark.longest
 @pytest.mark.slow
 def test_a_thousand_sweeps_grow_memory_by_less_than_a_twentieth(run_once):
-    """Beyond what the first ten take; each starts with Hydra and ends with its table and its figure."""
+    """Compare the memory with the memory after ten sweeps; each starts Hydra and writes a table and a figure."""
     for count in range(1000):
         run_once(sweep, "sweep", *TINY, "kernel_sizes=[3,5]")
         if count == 9:

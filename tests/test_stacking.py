@@ -1,4 +1,4 @@
-"""Classifiers on the reconstructions, by the training command."""
+"""Classifiers on the reconstructions, trained by ``san.train``."""
 
 import copy
 
@@ -10,15 +10,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from san import evaluate
 from san.checkpoint import read
-from san.classifiers import CNN, FNN
-from san.command import instantiate
+from san.cli.build import instantiate
 from san.data.splits import Labels, Splits
 from san.networks import SparselyActivatedNetwork
+from san.training.classifiers import CNN, FNN
 
 
 @pytest.fixture
 def alone(write_images, tmp_path):
-    """Twenty training images, half of which are for validation, one of each class."""
+    """Write twenty images, ten for training and ten for validation, one of each class in both; return overrides."""
     write_images("MNIST")
     return [
         "dataset=mnist", "dataset.n_validation=10", "batch_size=5", "trainer.max_epochs=2", "kernel_size=3",
@@ -28,7 +28,7 @@ def alone(write_images, tmp_path):
 
 @pytest.fixture
 def arguments(alone):
-    """The same with a classifier."""
+    """Return the same overrides with a classifier."""
     return [*alone, "classifier=fnn", "classifier.batch_size=5"]
 
 
@@ -40,11 +40,11 @@ def reconstructions(folder, splits, activation):
         return {split: network(x) for split, x in splits.examples.items()}, checkpoint["classifier"]
 
 
-def test_the_classifier_is_tested_on_the_reconstructions_and_its_like_on_the_original(run_train, compose, arguments):
+def test_the_classifier_is_tested_on_reconstructions_and_the_baseline_on_originals(run_train, compose, arguments):
     folder, _ = run_train("run", *arguments, "trainer.max_epochs=1")
     config = compose(*arguments)
-    splits = instantiate(config.dataset)
-    examples, state = reconstructions(folder, splits, instantiate(config.activation))
+    splits = instantiate(config, "dataset")
+    examples, state = reconstructions(folder, splits, instantiate(config, "activation"))
     classifier = FNN((28, 28), 10)
     classifier.load_state_dict(state)
     predicted, true = classifier(examples["test"]).argmax(1), splits.labels.test
@@ -66,8 +66,8 @@ def test_the_classifier_is_tested_on_the_reconstructions_and_its_like_on_the_ori
 def test_training_the_classifier_is_adam_on_the_cross_entropy(run_train, compose, arguments):
     folder, _ = run_train("run", *arguments, "shuffle=false", "protocol=paper", "classifier.max_epochs=3")
     config = compose(*arguments)
-    splits = instantiate(config.dataset)
-    examples, state = reconstructions(folder, splits, instantiate(config.activation))
+    splits = instantiate(config, "dataset")
+    examples, state = reconstructions(folder, splits, instantiate(config, "activation"))
     torch.manual_seed(0)
     classifier = FNN((28, 28), 10)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=0.01)
@@ -92,7 +92,7 @@ def test_the_epoch_is_selected_by_validation_accuracy_or_is_the_last(run_train, 
 
 
 @pytest.mark.slow
-def test_the_baseline_is_shared_by_all_it_is_the_same_for(run_train, arguments, tmp_path):
+def test_runs_with_the_same_baseline_share_it(run_train, arguments, tmp_path):
     folder, _ = run_train("sweep", "-m", *arguments, "kernel_size=2,3", "trainer.max_epochs=1,2")
     (kept,) = (tmp_path / "cache").iterdir()
     rows = table(folder / "sweep.csv")
@@ -105,7 +105,7 @@ def test_the_baseline_is_shared_by_all_it_is_the_same_for(run_train, arguments, 
         before = len(list((tmp_path / "cache").iterdir()))
         run_train("other", *arguments, change, fails=change.startswith("dataset"))
         assert len(list((tmp_path / "cache").iterdir())) == before + (not change.startswith("dataset"))
-    kept.write_text("{")
+    kept.write_text("{", encoding="utf-8")
     again, _ = run_train("again", *arguments)
     assert results(again)["classifier"]["baseline"] == baselines[0]
 
@@ -113,12 +113,12 @@ def test_the_baseline_is_shared_by_all_it_is_the_same_for(run_train, arguments, 
 def test_memory_mapped_reconstructions_give_the_same_results(run_train, arguments, tmp_path):
     in_memory, _ = run_train("memory", *arguments)
     mapped, _ = run_train("mapped", *arguments, "classifier.max_memory=0")
-    assert "memory-mapped" in (mapped / "train.log").read_text()
+    assert "memory-mapped" in (mapped / "train.log").read_text(encoding="utf-8")
     assert results(mapped)["classifier"] == results(in_memory)["classifier"]
     assert all(path.suffix == ".json" for path in (tmp_path / "cache").iterdir())
 
 
-def test_what_is_left_of_a_classifier(run, run_train, arguments, tmp_path):
+def test_a_classifier_leaves_figures_and_is_evaluated_from_its_checkpoint(run, run_train, arguments, tmp_path):
     folder, _ = run_train("run", *arguments)
     assert (folder / "figures" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
@@ -130,8 +130,8 @@ def test_what_is_left_of_a_classifier(run, run_train, arguments, tmp_path):
     assert results(tmp_path / "evaluated")["classifier"]["test"] == results(folder)["classifier"]["test"]
 
 
-def test_the_test_split_changes_nothing_but_the_test_figures(run_train, arguments, monkeypatch):
-    """Neither training, nor the choice of epochs, nor the classifier."""
+def test_the_test_split_changes_nothing_but_the_test_metrics(run_train, arguments, monkeypatch):
+    """Compare two trainings with different test examples: weights, selected epochs and classifiers are equal."""
     first, _ = run_train("first", *arguments)
     original = Splits.__post_init__
 
@@ -173,23 +173,23 @@ def test_the_test_split_is_read_by_the_final_test_alone(run_train, alone, monkey
     ("bad", "said"),
     [
         (["dataset.n_validation=5"], "no validation example is of the class 1 - one, 2 - two"),
-        (["batch_size=11"], "batch_size=11 is larger than the 10 training examples"),
-        (["classifier.batch_size=11"], "classifier.batch_size=11 is larger than the 10 training examples"),
+        (["batch_size=11"], "batch_size=11 exceeds the 10 training examples"),
+        (["classifier.batch_size=11"], "classifier.batch_size=11 exceeds the 10 training examples"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(run_train, arguments, bad, said):
+def test_mistakes_are_reported_before_anything_is_trained(run_train, arguments, bad, said):
     folder, line = run_train("run", *arguments, *bad, fails=True)
     assert said in line
     assert "\n" not in line.strip()
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_dataset_without_classes_is_told(run_train):
+def test_a_dataset_without_classes_is_reported(run_train):
     _, line = run_train("run", "dataset=synthetic", "classifier=cnn", fails=True)
-    assert "has no classes to tell apart: use classifier=none" in line
+    assert "has no classes; use classifier=none" in line
 
 
-def test_the_papers_cnn():
+def test_the_cnn_has_the_layers_of_the_paper():
     cnn = CNN([178], 3)
     shapes = [tuple(parameter.shape) for parameter in cnn.parameters() if parameter.dim() > 1]
     assert shapes == [(3, 1, 5), (16, 3, 5), (120, 656), (84, 120), (3, 84)]
@@ -198,7 +198,7 @@ def test_the_papers_cnn():
         CNN([15], 3)
 
 
-def test_labels_are_one_for_each_example():
+def test_every_example_has_one_label():
     x = torch.randn(3, 1, 9)
     labels = Labels(["a"], *[torch.zeros(3, dtype=torch.int64)] * 3)
     assert Splits("x", x, x, x, labels=labels).labels is labels
@@ -206,14 +206,14 @@ def test_labels_are_one_for_each_example():
         Splits("x", x, x, x[:2], labels=copy.copy(labels))
 
 
-def test_dead_kernels_are_told(run_train, alone):
-    """A kernel of one negative weight, where no pixel is negative, gives ReLU nothing to keep."""
+def test_dead_kernels_are_reported(run_train, alone):
+    """Use a kernel of one negative weight: no pixel is negative, so ReLU keeps no activation."""
     one_weight = ["activation=relu", "kernel_size=1", "n_kernels=1", "trainer.max_epochs=1"]
     found = []
     for seed in range(4):
         folder, _ = run_train(f"{seed}", *alone, *one_weight, f"seed={seed}")
         dead = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"].item() < 0
-        said = (folder / "train.log").read_text()
+        said = (folder / "train.log").read_text(encoding="utf-8")
         assert results(folder)["dead_kernels"] == ([0] if dead else [])
         assert ("relu, kernel size 1: 1 of 1 kernels are dead (1)" in said) == dead
         assert (results(folder)["test"]["phi"] == pytest.approx(1, abs=1e-4)) == dead

@@ -1,4 +1,4 @@
-"""A recording described piece by piece, beside the same at once."""
+"""Recordings described in chunks, compared with the same recordings described at once."""
 
 import subprocess
 import sys
@@ -12,27 +12,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from san import evaluate, train
-from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, Territory, TopKAbsolutes
-from san.command import instantiate
+from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
+from san.cli.build import instantiate
 from san.data.recording import open_recording
+from san.extensions.phi_pursuit import PhiPursuit
+from san.extensions.streaming import describe, selectors
+from san.extensions.territory import Territory
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss
 from san.networks import SparselyActivatedNetwork
-from san.pursuit import PhiPursuit
-from san.streaming import describe, selectors
 
 SCALING = {"nan": "refuse", "scaling": "example", "value_range": [-1, 1]}
 ACTIVATIONS = [
-    Identity(), ReLU(), TopKAbsolutes(), ExtremaPoolIndices(), ExtremaPoolIndices(ceil_mode=True), Extrema(0),
-    Extrema(2), Extrema(2, require_sign=False),
-]  # fmt: skip
+    Identity(),
+    ReLU(),
+    TopKAbsolutes(),
+    ExtremaPoolIndices(),
+    ExtremaPoolIndices(ceil_mode=True),
+    Extrema(0),
+    Extrema(2),
+    Extrema(2, require_sign=False),
+]
 
 
-def in_pieces(network, x, chunk, loss=torch.nn.functional.l1_loss):
+def describe_tensor(network, x, chunk, loss=torch.nn.functional.l1_loss):
     return describe(network, lambda start, stop: x[start:stop], len(x), chunk=chunk, loss=loss)
 
 
 def assert_as_at_once(network, x, chunk, loss=torch.nn.functional.l1_loss):
-    found = in_pieces(network, x, chunk, loss)
+    found = describe_tensor(network, x, chunk, loss)
     whole = x.view(1, 1, -1)
     with torch.no_grad():
         maps = network.encode(whole)
@@ -45,21 +52,21 @@ def assert_as_at_once(network, x, chunk, loss=torch.nn.functional.l1_loss):
 
 @st.composite
 def signals(draw):
-    """Signals with plateaus, ties, steps, slopes, silence, and chains of falling and of equal extrema."""
+    """Draw signals with plateaus, ties, steps, slopes, zeros, and chains of falling and of equal extrema."""
     n = draw(st.integers(400, 1500))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
-    at, period = np.arange(n), draw(st.integers(2, 40))
+    time, period = np.arange(n), draw(st.integers(2, 40))
     kinds = {
         "noise": lambda: random.standard_normal(n),
         "walk": lambda: random.standard_normal(n).cumsum(),
         "ties": lambda: random.integers(-2, 3, n),
-        "spikes": lambda: at % period == 0,
-        "square": lambda: at // period % 2 - 0.5,
-        "falling": lambda: np.sin(at) * np.exp(-at / 500),
-        "silence": lambda: random.integers(-1, 2, n) * (random.random(n) < 0.02),
+        "spikes": lambda: time % period == 0,
+        "square": lambda: time // period % 2 - 0.5,
+        "falling": lambda: np.sin(time) * np.exp(-time / 500),
+        "mostly zeros": lambda: random.integers(-1, 2, n) * (random.random(n) < 0.02),
     }
     x = torch.tensor(kinds[draw(st.sampled_from(sorted(kinds)))](), dtype=torch.float32)
-    x[0] += 1  # nowhere is phi undefined
+    x[0] += 1  # phi is undefined for a signal of zeros
     return x
 
 
@@ -72,24 +79,23 @@ def signals(draw):
     st.booleans(),
     st.integers(0, 500),
 )
-def test_pieces_give_what_the_whole_does(x, activation, sizes, decoder, whole_numbers, more):
-    network = SparselyActivatedNetwork(sizes, activation, decoder=decoder, seed=more)
-    if whole_numbers:  # so that plateaus and ties of the signal are some of the similarity
+def test_chunks_give_the_metrics_of_the_whole_signal(x, activation, sizes, decoder, integer_weights, extra):
+    network = SparselyActivatedNetwork(sizes, activation, decoder=decoder, seed=extra)
+    if integer_weights:  # so that plateaus and ties of the signal are plateaus and ties of the similarity
         with torch.no_grad():
             network.weight.mul_(20).round_()
-    assert_as_at_once(network, x, 16 * max(sizes) + more)
+    assert_as_at_once(network, x, 16 * max(sizes) + extra)
 
 
 @pytest.mark.parametrize("decoder", ["paper", "adjoint"])
 @pytest.mark.parametrize("choice", choices("activation"))
-def test_every_activation_is_computed_in_pieces(compose, choice, decoder):
+def test_every_activation_is_computed_in_chunks_or_refused(compose, choice, decoder):
     torch.manual_seed(0)
-    network = SparselyActivatedNetwork(
-        [7, 20], instantiate(compose(f"activation={choice}").activation), decoder=decoder
-    )
-    if isinstance(network.activation, Territory | PhiPursuit):  # their maps depend on one another
-        with pytest.raises(ValueError, match="cannot be computed in pieces"):
-            in_pieces(network, torch.randn(10_000), 320)
+    activation = instantiate(compose(f"activation={choice}"), "activation")
+    network = SparselyActivatedNetwork([7, 20], activation, decoder=decoder)
+    if isinstance(activation, Territory | PhiPursuit):  # maps of their kernels depend on one another
+        with pytest.raises(ValueError, match="cannot be computed in chunks"):
+            describe_tensor(network, torch.randn(10_000), 320)
         return
     for chunk in (320, 333, 5000, 9999, 10000, 20000):
         assert_as_at_once(network, torch.randn(10_000), chunk, torch.nn.functional.mse_loss)
@@ -97,7 +103,7 @@ def test_every_activation_is_computed_in_pieces(compose, choice, decoder):
 
 @pytest.mark.parametrize("shift", range(-3, 4))
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
-def test_a_plateau_and_ties_across_the_border_of_a_piece(activation, shift):
+def test_plateaus_and_ties_across_the_border_of_a_chunk(activation, shift):
     x = torch.zeros(600)
     x[200 + shift : 206 + shift] = 1
     x[210::3] = -1
@@ -109,53 +115,61 @@ def test_a_plateau_and_ties_across_the_border_of_a_piece(activation, shift):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
-def test_what_follows_silence_at_the_border_of_a_piece(activation):
+def test_activations_after_zeros_at_the_border_of_a_chunk(activation):
     network = SparselyActivatedNetwork([8], activation)
     with torch.no_grad():
         network.weight.zero_()[0, 3] = 1
-    for at in range(250, 345):
+    for spike in range(250, 345):
         x = torch.zeros(700)
-        x[at], x[at + 5], x[600] = 1, 0.5, 2
+        x[spike], x[spike + 5], x[600] = 1, 0.5, 2
         assert_as_at_once(network, x, 330)
 
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
-def test_cells_at_the_border_of_a_piece(ceil_mode):
+def test_cells_at_the_border_of_a_chunk(ceil_mode):
     torch.manual_seed(0)
     network = SparselyActivatedNetwork([40], ExtremaPoolIndices(ceil_mode), initial_deviation=1)
     for chunk in range(640, 680, 3):
         assert_as_at_once(network, torch.randn(1500), chunk)
 
 
-def test_pieces_of_float64_are_as_exact():
+def test_chunks_of_float64_are_as_exact():
     torch.manual_seed(0)
     network = SparselyActivatedNetwork([5], TopKAbsolutes()).double()
     x = torch.randint(-3, 4, (3000,)).double()
     assert_as_at_once(network, x, 100)
 
 
-def test_no_more_is_read_at_a_time_than_a_piece_and_its_surroundings():
+def test_each_read_is_at_most_a_chunk_and_its_surroundings():
     torch.manual_seed(0)
-    x, asked = torch.randn(50_000), []
+    x, lengths = torch.randn(50_000), []
     network = SparselyActivatedNetwork([20], Extrema(2))
-    describe(network, lambda a, b: asked.append(b - a) or x[a:b], len(x), chunk=1000)
-    assert max(asked) <= 1000 + 8 * 20
-    assert sum(asked) < 1.3 * len(x)
+    describe(network, lambda start, stop: lengths.append(stop - start) or x[start:stop], len(x), chunk=1000)
+    assert max(lengths) <= 1000 + 8 * 20
+    assert sum(lengths) < 1.3 * len(x)
 
 
-def test_extrema_that_only_rise_are_refused_and_not_guessed():
-    at = torch.arange(3000.0)
-    x = torch.where(at % 4 == 0, at, 0)
+def test_a_chain_of_rising_extrema_is_refused():
+    time = torch.arange(3000.0)
+    x = torch.where(time % 4 == 0, time, 0)
     network = SparselyActivatedNetwork([8], Extrema(2))
     with torch.no_grad():
         network.weight.zero_()[0, 3] = 1
     with pytest.raises(ValueError, match="each extremum depends on the next"):
-        in_pieces(network, x, 500)
+        describe_tensor(network, x, 500)
     assert_as_at_once(network, x, 3000)
     assert_as_at_once(network, x.flip(0), 500)
 
 
-def test_an_activation_of_unknown_reach_is_refused():
+def test_a_network_of_several_models_or_for_images_is_refused():
+    bank = SparselyActivatedNetwork([3, 3], Extrema(), n_models=2)
+    with pytest.raises(ValueError, match="n_dims=1, n_models=2"):
+        describe_tensor(bank, torch.randn(100), 50)
+    with pytest.raises(ValueError, match="n_dims=2, n_models=1"):
+        describe_tensor(SparselyActivatedNetwork([3], Extrema(), 2), torch.randn(100), 50)
+
+
+def test_an_activation_without_selectors_is_refused():
     class Median(SparseActivation):
         def density(self, kernel_size, space):
             return 0
@@ -164,20 +178,24 @@ def test_an_activation_of_unknown_reach_is_refused():
             return similarity * (similarity > similarity.median())
 
     network = SparselyActivatedNetwork([3], Median())
-    with pytest.raises(ValueError, match="Median cannot be computed in pieces"):
-        in_pieces(network, torch.randn(100), 50)
+    with pytest.raises(ValueError, match="Median cannot be computed in chunks"):
+        describe_tensor(network, torch.randn(100), 50)
     assert Median not in selectors.registry
 
 
-def open_array(x, chunk=100, **how):
+def open_array(x, chunk=100, **options):
     return open_recording(
-        lambda start, stop: x[start:stop].astype(float), len(x), name="x", sampling_frequency=None, chunk=chunk,
-        **{**SCALING, **how},
-    )  # fmt: skip
+        lambda start, stop: x[start:stop].astype(float),
+        len(x),
+        name="x",
+        sampling_frequency=None,
+        chunk=chunk,
+        **{**SCALING, **options},
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000, 5000])
-def test_scaling_knows_the_whole_recording(chunk):
+def test_scaling_uses_the_statistics_of_the_whole_recording(chunk):
     x = np.random.default_rng(0).standard_normal(1000) * 1e-3 + 1e5
     scaled = torch.tensor((x - x.mean()) / x.std(ddof=1), dtype=torch.float32)
     assert torch.allclose(open_array(x, chunk).read(10, 990), scaled[10:990], atol=1e-5)
@@ -187,45 +205,56 @@ def test_scaling_knows_the_whole_recording(chunk):
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=60).filter(any), st.integers(1, 70))
-def test_what_is_invalid_is_interpolated_as_in_the_whole(valid, chunk):
+def test_invalid_samples_are_interpolated_as_in_the_whole_recording(valid, chunk):
     x = np.random.default_rng(len(valid)).standard_normal(len(valid) * 100)
     x[~np.repeat(valid, 100)] = np.nan
-    known = np.flatnonzero(np.isfinite(x))
-    expected = torch.tensor(np.interp(np.arange(len(x)), known, x[known]), dtype=torch.float32)
+    positions = np.flatnonzero(np.isfinite(x))
+    expected = torch.tensor(np.interp(np.arange(len(x)), positions, x[positions]), dtype=torch.float32)
     recording = open_array(x, chunk * 100, nan="interpolate", scaling="none")
-    read = [recording.read(at, min(at + chunk, len(x))) for at in range(0, len(x), chunk)]
-    assert torch.equal(torch.cat(read), expected)
+    chunks = [recording.read(start, min(start + chunk, len(x))) for start in range(0, len(x), chunk)]
+    assert torch.equal(torch.cat(chunks), expected)
 
 
 @pytest.mark.parametrize(
-    ("x", "how", "said"),
+    ("x", "options", "message"),
     [
         (np.r_[np.ones(150), np.nan, 2], {}, "the first at 150"),
         (np.full(10, np.nan), {"nan": "interpolate"}, "no valid sample"),
         (np.ones(300), {}, "is 1 everywhere"),
         (np.zeros(300), {"scaling": "none"}, "is 0 everywhere"),
         (np.zeros(0), {}, "has no samples"),
-        (np.arange(9), {"scaling": "log"}, "'none', 'example', 'all' or 'range'"),
-        (np.arange(9), {"nan": "zero"}, "'refuse' or 'interpolate'"),
-        (np.arange(9), {"scaling": "range", "value_range": [1, 0]}, "the lesser first"),
+        (np.arange(9), {"scaling": "log"}, "scaling=log must be one of none, example, all, range"),
+        (np.arange(9), {"nan": "zero"}, "nan=zero must be one of refuse, interpolate"),
+        (
+            np.arange(9),
+            {"scaling": "range", "value_range": [1, 0]},
+            "two numbers, the smaller one first",
+        ),
     ],
 )
-def test_a_recording_that_cannot_be_described_is_refused(x, how, said):
-    with pytest.raises(ValueError, match=said):
-        open_array(x, **how)
+def test_an_invalid_recording_or_option_is_refused(untyped, x, options, message):
+    with pytest.raises(ValueError, match=message):
+        open_array(x, **options)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A network that was trained for a moment, and a recording of 40,000 samples in two formats."""
+    """Write a briefly trained checkpoint, and a recording of 40,000 samples in two formats."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         arguments = ["debug=one_batch", "kernel_size=20", "logger=csv", "figure=[]", f"hydra.run.dir={folder}"]
         patch.setattr(sys, "argv", ["san.train", *arguments])
         train.main()
     samples = np.random.default_rng(0).standard_normal(40_000).cumsum() / 50
-    wfdb.wrsamp("long", fs=100, units=["mV"] * 2, sig_name=["I", "II"], p_signal=np.stack([-samples, samples], 1),
-                fmt=["16"] * 2, write_dir=str(folder))  # fmt: skip
+    wfdb.wrsamp(
+        "long",
+        fs=100,
+        units=["mV"] * 2,
+        sig_name=["I", "II"],
+        p_signal=np.stack([-samples, samples], 1),
+        fmt=["16"] * 2,
+        write_dir=str(folder),
+    )
     np.save(folder / "long.npy", wfdb.rdrecord(str(folder / "long")).p_signal[:, 1])
     return folder
 
@@ -233,37 +262,37 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def run_evaluate(run, trained, tmp_path):
     def run_evaluate(folder, *arguments, fails=False):
-        code, said = run(evaluate.main, f"checkpoint={trained}", *arguments, f"hydra.run.dir={tmp_path / folder}")
-        assert (code != 0) == fails, said
-        return said if fails else results(tmp_path / folder)
+        code, message = run(evaluate.main, f"checkpoint={trained}", *arguments, f"hydra.run.dir={tmp_path / folder}")
+        assert (code != 0) == fails, message
+        return message if fails else results(tmp_path / folder)
 
     return run_evaluate
 
 
-def test_a_recording_is_evaluated_in_pieces_as_at_once(run_evaluate, trained):
+def test_a_recording_evaluates_to_the_same_numbers_in_chunks_and_at_once(run_evaluate, trained):
     array = ["dataset=numpy", f"path={trained / 'long.npy'}"]
     record = ["dataset=wfdb", f"path={trained / 'long'}", "channel=II"]
-    whole, pieces, other = (run_evaluate(name, *arguments) for name, arguments in {
-        "whole": [*array, "chunk=40000"], "pieces": [*array, "chunk=1999"], "wfdb": [*record, "chunk=3000"],
-    }.items())  # fmt: skip
+    whole = run_evaluate("whole", *array, "chunk=40000")
+    in_chunks = run_evaluate("in_chunks", *array, "chunk=1999")
+    of_record = run_evaluate("of_record", *record, "chunk=3000")
     test_part = np.load(trained / "long.npy")[28_000:]
     np.save(trained / "part.npy", test_part)
     part = run_evaluate("part", "dataset=numpy", f"path={trained / 'part.npy'}", "chunk=500")
     window = run_evaluate("window", *array, "dataset.window=12000", "dataset.fractions=[0.35,0.35,0.3]")
-    for found, expected in ((pieces, whole), (other, whole), (part, window)):
+    for found, expected in ((in_chunks, whole), (of_record, whole), (part, window)):
         assert found.keys() == expected.keys()
         assert found["test"] == pytest.approx(expected["test"], abs=1e-5)
         assert found["test"]["cr_inverse"] == pytest.approx(expected["test"]["cr_inverse"], rel=1e-7)
-    assert (other["dataset"], whole["dataset"]) == ("wfdb/long", "numpy/long")
+    assert (of_record["dataset"], whole["dataset"]) == ("wfdb/long", "numpy/long")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["chunk=0"], "chunk=0 must be an integer"),
         (["chunk=many"], "chunk=many must be an integer"),
-        (["chunk=319"], "chunk=319 is too short for kernels of 20 samples: give 320 or more"),
-        (["dataset=csv", "chunk=1000"], "cannot read in pieces; give a WFDB record"),
+        (["chunk=319"], "chunk=319 is too short for kernels of 20 samples; choose 320 or more"),
+        (["dataset=csv", "chunk=1000"], "cannot read in chunks; give a WFDB record"),
         pytest.param(
             ["chunk=1000", "trainer.devices=2", "trainer=ddp", "trainer.accelerator=cpu"],
             "is read by one process",
@@ -275,21 +304,22 @@ def test_a_recording_is_evaluated_in_pieces_as_at_once(run_evaluate, trained):
         (["path={folder}/none.npy", "chunk=1000"], "is not there"),
     ],
 )
-def test_mistakes_are_one_line(run_evaluate, trained, arguments, said):
+def test_invalid_arguments_are_reported_in_one_line(run_evaluate, trained, arguments, message):
     np.save(trained / "two.npy", np.ones((3, 5)))
     np.save(trained / "text.npy", np.array(["a", "b"]))
-    (trained / "cut.hea").write_text((trained / "long.hea").read_text().replace("long", "cut"))
+    header = (trained / "long.hea").read_text(encoding="utf-8")
+    (trained / "cut.hea").write_text(header.replace("long", "cut"), encoding="utf-8")
     (trained / "cut.dat").write_bytes((trained / "long.dat").read_bytes()[:-1001])
     given = ["dataset=numpy", f"path={trained / 'long.npy'}", *arguments]
     line = run_evaluate("run", *[argument.format(folder=trained) for argument in given], fails=True)
-    assert said in line
+    assert message in line
     assert line.startswith("san: ")
     assert "\n" not in line.strip()
 
 
 @pytest.mark.slow
-def test_a_record_of_a_hundred_million_samples_takes_the_memory_of_a_piece(trained):
-    """Measured as the peak of a whole process, on ten million and on a hundred million samples."""
+def test_ten_times_the_samples_need_no_more_memory(trained):
+    """Compare the peak memory of whole processes on ten million and on a hundred million samples."""
     program = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -299,13 +329,15 @@ def test_a_record_of_a_hundred_million_samples_takes_the_memory_of_a_piece(train
         with (trained / "record.dat").open("wb") as file:
             for _ in range(n_samples // 10**6):
                 file.write(random.integers(-2000, 2000, 10**6, dtype="<i2").tobytes())
-        (trained / "record.hea").write_text(f"record 1 250 {n_samples}\nrecord.dat 16 200 16 0 0 0 0 ECG\n")
+        header = f"record 1 250 {n_samples}\nrecord.dat 16 200 16 0 0 0 0 ECG\n"
+        (trained / "record.hea").write_text(header, encoding="utf-8")
         command = [
-            sys.executable, "-m", "san.evaluate", f"checkpoint={trained}", "dataset=wfdb", f"path={trained / 'record'}",
-            "chunk=1000000", f"hydra.run.dir={trained / 'evaluated'}",
-        ]  # fmt: skip
-        ran = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=True)
-        peaks.append(int(ran.stdout) * 1024)
+            *(sys.executable, "-m", "san.evaluate"),
+            *(f"checkpoint={trained}", "dataset=wfdb", f"path={trained / 'record'}", "chunk=1000000"),
+            f"hydra.run.dir={trained / 'evaluated'}",
+        ]
+        measured = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=True)
+        peaks.append(int(measured.stdout) * 1024)
         assert 0 < results(trained / "evaluated")["test"]["phi"] < 2
     assert peaks[1] < 1.5e9
     assert peaks[1] < 1.1 * peaks[0]

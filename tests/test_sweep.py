@@ -1,4 +1,4 @@
-"""The sweep of all kernel sizes at once, by its command, beside one training at a time."""
+"""``san.sweep``, all kernel sizes at once, compared with one training at a time."""
 
 import csv
 import json
@@ -10,17 +10,17 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from san import evaluate, sweep, train
-from san.bank import shares
 from san.checkpoint import read
-from san.sweep import parse_numbers
-from san.training import SANModule
+from san.cli.bank import shares
+from san.cli.config import parse_numbers
+from san.training.san_module import SANModule
 
 SIZES = [1, 2, 9, 60, 171]
 
 
 @pytest.fixture
 def run_sweep(run, tmp_path):
-    """Sweep into a folder of the test; return the folder and what was said."""
+    """Sweep into a folder of the test; return the folder and the standard error."""
 
     def run_sweep(folder, *arguments, fails=False):
         code, said = run(sweep.main, "logger=csv", *arguments, f"hydra.run.dir={tmp_path / folder}")
@@ -37,7 +37,7 @@ def models(folder):
 @pytest.mark.parametrize("decoder", ["paper", pytest.param("adjoint", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", activations())
 def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activation, decoder):
-    """The same phi in each epoch, to 1e-4."""
+    """Compare phi in each epoch, to 1e-4."""
     common = [f"activation={activation}", f"decoder={decoder}", "trainer.max_epochs=6"]
     folder, _ = run_sweep("sweep", *common, f"kernel_sizes={SIZES}")
     for model, size in zip(models(folder), SIZES, strict=True):
@@ -51,7 +51,7 @@ def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activati
 
 @pytest.mark.parametrize("network", [choice for choice in choices("network") if choice != "plain"])
 def test_a_network_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, network):
-    """The same phi in each epoch, to 1e-4, and the same weights counted."""
+    """Compare phi in each epoch, to 1e-4, and the number of weights."""
     common = [f"network={network}", "n_kernels=2", "trainer.max_epochs=6"]
     folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,9,60]")
     for model, size in zip(models(folder), [3, 9, 60], strict=True):
@@ -61,7 +61,7 @@ def test_a_network_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, networ
         assert model["test"] == pytest.approx(alone["test"], abs=1e-4)
 
 
-def test_a_sweep_leaves_what_a_multirun_does(run_sweep, run_train, run, tmp_path):
+def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_path):
     common = ["n_kernels=2", "trainer.max_epochs=2", "dataset=synthetic_images"]
     folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,5..6]", "activations=[relu,extrema]")
     multirun, _ = run_train("multirun", "-m", *common, "activation=relu,extrema", "kernel_size=3,5,6", "figure=[]")
@@ -101,7 +101,7 @@ def test_banks_too_large_for_the_memory_are_divided_with_the_same_result(run_swe
         assert one["phi_per_epoch"] == pytest.approx(other["phi_per_epoch"], abs=1e-5)
 
 
-def test_models_are_shared_by_the_memory_they_take():
+def test_models_are_shared_among_banks_by_their_memory():
     batch = torch.zeros(2, 1, 1000)
     assert shares([3, 4, 5], 1, batch, 1e9) == [[3, 4, 5]]
     assert shares([3, 4, 5], 1, batch, 4e5) == [[3, 4], [5]]
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_numbers(run_sweep):
 
 
 @pytest.mark.parametrize("activation", ["identity", "extrema", "topk_absolutes"])
-def test_a_model_that_is_not_a_number_does_not_touch_the_others(run_sweep, monkeypatch, activation):
+def test_a_model_with_nan_weights_does_not_change_the_others(run_sweep, monkeypatch, activation):
     common = ["kernel_sizes=[4,8,30]", "trainer.max_epochs=3", f"activation={activation}"]
     healthy, _ = run_sweep("healthy", *common)
     original = SANModule.on_train_start if hasattr(SANModule, "on_train_start") else None
@@ -168,7 +168,7 @@ def test_two_kernels_and_a_classifier_for_each_model(run_sweep, run_train, write
     assert "classifier" in read(folder / "checkpoints" / "best.ckpt")
 
 
-def test_what_is_selected_by_the_papers_protocol_is_the_last_epoch(run_sweep):
+def test_the_papers_protocol_selects_the_last_epoch(run_sweep):
     folder, _ = run_sweep("sweep", "kernel_sizes=[8,30]", "trainer.max_epochs=6", "optimizer.lr=0.5", "protocol=paper")
     assert [model["best_epoch"] for model in models(folder)] == [5, 5]
 
@@ -188,8 +188,8 @@ def test_kernel_sizes_are_numbers_and_ranges(given, sizes):
         (["kernel_sizes=[]"], "kernel_sizes=[] is empty"),
         (["kernel_sizes=5..4"], "kernel_sizes=5..4 is empty"),
         (["kernel_sizes=[3,x]"], "x must be a number"),
-        (["kernel_sizes=1001"], "longer than the signal, which has 1000"),
-        (["activations=[extrema,sparse]"], "there is no sparse, but annealed_extrema"),
+        (["kernel_sizes=1001"], "kernel_size=1001 exceeds the signal length 1000; choose 1 to 1000"),
+        (["activations=[extrema,sparse]"], "sparse must be one of annealed_extrema"),
         (["trainer.max_epochs=0", "kernel_sizes=3"], "left nothing to train"),
     ],
 )
@@ -201,25 +201,25 @@ def test_mistakes_are_one_line(run_sweep, arguments, said):
     assert not (folder / "results.json").exists()
 
 
-def test_a_model_of_a_sweep_cannot_be_trained_on(run_sweep, run, tmp_path):
+def test_a_model_of_a_sweep_cannot_be_resumed(run_sweep, run, tmp_path):
     folder, _ = run_sweep("sweep", "kernel_sizes=8", "trainer.max_epochs=1")
     best = folder / "checkpoints" / "best.ckpt"
     code, said = run(train.main, f"checkpoint={best}", "kernel_size=8", f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 1
-    assert "has weights but no training to go on with" in said
+    assert "has weights but no training state to resume" in said
 
 
 def test_results_are_plain_json(run_sweep):
     folder, _ = run_sweep("sweep", "kernel_sizes=8", "trainer.max_epochs=1")
-    text = (folder / "results.json").read_text()
+    text = (folder / "results.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     assert json.loads(text)["config"]["kernel_sizes"] == 8
-    with (folder / "sweep.csv").open() as file:
+    with (folder / "sweep.csv").open(encoding="utf-8") as file:
         assert len(list(csv.reader(file))) == 2
 
 
 def test_table_1_comes_out_on_a_real_record(run_sweep, real_data):
-    """The printed phi of mitdb and Extrema, 0.45, at the best of all sizes; one of few models that get there at 229."""
+    """Expect the printed phi of mitdb and Extrema, 0.45, at the best kernel size; few sizes reach it."""
     where = ["dataset.database=mitdb", f"paths.data_dir={real_data}"]
     folder, _ = run_sweep("sweep", *where, "kernel_sizes=1..250")
     best = min(models(folder), key=lambda model: model["validation"]["phi"])

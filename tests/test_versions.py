@@ -8,20 +8,23 @@ import sys
 
 import pytest
 
-from san.command import CONF, PACKAGE
+from san.cli.config import CONF, PACKAGE
 
 EDITED = """
 from pathlib import Path
-from san.command import command
-from san.results import versions
+from san.cli.launch import command
+from san.reporting.provenance import versions
 
 def edit(config):
     Path("san", "new.py").touch()
     print(versions()["commit"])
 
-command("train", edit)()
+main = command("train", implementation="edited.edit")
 """
-PROGRAM = "import json; from san.results import fingerprint, versions; print(json.dumps([versions(), fingerprint({})]))"
+PROGRAM = (
+    "import json; from san.reporting.provenance import fingerprint, versions; "
+    "print(json.dumps([versions(), fingerprint({})]))"
+)
 
 
 def git(folder, *arguments):
@@ -65,8 +68,11 @@ def test_a_result_names_the_commit_and_whether_it_was_changed(checkout):
 
 
 def test_the_commit_is_that_of_the_source_when_the_command_began(checkout, tmp_path):
-    command = [sys.executable, "-c", EDITED, f"hydra.run.dir={tmp_path / 'run'}"]
-    assert subprocess.check_output(command, cwd=checkout, text=True).strip() == git(checkout, "rev-parse", "HEAD")
+    (tmp_path / "edited.py").write_text(EDITED)
+    command = [sys.executable, "-c", "import edited; edited.main()", f"hydra.run.dir={tmp_path / 'run'}"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    said = subprocess.check_output(command, cwd=checkout, env=environment, text=True)
+    assert said.strip() == git(checkout, "rev-parse", "HEAD")
 
 
 def test_there_is_no_commit_without_a_checkout_or_without_git(copy, tmp_path):

@@ -1,9 +1,9 @@
-"""Make the shipped record, PhysioNet mitdb/208, from the copy of it that SciPy 1.11.4 carried, or check that it is it.
+"""Write the shipped record, PhysioNet mitdb/208, from its copy in SciPy 1.11.4, or check the shipped record.
 
     python tools/ship_mitdb_208.py           # writes san/data/records/mitdb/208.hea and 208.dat
-    python tools/ship_mitdb_208.py --check   # compares every sample, exits 1 where they differ
+    python tools/ship_mitdb_208.py --check   # compares every sample; exits with code 1 if any differs
 
-Both fetch the wheel of SciPy 1.11.4 by pip; nothing of it is installed.
+Both download the wheel of SciPy 1.11.4 with pip, without installing it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COMMENTS = [
 
 
 def source() -> np.ndarray:
-    """Return the samples, integers of the analogue-to-digital converter, from the wheel of SciPy 1.11.4."""
+    """Return the samples, in units of the analogue-to-digital converter, from the wheel of SciPy 1.11.4."""
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         subprocess.run([*pip, "--python-version=3.11", "--dest", folder, "scipy==1.11.4"], check=True)
@@ -38,9 +38,9 @@ def source() -> np.ndarray:
 
 
 def main() -> int:
-    """Write or check the record."""
+    """Write the record unless asked to check only, and compare it with its source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument("--check", action="store_true", help="compare only, without writing")
     check = parser.parse_args().check
     samples = source()
     if not check:

@@ -1,1 +1,1 @@
-"""The datasets, one a file: each has one function, ``load``, that returns :class:`san.data.splits.Splits`."""
+"""The datasets, one module each: a function ``load`` that returns :class:`san.data.splits.Splits`."""

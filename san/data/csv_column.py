@@ -1,4 +1,4 @@
-"""One column of a table of one's own."""
+"""The user's own signal: one column of a CSV file."""
 
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,18 @@ from san.data.splits import Splits
 __all__ = ["load"]
 
 
-def load(*, path: str, column: int | str, sampling_frequency: float | None, **how: Any) -> Splits:
-    """Read a column and cut it into windows; what is empty or not a number is an invalid sample.
+def load(*, path: str, column: int | str, sampling_frequency: float | None, **options: Any) -> Splits:
+    """Read a column and divide it into windows; a field that is empty or not a number is an invalid sample.
 
     Args:
-        path: Of a file with one line of headings, and commas between the columns.
-        column: Index or heading.
-        sampling_frequency: In hertz; None where it is not known.
-        **how: It is cut, split and scaled; see :func:`san.data.scaling.signal_splits`.
+        path: Path of a file with one line of headings and with commas between the columns.
+        column: Index or heading of the column.
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, cut or scaled as asked.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read, or an option is invalid or does not fit the signal.
     """
     file = Path(path)
     if not file.is_file():
@@ -38,11 +38,11 @@ def load(*, path: str, column: int | str, sampling_frequency: float | None, **ho
     elif str(column) in headings:
         index = headings.index(str(column))
     else:
-        choices = ", ".join(f"{at} ({heading})" for at, heading in enumerate(headings))
-        raise ValueError(f"path={path} has no column {column}: column can be {choices}")
+        choices = ", ".join(f"{position} ({heading})" for position, heading in enumerate(headings))
+        raise ValueError(f"column={column} is not a column of path={path}; choose one of {choices}")
     try:
         values = pd.to_numeric(table.iloc[:, index], errors="coerce").to_numpy(dtype="float64", copy=True)
     except OverflowError as error:
-        raise ValueError(f"path={path}, column {column}: an integer is too large") from error
+        raise ValueError(f"path={path}, column={column}: an integer is too large") from error
     name = f"csv/{file.stem}/{headings[index]}"
-    return signal_splits(values, name=name, sampling_frequency=sampling_frequency, **how)
+    return signal_splits(values, name=name, sampling_frequency=sampling_frequency, **options)

@@ -1,4 +1,4 @@
-"""An array of one's own, in NumPy's file format."""
+"""The user's own signals or images: an array in NumPy's file format."""
 
 from pathlib import Path
 from typing import Any
@@ -14,57 +14,63 @@ from san.data.splits import Splits
 __all__ = ["load", "stream"]
 
 
-def load(*, path: str, sampling_frequency: float | None, **how: Any) -> Splits:
+def load(*, path: str, sampling_frequency: float | None, **options: Any) -> Splits:
     """Read signals or images.
 
     Args:
-        path: Of a ``.npy`` file: [samples], one long signal that is cut into windows; [examples, samples]; or
-            [examples, rows, columns], images.
-        sampling_frequency: In hertz; None where it is not known.
-        **how: They are cut, split and scaled; see :func:`san.data.scaling.signal_splits`.
+        path: Path of a ``.npy`` file: [samples], one long signal, which is divided into windows; [examples, samples],
+            signals; or [examples, rows, columns], images.
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, cut or scaled as asked.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read, or an option is invalid or does not fit the array.
     """
     array = _read(path, slice(None))
     name = f"numpy/{Path(path).stem}"
     if array.ndim == 1:
-        return signal_splits(array, name=name, sampling_frequency=sampling_frequency, **how)
+        return signal_splits(array, name=name, sampling_frequency=sampling_frequency, **options)
     if array.ndim not in (2, 3):
-        raise ValueError(f"path={path} has {array.ndim} axes: 1 is a long signal, 2 are signals, 3 are images")
+        raise ValueError(
+            f"path={path} has {array.ndim} axes: give an array of 1 axis (a long signal), 2 (signals) or 3 (images)"
+        )
     return scaled_splits(
-        split_in_order(torch.from_numpy(array).unsqueeze(1), how["fractions"], name),
+        split_in_order(torch.from_numpy(array).unsqueeze(1), options["fractions"], name),
         name=name,
-        scaling=how["scaling"],
-        value_range=how["value_range"],
+        scaling=options["scaling"],
+        value_range=options["value_range"],
         sampling_frequency=sampling_frequency if array.ndim == 2 else None,
     )
 
 
-def stream(*, path: str, sampling_frequency: float | None, chunk: int, **how: Any) -> Recording:
-    """Open a long signal of which pieces are read when they are asked for.
+def stream(*, path: str, sampling_frequency: float | None, chunk: int, **options: Any) -> Recording:
+    """Open a long signal for reading in chunks.
 
     Args:
-        path: Of a ``.npy`` file, [samples].
-        sampling_frequency: In hertz; None where it is not known.
-        chunk: Samples to read at a time.
-        **how: It is scaled; see :func:`san.data.recording.open_recording`.
+        path: Path of a ``.npy`` file, [samples].
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        chunk: Number of samples to read at a time.
+        **options: Scaling and invalid samples; see :func:`san.data.recording.open_recording`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read or scaled as asked, or is not one signal.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read or is not one signal, or an option is invalid or does not fit it.
     """
-    shape = _map(path).shape
+    shape = _open_memory_map(path).shape
     if len(shape) != 1:
-        raise ValueError(f"path={path} has {len(shape)} axes: to read it in pieces it must be one long signal")
+        raise ValueError(f"path={path} has {len(shape)} axes: to read it in chunks, give an array of 1 axis")
     return open_recording(
-        lambda start, stop: _read(path, slice(start, stop)), shape[0], name=f"numpy/{Path(path).stem}",
-        sampling_frequency=sampling_frequency, chunk=chunk, **how,
-    )  # fmt: skip
+        lambda start, stop: _read(path, slice(start, stop)),
+        shape[0],
+        name=f"numpy/{Path(path).stem}",
+        sampling_frequency=sampling_frequency,
+        chunk=chunk,
+        **options,
+    )
 
 
-def _map(path: str) -> NDArray[Any]:
+def _open_memory_map(path: str) -> NDArray[Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"path={path} is not there: give a .npy file")
     try:
@@ -75,8 +81,8 @@ def _map(path: str) -> NDArray[Any]:
 
 
 def _read(path: str, part: slice) -> NDArray[np.float64]:
-    """Return a part of an array; what is mapped of the file is let go of, so that it is not counted as memory."""
+    """Return a copy of a part of the array, and close the memory map so that it does not count as used memory."""
     try:
-        return _map(path)[part].astype(np.float64)
+        return _open_memory_map(path)[part].astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"path={path} cannot be read as an array of numbers: {error}") from error

@@ -1,4 +1,4 @@
-"""PhysioNet: one channel of one WFDB record, cut into signals of equal length."""
+"""PhysioNet: one channel of one WFDB record, divided into signals of equal length."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from san.data.scaling import finite
+from san.data.scaling import Nan, finite_samples
 from san.data.splits import Splits, standardize
-from san.data.wfdb_files import SHIPPED, find, first_record, read_channel
+from san.data.wfdb_files import SHIPPED_DATABASE, SHIPPED_RECORD, find_record, first_record, read_channel
 
 __all__ = ["load"]
 
-NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # never a folder above
+SAFE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # cannot lead to a parent folder
 
 
 def load(
@@ -22,55 +22,55 @@ def load(
     channel: int | str,
     signal_length: int,
     split: Sequence[int],
-    nan: str,
+    nan: Nan,
     first_records: Mapping[str, str | None],
     data_dir: str,
 ) -> Splits:
-    """Read a record from the data folder, the package or PhysioNet, whichever has it first, and keep what is fetched.
+    """Read a record from the data folder, the package or PhysioNet, in this order; keep downloaded samples.
 
-    Each signal is given mean zero and sample standard deviation one.
+    Each signal is scaled to mean zero and sample standard deviation one.
 
     Args:
-        database: Name of the database; None for that of the shipped record, mitdb/208.
-        record: Name of the record; None for the first of the database.
+        database: Name of the database; None for the database of the shipped record, mitdb/208.
+        record: Name of the record; None for the first record of the database.
         channel: Index or name of the channel.
-        signal_length: Samples of a signal.
-        split: How many signals are for training, validation and test, in this order from the record's start.
-        nan: What to do about invalid samples: ``refuse`` the record, or ``interpolate`` linearly between valid ones.
-        first_records: The first record of known databases; where it is None, and for any other, it is the first line
-            of its RECORDS.
-        data_dir: Folder in which ``physionet/<database>/<record>.hea`` is looked for first.
+        signal_length: Samples per signal.
+        split: Numbers of signals for training, validation and test, in order from the start of the record.
+        nan: Treatment of invalid samples: ``refuse`` the record, or ``interpolate`` linearly between valid samples.
+        first_records: First record per database. For None or another database, the first line of the database's file
+            RECORDS names it.
+        data_dir: Data folder, with records at ``physionet/<database>/<record>.hea``.
 
     Raises:
-        FileNotFoundError: If no place has the record.
-        ValueError: If the channel is unknown, the record too short, or a sample or signal cannot be used.
+        FileNotFoundError: If the record is in none of the three places.
+        ValueError: If an argument is invalid, the channel is unknown, the record is too short, a sample is invalid or a
+            signal is constant.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-A.
     """
     if signal_length < 1 or len(split) != 3 or min(split) < 1:
-        raise ValueError(f"dataset.signal_length={signal_length} and the three numbers of dataset.split={split} "
-                         "must be positive")  # fmt: skip
+        raise ValueError(f"signal_length={signal_length} and the three numbers of split={list(split)} must be positive")
     if database == "all":
-        raise ValueError("dataset.database=all is a choice of a multirun, one run for each database: add -m")
-    for key, value in (("database", database), ("record", record)):
-        if value is not None and not NAME.fullmatch(str(value)):
-            raise ValueError(f"dataset.{key}={value} must be a name of letters, digits, '-', '_' and '.'")
-    local = Path(data_dir) / "physionet"
+        raise ValueError("database=all is a choice of a multirun, one run for each database: add -m")
+    for argument, value in (("database", database), ("record", record)):
+        if value is not None and not SAFE_NAME.fullmatch(str(value)):
+            raise ValueError(f"{argument}={value} must be a name of letters, digits, '-', '_' and '.'")
+    databases = Path(data_dir) / "physionet"
     if database is None:
-        database, record = SHIPPED[0], record or SHIPPED[1]
+        database, record = SHIPPED_DATABASE, record or SHIPPED_RECORD
     if record is None:
-        record = first_records.get(database) or first_record(database, local)
+        record = first_records.get(database) or first_record(database, databases)
     name = f"physionet/{database}/{record}"
     n_samples = signal_length * sum(split)
-    path, there = find(database, str(record), channel, n_samples, local)
-    content = read_channel(name, path, there, n_samples)
+    path, local_channel = find_record(database, str(record), channel, n_samples, databases)
+    content = read_channel(name, path, local_channel, n_samples)
     samples = content.p_signal[:, 0]
     if len(samples) < n_samples:
         raise ValueError(
             f"{name} has {content.sig_len} samples of the {n_samples} asked for: "
-            f"lower dataset.signal_length={signal_length} or dataset.split={list(split)}"
+            f"lower signal_length={signal_length} or split={list(split)}"
         )
-    signals = torch.from_numpy(finite(samples, nan, name)).view(-1, 1, signal_length)
+    signals = torch.from_numpy(finite_samples(samples, nan, name)).view(-1, 1, signal_length)
     train, validation, test = standardize(signals, name).split(list(split))
     return Splits(name=name, train=train, validation=validation, test=test, sampling_frequency=float(content.fs))

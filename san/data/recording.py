@@ -1,4 +1,4 @@
-"""A recording of any length as one example, read and scaled piece by piece."""
+"""Recordings of any length as one example, read and scaled in chunks."""
 
 import logging
 import math
@@ -11,32 +11,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Recording", "open_recording"]
+from san.data.scaling import Nan, Scaling, check_scaling
+from san.ops.choices import check_choice
 
-# samples(start, stop): those of the file from start to before stop, [samples]
-Samples = Callable[[int, int], NDArray[np.float64]]
+__all__ = ["Recording", "SampleReader", "open_recording"]
 
-NEAR = 1024  # samples in which to look for valid ones beside a piece, at first
+SampleReader = Callable[[int, int], NDArray[np.float64]]
+"""Reads samples, ``read_samples(start, stop)``: from start to before stop, [samples]."""
+
+INITIAL_SEARCH_SAMPLES = 1024  # distance from a chunk in which to search first for a valid sample
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One example of any length, of which pieces are read when they are asked for.
+    """One example of any length, read in chunks.
 
     Args:
-        name: What results call it, such as ``wfdb/night``.
-        n_samples: Its length.
-        sampling_frequency: In hertz; None where it is not known.
-        samples: Returns valid samples as they are in the file.
-        scale: Scales them.
+        name: Name of the recording in results, such as ``wfdb/night``.
+        n_samples: Length of the recording in samples.
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        read_samples: Reads valid samples, unscaled.
+        scale: Scales the samples of a chunk.
     """
 
     name: str
     n_samples: int
     sampling_frequency: float | None
-    samples: Samples
+    read_samples: SampleReader
     scale: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     n_dims = 1
     labels = None
@@ -47,65 +50,65 @@ class Recording:
         return (1, self.n_samples)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Return the scaled samples from a first to before a last, [samples]."""
-        return torch.from_numpy(self.scale(self.samples(start, stop))).to(torch.get_default_dtype())
+        """Return the scaled samples from start to before stop, [samples]."""
+        return torch.from_numpy(self.scale(self.read_samples(start, stop))).to(torch.get_default_dtype())
 
 
 def open_recording(
-    samples: Samples,
+    read_samples: SampleReader,
     n_samples: int,
     *,
     name: str,
     sampling_frequency: float | None,
     chunk: int,
-    nan: str,
-    scaling: str,
+    nan: Nan,
+    scaling: Scaling,
     value_range: Sequence[float],
-    **cutting: Any,
+    **window_options: Any,
 ) -> Recording:
-    """Go through a recording once, for what its scaling needs to know of the whole, and return it.
+    """Open a recording, after one pass over it that computes the statistics for its scaling.
 
     Args:
-        samples: Reads samples.
-        n_samples: Their number.
-        name: What results call the recording.
-        sampling_frequency: In hertz; None where it is not known.
-        chunk: Samples to read at a time.
-        nan: ``refuse`` or ``interpolate``, linearly between valid samples.
-        scaling: ``none``; ``example`` or ``all``: mean zero and sample standard deviation one; ``range``.
-        value_range: The least and the largest value, where scaling is ``range``.
-        **cutting: How a dataset is cut into windows and split, which does not apply to one example.
+        read_samples: Reads samples as stored, with invalid samples as NaN.
+        n_samples: Length of the recording in samples.
+        name: Name of the recording in results and errors.
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        chunk: Number of samples to read at a time.
+        nan: Treatment of invalid samples: ``refuse``, or ``interpolate`` linearly between valid samples.
+        scaling: ``none``; ``example`` or ``all`` for mean zero and sample standard deviation one; ``range``.
+        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        **window_options: Options for windows and splits. They do not apply to a single example; the log names them.
 
     Raises:
-        ValueError: If a choice is unknown, or the recording cannot be scaled or described.
+        ValueError: If a choice is unknown, or the recording has no samples, has invalid samples or is constant.
     """
-    if nan not in ("refuse", "interpolate"):
-        raise ValueError(f"dataset.nan={nan} must be 'refuse' or 'interpolate'")
-    if scaling not in ("none", "example", "all", "range"):
-        raise ValueError(f"scaling={scaling} must be 'none', 'example', 'all' or 'range'")
-    if scaling == "range" and (len(value_range) != 2 or value_range[0] >= value_range[1]):
-        raise ValueError(f"dataset.value_range={list(value_range)} must be two numbers, the lesser first")
+    check_choice("nan", nan, Nan)
+    check_scaling(scaling, value_range)
     if n_samples < 1:
         raise ValueError(f"{name} has no samples")
-    log.info("%s: %d samples are one example, read %d at a time%s", name, n_samples, chunk,
-             "".join(f"; {key} does not apply" for key in cutting))  # fmt: skip
-    valid = _interpolated(samples, n_samples, name) if nan == "interpolate" else _refusing(samples, name)
-    moments = _Moments()
+    not_applied = "".join(f"; {option} does not apply" for option in window_options)
+    log.info("%s: %d samples are one example, read %d at a time%s", name, n_samples, chunk, not_applied)
+    read_valid = (
+        _interpolating(read_samples, n_samples, name) if nan == "interpolate" else _refusing(read_samples, name)
+    )
+    statistics = _Statistics()
     for start in range(0, n_samples, chunk):
-        moments.add(valid(start, min(start + chunk, n_samples)))
-    least, largest = moments.least, moments.largest
-    if least == largest and (scaling != "none" or least == 0):
-        raise ValueError(f"{name} is {least:g} everywhere, phi is undefined there: choose another channel or file")
-    base, gain, origin, unit = 0.0, 1.0, 0.0, 1.0
+        statistics.add(read_valid(start, min(start + chunk, n_samples)))
+    minimum, maximum = statistics.minimum, statistics.maximum
+    if minimum == maximum and (scaling != "none" or minimum == 0):
+        raise ValueError(f"{name} is {minimum:g} everywhere, phi is undefined there: choose another channel or file")
+    lowest, span, origin, unit = 0.0, 1.0, 0.0, 1.0
     if scaling in ("example", "all"):
-        origin, unit = moments.mean, moments.deviation
+        origin, unit = statistics.mean, statistics.deviation
     elif scaling == "range":
-        base, gain, origin, unit = value_range[0], value_range[1] - value_range[0], least, largest - least
-    return Recording(name, n_samples, sampling_frequency, valid, lambda x: base + gain * (x - origin) / unit)
+        lowest, span, origin, unit = value_range[0], value_range[1] - value_range[0], minimum, maximum - minimum
+    return Recording(
+        name, n_samples, sampling_frequency, read_valid, lambda samples: lowest + span * (samples - origin) / unit
+    )
 
 
-class _Moments:
-    """Mean, standard deviation and range of samples, added piece by piece without a loss of precision.
+class _Statistics:
+    """Mean, standard deviation and range of samples, updated chunk by chunk without loss of precision.
 
     Reference:
         Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
@@ -113,56 +116,58 @@ class _Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean = self.squares = 0.0
-        self.least, self.largest = math.inf, -math.inf
+        self.mean = self.squared_deviations = 0.0
+        self.minimum, self.maximum = math.inf, -math.inf
 
     @property
     def deviation(self) -> float:
         """The sample standard deviation."""
-        return math.sqrt(self.squares / (self.count - 1))
+        return math.sqrt(self.squared_deviations / (self.count - 1))
 
     def add(self, samples: NDArray[np.float64]) -> None:
-        """Add a piece."""
+        """Add the samples of a chunk."""
         count, mean = len(samples), float(samples.mean())
-        apart, total = mean - self.mean, self.count + count
-        self.squares += float(((samples - mean) ** 2).sum()) + apart**2 * self.count * count / total
-        self.mean += apart * count / total
+        difference, total = mean - self.mean, self.count + count
+        self.squared_deviations += float(((samples - mean) ** 2).sum()) + difference**2 * self.count * count / total
+        self.mean += difference * count / total
         self.count = total
-        self.least, self.largest = min(self.least, float(samples.min())), max(self.largest, float(samples.max()))
+        self.minimum, self.maximum = min(self.minimum, float(samples.min())), max(self.maximum, float(samples.max()))
 
 
-def _refusing(samples: Samples, name: str) -> Samples:
+def _refusing(read_samples: SampleReader, name: str) -> SampleReader:
+    """Return a reader that refuses invalid samples."""
+
     def read(start: int, stop: int) -> NDArray[np.float64]:
-        piece = samples(start, stop)
-        invalid = ~np.isfinite(piece)
+        chunk = read_samples(start, stop)
+        invalid = ~np.isfinite(chunk)
         if invalid.any():
             raise ValueError(
                 f"{name} has invalid samples, the first at {start + int(invalid.argmax())}: choose another channel or "
-                "file, or dataset.nan=interpolate"
+                "file, or nan=interpolate"
             )
-        return piece
+        return chunk
 
     return read
 
 
-def _interpolated(samples: Samples, n_samples: int, name: str) -> Samples:
-    """Interpolate linearly between valid samples, of which those beside a piece are looked for as far as need be."""
+def _interpolating(read_samples: SampleReader, n_samples: int, name: str) -> SampleReader:
+    """Return a reader that interpolates linearly, between valid samples that may be far outside the chunk."""
 
     def read(start: int, stop: int) -> NDArray[np.float64]:
-        reach = 0
+        distance = 0
         while True:
-            first, last = max(0, start - reach), min(n_samples, stop + reach)
-            piece = samples(first, last)
-            valid = np.isfinite(piece)
-            before = first == 0 or valid[: start - first + 1].any()
-            if before and (last == n_samples or valid[stop - first - 1 :].any()):
+            first, last = max(0, start - distance), min(n_samples, stop + distance)
+            chunk = read_samples(first, last)
+            valid = np.isfinite(chunk)
+            has_valid_before = first == 0 or valid[: start - first + 1].any()
+            if has_valid_before and (last == n_samples or valid[stop - first - 1 :].any()):
                 break
-            reach = max(NEAR, 2 * reach)
+            distance = max(INITIAL_SEARCH_SAMPLES, 2 * distance)
         if valid.all():
-            return piece[start - first : stop - first]
+            return chunk[start - first : stop - first]
         if not valid.any():
             raise ValueError(f"{name} has no valid sample: choose another channel or file")
-        known = np.flatnonzero(valid)
-        return np.interp(np.arange(start - first, stop - first), known, piece[known])
+        positions = np.flatnonzero(valid)
+        return np.interp(np.arange(start - first, stop - first), positions, chunk[positions])
 
     return read

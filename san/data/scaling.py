@@ -1,8 +1,9 @@
-"""From samples to splits: what is done about invalid samples, and how signals are cut, split and scaled."""
+"""From samples to splits: treat invalid samples, divide signals into windows, split and scale them."""
 
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,8 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from san.data.splits import Labels, Splits, standardize
+from san.ops.choices import check_choice
 
-__all__ = ["cut", "finite", "scaled_splits", "signal_splits", "split_in_order"]
+__all__ = [
+    "Nan",
+    "Scaling",
+    "check_scaling",
+    "finite_samples",
+    "scaled_splits",
+    "signal_splits",
+    "split_in_order",
+    "split_into_windows",
+]
+
+Nan = Literal["refuse", "interpolate"]
+Scaling = Literal["none", "example", "all", "range"]
 
 log = logging.getLogger(__name__)
 
@@ -24,65 +38,69 @@ def signal_splits(
     window: int,
     stride: int | None,
     fractions: Sequence[float],
-    scaling: str,
+    scaling: Scaling,
     value_range: Sequence[float],
-    nan: str,
+    nan: Nan,
 ) -> Splits:
-    """Make splits of one long signal.
+    """Make splits from one long signal.
 
     Args:
-        samples: [samples].
-        name: What results call the signal.
-        sampling_frequency: In hertz; None where it is not known.
-        window: Samples of a window; see :func:`cut`, also for the next two.
-        stride: Samples from window to window; None for no overlap.
-        fractions: Of the signal, for training, validation and test, in order.
-        scaling: See :func:`scaled_splits`.
-        value_range: The least and the largest value, where scaling is ``range``.
-        nan: ``refuse`` or ``interpolate``; see :func:`finite`.
+        samples: The signal, [samples].
+        name: Name of the signal in results and errors.
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        window: Samples per window; see :func:`split_into_windows`.
+        stride: Samples from the start of one window to the start of the next; None for windows without overlap.
+        fractions: Fractions of the signal for training, validation and test, in order.
+        scaling: Scaling of the windows; see :func:`scaled_splits`.
+        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        nan: Treatment of invalid samples, ``refuse`` or ``interpolate``; see :func:`finite_samples`.
 
     Raises:
-        ValueError: If the signal cannot be cut or scaled as asked.
+        ValueError: If an argument is invalid, or the signal is too short, constant or has invalid samples.
     """
-    signal = torch.from_numpy(finite(samples, nan, name))
-    parts = cut(signal, window=window, stride=stride, fractions=fractions, name=name)
+    signal = torch.from_numpy(finite_samples(samples, nan, name))
+    parts = split_into_windows(signal, window=window, stride=stride, fractions=fractions, name=name)
     return scaled_splits(
         parts, name=name, scaling=scaling, value_range=value_range, sampling_frequency=sampling_frequency
     )
 
 
-def finite(samples: NDArray[np.float64], nan: str, name: str) -> NDArray[np.float64]:
-    """Return the samples of a signal, refusing invalid ones or interpolating linearly between valid ones.
+def finite_samples(samples: NDArray[np.float64], nan: Nan, name: str) -> NDArray[np.float64]:
+    """Refuse invalid samples, or interpolate linearly between valid samples; return the finite samples.
 
     Args:
-        samples: [samples].
-        nan: ``refuse`` or ``interpolate``.
-        name: What to call the signal in an error.
+        samples: The signal, [samples].
+        nan: Treatment of invalid samples: ``refuse`` or ``interpolate``.
+        name: Name of the signal in errors.
 
     Raises:
-        ValueError: If a sample is not finite and is not to be interpolated, or the choice is unknown.
+        ValueError: If the choice is unknown, no sample is finite, or one is not and ``nan`` is ``refuse``.
     """
-    if nan not in ("refuse", "interpolate"):
-        raise ValueError(f"dataset.nan={nan} must be 'refuse' or 'interpolate'")
+    check_choice("nan", nan, Nan)
     invalid = ~np.isfinite(samples)
     if not invalid.any():
         return samples
-    count = f"{name} has {invalid.sum()} invalid samples, the first at {invalid.argmax()}"
+    finding = f"{name} has {invalid.sum()} invalid samples, the first at {invalid.argmax()}"
     if nan == "refuse" or invalid.all():
-        raise ValueError(f"{count}: choose another channel or file, or dataset.nan=interpolate")
-    log.warning("%s: interpolated", count)
+        raise ValueError(f"{finding}: choose another channel or file, or nan=interpolate")
+    log.warning("%s: interpolated", finding)
     valid = np.flatnonzero(~invalid)
     return np.interp(np.arange(len(samples)), valid, samples[valid])
 
 
 def split_in_order(examples: Tensor, fractions: Sequence[float], name: str) -> list[Tensor]:
-    """Split along the first axis, in order, for training, validation and test.
+    """Split along the first axis into three consecutive parts, for training, validation and test.
+
+    Args:
+        examples: The examples, or the samples of one signal.
+        fractions: Fractions for training, validation and test, in order.
+        name: Name of the data in errors.
 
     Raises:
         ValueError: If the fractions are not three positive numbers of sum one, or leave a part empty.
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"dataset.fractions={list(fractions)} must be three positive numbers of sum one")
+        raise ValueError(f"fractions={list(fractions)} must be three positive numbers of sum one")
     ends = [round(sum(fractions[:count]) * len(examples)) for count in range(4)]
     parts = [examples[start:end] for start, end in pairwise(ends)]
     if not all(len(part) for part in parts):
@@ -90,15 +108,17 @@ def split_in_order(examples: Tensor, fractions: Sequence[float], name: str) -> l
     return parts
 
 
-def cut(signal: Tensor, *, window: int, stride: int | None, fractions: Sequence[float], name: str) -> list[Tensor]:
-    """Cut a long signal into windows; no two windows of different splits share a sample.
+def split_into_windows(
+    signal: Tensor, *, window: int, stride: int | None, fractions: Sequence[float], name: str
+) -> list[Tensor]:
+    """Split a long signal into three parts and each part into windows; no two splits share a sample.
 
     Args:
-        signal: [samples].
-        window: Samples of a window.
-        stride: Samples from the start of one window to that of the next; None for the window.
-        fractions: Of the signal, for training, validation and test, in order.
-        name: What to call the signal in an error.
+        signal: The signal, [samples].
+        window: Samples per window.
+        stride: Samples from the start of one window to the start of the next; None for windows without overlap.
+        fractions: Fractions of the signal for training, validation and test, in order.
+        name: Name of the signal in errors.
 
     Raises:
         ValueError: If a number is not positive, or a part is shorter than a window.
@@ -110,50 +130,63 @@ def cut(signal: Tensor, *, window: int, stride: int | None, fractions: Sequence[
     shortest = min(len(part) for part in parts)
     if shortest < window:
         raise ValueError(
-            f"{name}: the shortest of its three parts has {shortest} samples, a window {window}: "
-            "lower window, or change fractions"
+            f"{name}: window={window} exceeds the shortest of its three parts, {shortest} samples: lower window, or "
+            "change fractions"
         )
     return [part.unfold(0, window, step).unsqueeze(1) for part in parts]
+
+
+def check_scaling(scaling: Scaling, value_range: Sequence[float]) -> None:
+    """Refuse an unknown scaling, and a value range that does not increase if scaling is ``range``.
+
+    Args:
+        scaling: The scaling.
+        value_range: Smallest and largest value after scaling; unused by the other scalings.
+
+    Raises:
+        ValueError: If the scaling is unknown or the value range is not two increasing numbers.
+    """
+    check_choice("scaling", scaling, Scaling)
+    if scaling == "range" and (len(value_range) != 2 or value_range[0] >= value_range[1]):
+        raise ValueError(f"value_range={list(value_range)} must be two numbers, the smaller one first")
 
 
 def scaled_splits(
     parts: Sequence[Tensor],
     *,
     name: str,
-    scaling: str,
+    scaling: Scaling,
     value_range: Sequence[float],
     sampling_frequency: float | None = None,
     labels: Labels | None = None,
 ) -> Splits:
-    """Scale the three parts and make splits of them.
+    """Scale the training, validation and test examples, and make splits from them.
 
     Args:
-        parts: [examples, 1, *space] each, in float64.
-        name: What results call the data.
-        scaling: ``none``; ``example``: mean zero and standard deviation one in each; ``all``: in all together;
-            ``range``: the least and the largest of all samples become those of the value range.
-        value_range: The least and the largest value, where scaling is ``range``.
-        sampling_frequency: In hertz; None where there is none.
-        labels: The classes; None where there are none.
+        parts: The three parts, each [examples, 1, *space], in float64.
+        name: Name of the data in results and errors.
+        scaling: ``none``; ``example`` for mean zero and sample standard deviation one in each example; ``all`` for the
+            same over all samples of the three parts; ``range`` to map the smallest and the largest of all samples to
+            the value range.
+        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        sampling_frequency: Sampling frequency in hertz; None if unknown or not applicable.
+        labels: Classes of the examples; None without classes.
 
     Raises:
-        ValueError: If the choice is unknown, or what is to be scaled is constant.
+        ValueError: If the choice is unknown, the value range is invalid, or the data to scale are constant.
     """
+    check_scaling(scaling, value_range)
     samples = torch.cat([part.flatten() for part in parts])
-    if scaling not in ("none", "example", "all", "range"):
-        raise ValueError(f"scaling={scaling} must be 'none', 'example', 'all' or 'range'")
     if scaling in ("all", "range") and samples.min() == samples.max():
         raise ValueError(f"{name} is constant: there is nothing to scale")
-    if scaling == "range" and (len(value_range) != 2 or value_range[0] >= value_range[1]):
-        raise ValueError(f"dataset.value_range={list(value_range)} must be two numbers, the lesser first")
     if scaling == "example":
         scaled = [standardize(part, name) for part in parts]
     elif scaling == "all":
         scaled = [(part - samples.mean()) / samples.std() for part in parts]
     elif scaling == "range":
-        least, largest = value_range
+        lowest, highest = value_range
         width = samples.max() - samples.min()
-        scaled = [least + (largest - least) * (part - samples.min()) / width for part in parts]
+        scaled = [lowest + (highest - lowest) * (part - samples.min()) / width for part in parts]
     else:
         scaled = list(parts)
     train, validation, test = (part.to(torch.get_default_dtype()) for part in scaled)

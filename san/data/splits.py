@@ -1,4 +1,4 @@
-"""What every dataset gives: training, validation and test examples, and how they came to be."""
+"""The common result of all datasets: training, validation and test examples, with labels and units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ class Labels:
     """The class of each example, for a classifier.
 
     Args:
-        classes: Their names.
-        train: Index of the class of each training example, [examples] in int64.
-        validation: The same of each validation example.
-        test: The same of each test example.
+        classes: Names of the classes.
+        train: Class index of each training example, [examples] in int64.
+        validation: Class index of each validation example.
+        test: Class index of each test example.
     """
 
     classes: Sequence[str]
@@ -34,18 +34,21 @@ class Labels:
         return {split: getattr(self, split) for split in SPLITS}
 
     def refuse_absent_classes(self, name: str) -> None:
-        """Refuse splits that do not have every class.
+        """Refuse splits in which a class has no example.
+
+        Args:
+            name: Name of the data in the error.
 
         Raises:
-            ValueError: If a class has no example in a split; it names both.
+            ValueError: If a class has no example in a split; the error names both.
         """
         for split, labels in self.by_split.items():
             counts = labels.bincount(minlength=len(self.classes))
             absent = [label for label, count in zip(self.classes, counts, strict=True) if not count]
             if absent:
                 raise ValueError(
-                    f"{name}: no {split} example is of the class {', '.join(absent)}: change the fractions of the "
-                    "splits, or use classifier=none"
+                    f"{name}: no {split} example is of the class {', '.join(absent)}: change the sizes of the splits, "
+                    "or train without a classifier"
                 )
 
 
@@ -54,19 +57,19 @@ class Splits:
     """Examples of one recording or collection, split for training, model selection and the final test.
 
     Args:
-        name: What results call it, such as ``physionet/mitdb/208``.
-        train: Examples to learn from, [examples, 1, *space].
-        validation: Examples to select the epoch and the kernel size with.
-        test: Examples that only the final test reads.
-        sampling_frequency: In hertz; None where there is none.
-        units: Label of the amplitude's axis.
-        planted: The kernels that synthetic data was made from, [m] or [m, m] each.
-        labels: The classes; None where there are none.
+        name: Name of the data in results, such as ``physionet/mitdb/208``.
+        train: Examples to train on, [examples, 1, *space].
+        validation: Examples to select the epoch and the kernel size on.
+        test: Examples for the final test only.
+        sampling_frequency: Sampling frequency in hertz; None if unknown or not applicable.
+        units: Label of the amplitude axis.
+        planted: Kernels that generated synthetic data, each [m] or [m, m].
+        labels: Classes of the examples; None without classes.
 
     Raises:
-        ValueError: If a split is empty, an example has another shape or is not finite, or is zero everywhere, as phi
-            is undefined there; if the sampling frequency is not positive; or if there is not one label for
-            each example.
+        ValueError: If a split is empty; if an example differs in shape, is not finite or is zero everywhere (phi is
+            undefined there); if the sampling frequency is not positive; or if the numbers of labels and examples
+            differ.
     """
 
     name: str
@@ -79,21 +82,21 @@ class Splits:
     labels: Labels | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be described."""
+        """Check the sampling frequency, the examples and the labels."""
         if self.sampling_frequency is not None and not 0 < self.sampling_frequency < inf:
-            raise ValueError(f"{self.name}: a sampling frequency of {self.sampling_frequency} Hz must be positive")
+            raise ValueError(f"{self.name}: sampling_frequency={self.sampling_frequency} must be positive (hertz)")
         for split, examples in (("training", self.train), ("validation", self.validation), ("test", self.test)):
             if len(examples) == 0:
                 raise ValueError(f"{self.name}: there is no {split} example: give each split at least one")
             if examples.shape[1:] != self.train.shape[1:]:
                 raise ValueError(f"{self.name}: {split} examples are {tuple(examples.shape[1:])}, not {self.shape}")
-            undefined = {
+            defects = {
                 "has samples that are not finite": ~examples.isfinite().flatten(1).all(1),
                 "is zero everywhere, phi is undefined there": ~examples.flatten(1).any(1),
             }
-            for reason, where in undefined.items():
-                if where.any():
-                    raise ValueError(f"{self.name}: {split} example {int(where.nonzero()[0])} {reason}")
+            for defect, has_defect in defects.items():
+                if has_defect.any():
+                    raise ValueError(f"{self.name}: {split} example {int(has_defect.nonzero()[0])} {defect}")
         if self.labels is not None:
             for split, labels in self.labels.by_split.items():
                 if len(labels) != len(self.examples[split]):
@@ -118,11 +121,12 @@ class Splits:
 
 
 def standardize(signals: Tensor, name: str) -> Tensor:
-    """Give each example mean zero and sample standard deviation one.
+    """Scale each example to mean zero and sample standard deviation one.
 
     Args:
-        signals: [examples, 1, *space], in float64 so that the result is right to the last digit of float32.
-        name: What to call the signals in an error.
+        signals: The examples, [examples, 1, *space], in float64, so that the result is exact to the last digit of
+            float32.
+        name: Name of the signals in errors.
 
     Raises:
         ValueError: If a signal is constant.

@@ -1,7 +1,8 @@
-"""Synthetic data: known kernels at known sparse positions, plus noise, to see whether they are found again."""
+"""Synthetic data, to test whether known kernels at known sparse positions, plus noise, are recovered."""
 
 from collections.abc import Sequence
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from san.networks import SparselyActivatedNetwork
 
 __all__ = ["load"]
 
-MOST = 1e9  # samples to be made, or pairs of instances to be kept apart, some ten seconds of either
+MAX_SYNTHETIC_WORK = 1e9  # samples to generate, or pairs of instances to keep apart; about ten seconds of either
 
 
 def load(
@@ -24,41 +25,48 @@ def load(
     noise: float,
     seed: int,
 ) -> Splits:
-    """Make examples from random smooth kernels.
+    """Generate examples from random smooth kernels.
 
-    A kernel is white noise in a Hann window, smoothed along each axis, of norm one: compact, and of no symmetry. In
-    each example its instances lie at random where no two of the same kernel overlap, with amplitudes of random sign
-    between one and two.
+    A kernel is white noise in a Hann window, smoothed along each axis and scaled to norm one: compact and without
+    symmetry. In each example its instances lie at random positions where no two instances of the same kernel overlap,
+    with amplitudes of random sign between one and two.
 
     Args:
         space: Samples along each axis, one or two numbers.
-        kernel_sizes: Samples a side of each planted kernel.
-        split: How many examples are for training, validation and test.
-        occupancy: Share of the space that the instances of a kernel cover, in (0, 1]; less where no more fit.
-        noise: Standard deviation of the white noise added, in units of that of the examples.
-        seed: Of everything random here.
+        kernel_sizes: Samples per axis of each planted kernel.
+        split: Numbers of examples for training, validation and test.
+        occupancy: Fraction of the space that the instances of a kernel cover, in (0, 1]; less if no more of them fit.
+        noise: Standard deviation of the added white noise, relative to the standard deviation of the noiseless
+            examples, >= 0.
+        seed: Seed of the kernels, positions, amplitudes and noise.
 
     Raises:
-        ValueError: If a kernel does not fit into the space, or a number is out of its range.
+        ValueError: If a kernel does not fit into the space, a number is out of its range, or the data would take too
+            long to generate.
     """
     if not 0 < occupancy <= 1 or noise < 0:
-        raise ValueError(f"dataset.occupancy={occupancy} must be in (0, 1] and dataset.noise={noise} not negative")
+        raise ValueError(f"occupancy={occupancy} must be in (0, 1] and noise={noise} must be 0 or more")
     if len(space) not in (1, 2) or min(kernel_sizes) < 2 or max(kernel_sizes) > min(space):
-        raise ValueError(f"dataset.kernel_sizes={list(kernel_sizes)} must be from 2 to the least of "
-                         f"dataset.space={list(space)}, which has one or two numbers")  # fmt: skip
+        raise ValueError(
+            f"kernel_sizes={list(kernel_sizes)} must be from 2 to the smallest number of space={list(space)}, "
+            "and space must have one or two numbers"
+        )
     instances = max(occupancy * prod(space) / size ** len(space) for size in kernel_sizes)
-    if sum(split) * len(kernel_sizes) * max(prod(space), instances**2) > MOST:
-        raise ValueError(f"dataset.split={list(split)} examples of dataset.space={list(space)} with {instances:.0f} "
-                         "instances of a kernel each take too long to make: lower one of them")  # fmt: skip
+    if sum(split) * len(kernel_sizes) * max(prod(space), instances**2) > MAX_SYNTHETIC_WORK:
+        raise ValueError(
+            f"split={list(split)} examples of space={list(space)} with {instances:.0f} instances per kernel take too "
+            "long to make: lower one of them"
+        )
     generator = torch.Generator().manual_seed(seed)
-    kernels = [_kernel(size, len(space), generator) for size in kernel_sizes]
+    kernels = [_random_kernel(size, len(space), generator) for size in kernel_sizes]
     maps = torch.stack(
         [
-            torch.stack([_activations(space, size, occupancy, generator) for size in kernel_sizes])
+            torch.stack([_random_activation_map(space, size, occupancy, generator) for size in kernel_sizes])
             for _ in range(sum(split))
         ]
     )
-    network = SparselyActivatedNetwork(list(kernel_sizes), Identity(), len(space), decoder="adjoint")
+    n_dims: Literal[1, 2] = 1 if len(space) == 1 else 2
+    network = SparselyActivatedNetwork(list(kernel_sizes), Identity(), n_dims, decoder="adjoint")
     with torch.no_grad():
         for weight, kernel in zip(network.kernels, kernels, strict=True):
             weight.copy_(kernel)
@@ -75,31 +83,35 @@ def load(
     )
 
 
-def _kernel(size: int, n_dims: int, generator: torch.Generator) -> Tensor:
+def _random_kernel(size: int, n_dims: int, generator: torch.Generator) -> Tensor:
+    """Return a smooth kernel of norm one, [m] or [m, m]."""
     kernel: Tensor = torch.randn([size] * n_dims, generator=generator)
     window = torch.hann_window(size + 2, periodic=False)[1:-1]
     frequencies = torch.fft.fftfreq(size)
     for axis in range(n_dims):
         shape = [-1 if other == axis else 1 for other in range(n_dims)]
-        smooth = torch.exp(-((frequencies * size / 3) ** 2)).view(shape)
-        kernel = torch.fft.ifft(torch.fft.fft(kernel, dim=axis) * smooth, dim=axis).real * window.view(shape)
+        low_pass = torch.exp(-((frequencies * size / 3) ** 2)).view(shape)
+        kernel = torch.fft.ifft(torch.fft.fft(kernel, dim=axis) * low_pass, dim=axis).real * window.view(shape)
     return torch.nn.functional.normalize(kernel.flatten(), dim=0).view_as(kernel)
 
 
-def _activations(space: Sequence[int], size: int, occupancy: float, generator: torch.Generator) -> Tensor:
-    """Take positions in random order, each at which an instance lies inside the space and overlaps none before."""
+def _random_activation_map(space: Sequence[int], size: int, occupancy: float, generator: torch.Generator) -> Tensor:
+    """Return an activation map whose instances lie inside the space and do not overlap, [*space].
+
+    The candidate positions are processed in random order; each is kept if its instance overlaps no kept one.
+    """
     before = (size - 1) // 2
     inside = torch.cartesian_prod(*(torch.arange(before, before + length - size + 1) for length in space))
-    shuffled = inside.view(-1, len(space))[torch.randperm(len(inside), generator=generator)]
+    candidates = inside.view(-1, len(space))[torch.randperm(len(inside), generator=generator)]
     count = max(1, round(occupancy * prod(space) / size ** len(space)))
-    kept = shuffled[:1]
-    for position in shuffled[1:]:
+    kept = candidates[:1]
+    for position in candidates[1:]:
         if len(kept) == count:
             break
         if (kept - position).abs().amax(1).min() >= size:
             kept = torch.cat([kept, position.unsqueeze(0)])
     amplitudes = 1 + torch.rand(len(kept), generator=generator)
     signs = torch.randint(0, 2, (len(kept),), generator=generator) * 2 - 1
-    activations = torch.zeros(*space)
-    activations[kept.unbind(1)] = amplitudes * signs
-    return activations
+    activation_map = torch.zeros(*space)
+    activation_map[kept.unbind(1)] = amplitudes * signs
+    return activation_map

@@ -1,4 +1,4 @@
-"""WFDB records: where they are, and how one channel is read."""
+"""Locate WFDB records, download samples from PhysioNet, and read one channel."""
 
 import logging
 import re
@@ -15,62 +15,75 @@ from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from wfdb.io import _url
-from wfdb.io._signal import BYTES_PER_SAMPLE
 
-__all__ = ["SHIPPED", "find", "first_record", "open_channel", "read_channel"]
+# Private, because wfdb has no public way to set a timeout on its session.
+from wfdb.io import _url
+
+__all__ = ["SHIPPED_DATABASE", "SHIPPED_RECORD", "find_record", "first_record", "open_channel", "read_channel"]
 
 RECORDS = Path(__file__).parent / "records"
-SHIPPED = ("mitdb", "208")
-WAITS = (1.0, 3.0)  # seconds before the second and the third attempt
-LARGEST_HEADER, LONGEST_LINE = 100_000, 1_000  # bytes, characters
-MOST_PER_FRAME, MOST_SKEW = 10_000, 1_000  # samples of all channels of a file, frames
-MOST_PER_BYTE = 100  # samples in a compressed format
-PATIENCE = 30.0  # seconds that a server may be silent
+SHIPPED_DATABASE, SHIPPED_RECORD = "mitdb", "208"
+WAITS = (1.0, 3.0)  # seconds before the second and the third attempt to read from PhysioNet
+RESPONSE_TIMEOUT = 30.0  # seconds without a byte from the server
+MAX_HEADER_BYTES, MAX_HEADER_LINE_CHARACTERS = 100_000, 1_000
+MAX_SAMPLES_PER_FRAME, MAX_SKEW_FRAMES = 10_000, 1_000  # of all channels in a file; of a channel
+# Of each format of fixed size, as the WFDB specification of signal files, signal(5), defines it.
+BYTES_PER_SAMPLE = {
+    "8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
+}  # fmt: skip
 
 Content = TypeVar("Content")
 
 log = logging.getLogger(__name__)
 
 
-def find(database: str, record: str, channel: int | str, n_samples: int, local: Path) -> tuple[Path, int | str]:
-    """Return where a channel of a record is, and which channel it is there.
+def find_record(
+    database: str, record: str, channel: int | str, n_samples: int, databases: Path
+) -> tuple[Path, int | str]:
+    """Return the path of a record that has the channel, and the index or name of the channel in it.
 
-    The data folder comes first, then what the package ships, then PhysioNet. From PhysioNet only the samples asked for
-    are read, and kept in the data folder as a record of their own, complete or not at all.
+    The data folder comes first, then the package, then PhysioNet. Only the needed samples are read from PhysioNet; the
+    data folder keeps them as a separate record of one channel, which is written completely or not at all.
 
     Args:
         database: Name of the database.
         record: Name of the record.
-        channel: Index or name.
-        n_samples: How many from the start are needed.
-        local: Folder of the databases.
+        channel: Index or name of the channel.
+        n_samples: Number of samples needed from the start of the record.
+        databases: Folder of the databases in the data folder.
 
     Raises:
-        FileNotFoundError: If no place has the record.
-        ValueError: If PhysioNet's has no such channel, or is damaged.
+        FileNotFoundError: If the record is in none of the three places.
+        ValueError: If the record on PhysioNet has no such channel or is damaged.
     """
-    for folder in (local, RECORDS):
+    for folder in (databases, RECORDS):
         path = folder / database / record
         if _is_record(path):
             log.info("reading %s", path)
             return path, channel
-    part = local / database / f"{record}-{_file_name(channel)}-{n_samples}"
-    if not _is_record(part):
-        _fetch(database, record, channel, n_samples, part)
-    log.info("reading %s", part)
-    return part, 0
+    excerpt = databases / database / f"{record}-{_file_name(channel)}-{n_samples}"
+    if not _is_record(excerpt):
+        _download(database, record, channel, n_samples, excerpt)
+    log.info("reading %s", excerpt)
+    return excerpt, 0
 
 
-def first_record(database: str, local: Path) -> str:
-    """Return the first record that a database lists.
+def first_record(database: str, databases: Path) -> str:
+    """Return the first record in the list of a database, from the data folder or PhysioNet.
+
+    Args:
+        database: Name of the database.
+        databases: Folder of the databases in the data folder.
 
     Raises:
-        FileNotFoundError: If no place has the list.
+        FileNotFoundError: If neither place has the list, or the list is empty.
     """
-    file = local / database / "RECORDS"
+    file = databases / database / "RECORDS"
     try:
-        names = file.read_text().split() if file.is_file() else _persist(lambda: wfdb.get_record_list(database))
+        if file.is_file():
+            names = file.read_text(encoding="utf-8").split()
+        else:
+            names = _with_retries(lambda: wfdb.get_record_list(database))
         return str(names[0])
     except (OSError, ValueError, IndexError) as error:
         raise _unavailable(database, "list of records", file, error) from error
@@ -80,10 +93,10 @@ def read_channel(name: str, path: Path, channel: int | str, n_samples: int | Non
     """Read one channel of a record on disk.
 
     Args:
-        name: What to call the record in an error.
-        path: Of the record, without suffix.
-        channel: Index or name.
-        n_samples: How many to read at most; None for all.
+        name: Name of the record in errors.
+        path: Path of the record, without suffix.
+        channel: Index or name of the channel.
+        n_samples: Maximum number of samples to read, from the start; None for all.
 
     Raises:
         ValueError: If there is no such channel, or the files are damaged.
@@ -94,122 +107,137 @@ def read_channel(name: str, path: Path, channel: int | str, n_samples: int | Non
 def open_channel(
     name: str, path: Path, channel: int | str
 ) -> tuple[Callable[[int, int], NDArray[np.float64]], int, float]:
-    """Return what reads samples of one channel of a record on disk, how many there are, and how many a second.
+    """Open one channel of a record on disk for reading in chunks.
 
     Args:
-        name: What to call the record in an error.
-        path: Of the record, without suffix.
-        channel: Index or name.
+        name: Name of the record in errors.
+        path: Path of the record, without suffix.
+        channel: Index or name of the channel.
+
+    Returns:
+        A function that reads samples, ``read_samples(start, stop)``; the number of samples; and the sampling frequency
+        in hertz. The function raises ``ValueError`` if the files are damaged.
 
     Raises:
-        ValueError: If there is no such channel, or the files are damaged; also when samples are read.
+        ValueError: If there is no such channel, or the header is damaged or has no number of samples.
     """
-    with _damage_named(name):
+    with _damage_as_value_error(name):
         header = wfdb.rdheader(str(path))
-    index = _channel(channel, header.sig_name, name)
+    index = _channel_index(channel, header.sig_name, name)
     if not header.sig_len:
-        raise ValueError(f"{name} cannot be read in pieces: its header does not say how many samples it has")
+        raise ValueError(f"{name} cannot be read in chunks: its header does not give the number of samples")
 
-    def samples(start: int, stop: int) -> NDArray[np.float64]:
-        with _damage_named(name):
+    def read_samples(start: int, stop: int) -> NDArray[np.float64]:
+        with _damage_as_value_error(name):
             signal = wfdb.rdrecord(str(path), sampfrom=start, sampto=stop, channels=[index]).p_signal
         if len(signal) != stop - start:
-            raise ValueError(f"{name} ends at sample {start + len(signal)}, its header says {header.sig_len}")
+            raise ValueError(f"{name} ends at sample {start + len(signal)}, but its header gives {header.sig_len}")
         return np.asarray(signal[:, 0], dtype=np.float64)
 
-    return samples, int(header.sig_len), float(header.fs)
+    return read_samples, int(header.sig_len), float(header.fs)
 
 
-def _read(name: str, place: str, remote: str | None, channel: int | str, n_samples: int | None) -> wfdb.Record:
-    with _damage_named(name):
-        if remote is None:
-            _refuse_long_lines(Path(f"{place}.hea"))
-        header = wfdb.rdheader(place, pn_dir=remote)
+def _read(
+    name: str, location: str, remote_database: str | None, channel: int | str, n_samples: int | None
+) -> wfdb.Record:
+    """Read one channel of a record on disk, or of a record in a database of PhysioNet."""
+    folder = Path(location).parent if remote_database is None else None
+    with _damage_as_value_error(name):
+        if folder is not None:
+            _refuse_long_header(Path(f"{location}.hea"))
+        header = wfdb.rdheader(location, pn_dir=remote_database)
     if isinstance(header, wfdb.MultiRecord):
-        raise ValueError(f"{name} is in {header.n_seg} segments, which are records of their own: give one of them")
-    index = _channel(channel, header.sig_name or [], name)
-    lengths = [length for length in (n_samples, header.sig_len) if length is not None]
-    with _damage_named(name):
-        _refuse_false_claims(header, index, min(lengths, default=None), Path(place).parent if remote is None else None)
-        return wfdb.rdrecord(place, pn_dir=remote, channels=[index], sampto=min(lengths, default=None))
+        raise ValueError(f"{name} has {header.n_seg} segments, each a separate record: give one of them")
+    index = _channel_index(channel, header.sig_name or [], name)
+    stop = min((length for length in (n_samples, header.sig_len) if length is not None), default=None)
+    with _damage_as_value_error(name):
+        _refuse_excessive_claims(header, index, stop, folder)
+        return wfdb.rdrecord(location, pn_dir=remote_database, channels=[index], sampto=stop)
 
 
-def _refuse_long_lines(path: Path) -> None:
-    """Refuse a header whose parsing by wfdb would take minutes."""
+def _refuse_long_header(path: Path) -> None:
+    """Refuse a header that wfdb would take minutes to parse."""
     size = path.stat().st_size
-    if size > LARGEST_HEADER:
-        raise ValueError(f"a header of {size} bytes, {LARGEST_HEADER} at most are read")
-    lines = path.read_text(encoding="ascii", errors="ignore").splitlines()
-    if any(len(line) > LONGEST_LINE for line in lines if not line.lstrip().startswith("#")):
-        raise ValueError(f"a line of the header has more than {LONGEST_LINE} characters")
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {size} bytes, {MAX_HEADER_BYTES} at most are read")
+    lines = path.read_text(encoding="ascii", errors="ignore").splitlines()  # as wfdb decodes it
+    if any(len(line) > MAX_HEADER_LINE_CHARACTERS for line in lines if not line.lstrip().startswith("#")):
+        raise ValueError(f"a line of the header has more than {MAX_HEADER_LINE_CHARACTERS} characters")
 
 
-def _refuse_false_claims(header: wfdb.Record, index: int, n_samples: int | None, folder: Path | None) -> None:
-    """Refuse a header that claims more than its files have, as wfdb reserves memory for what is claimed.
+def _refuse_excessive_claims(header: wfdb.Record, index: int, n_samples: int | None, folder: Path | None) -> None:
+    """Refuse a header that claims more samples than its files have, because wfdb reserves memory for the claim.
 
     Args:
         header: The header.
-        index: Of the channel to be read.
-        n_samples: To be read; None for all, of which the header does not tell the number.
-        folder: Where the files are; None where they are remote, and their sizes are not known.
+        index: Index of the channel to read.
+        n_samples: Number of samples to read; None for all, if the header does not give their number.
+        folder: Folder of the files; None for remote files, whose sizes are unknown.
     """
     if header.n_sig != len(header.file_name):
         raise ValueError(f"the header claims {header.n_sig} channels and describes {len(header.file_name)}")
-    shared = [other for other, file in enumerate(header.file_name) if file == header.file_name[index]]
-    per_frame = sum(header.samps_per_frame[other] for other in shared)
-    skew, start, fmt = (
-        max(header.skew[other] or 0 for other in shared),
-        header.byte_offset[index] or 0,
-        header.fmt[index],
-    )
-    if not 0 < per_frame <= MOST_PER_FRAME or skew > MOST_SKEW:
-        raise ValueError(f"the header claims {per_frame} samples a frame, skewed by {skew}: "
-                         f"{MOST_PER_FRAME} and {MOST_SKEW} at most")  # fmt: skip
+    in_same_file = [other for other, file in enumerate(header.file_name) if file == header.file_name[index]]
+    per_frame = sum(header.samps_per_frame[other] for other in in_same_file)
+    skew = max(header.skew[other] or 0 for other in in_same_file)
+    if not 0 < per_frame <= MAX_SAMPLES_PER_FRAME or skew > MAX_SKEW_FRAMES:
+        raise ValueError(
+            f"the header claims {per_frame} samples a frame, skewed by {skew}: "
+            f"{MAX_SAMPLES_PER_FRAME} and {MAX_SKEW_FRAMES} at most"
+        )
     if n_samples is None and header.file_name[index] != header.file_name[0]:
-        raise ValueError("the header does not tell the number of samples")
+        raise ValueError("the header does not give the number of samples")
     if folder is None:
         return
     file = folder / header.file_name[index]
     if not file.is_file():
         raise ValueError(f"{file} is not a file")
     size = file.stat().st_size
-    claimed = start + (n_samples or 0) * per_frame * BYTES_PER_SAMPLE.get(fmt, 1 / MOST_PER_BYTE)
+    # A compressed format has no least number of bytes per sample.
+    bytes_per_frame = per_frame * BYTES_PER_SAMPLE.get(header.fmt[index], 0)
+    claimed = (header.byte_offset[index] or 0) + (n_samples or 0) * bytes_per_frame
     if claimed > size:
         raise ValueError(f"{file} has {size} bytes of at least {claimed:.0f} that the header claims")
 
 
-def _fetch(database: str, record: str, channel: int | str, n_samples: int, part: Path) -> None:
-    """Keep the first samples of a channel, at their original gain and offset."""
+def _download(database: str, record: str, channel: int | str, n_samples: int, excerpt: Path) -> None:
+    """Write the first samples of a channel on PhysioNet to a record on disk, with their original gain and offset."""
     name = f"physionet/{database}/{record}"
     log.info("reading %s from PhysioNet", name)
     try:
         with _progress(name):
-            content = _persist(lambda: _read(name, record, database, channel, n_samples))
+            content = _with_retries(lambda: _read(name, record, database, channel, n_samples))
     except OSError as error:
-        raise _unavailable(database, f"record {record}", part.with_name(f"{record}.hea"), error) from error
+        raise _unavailable(database, f"record {record}", excerpt.with_name(f"{record}.hea"), error) from error
     content.fmt = ["32"]
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+    excerpt.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=excerpt.parent) as folder:
         wfdb.wrsamp(
-            part.name, fs=content.fs, units=content.units, sig_name=content.sig_name, d_signal=content.adc(),
-            fmt=content.fmt, adc_gain=content.adc_gain, baseline=content.baseline, write_dir=folder,
+            excerpt.name,
+            fs=content.fs,
+            units=content.units,
+            sig_name=content.sig_name,
+            d_signal=content.adc(),
+            fmt=content.fmt,
+            adc_gain=content.adc_gain,
+            baseline=content.baseline,
+            write_dir=folder,
             comments=[f"{len(content.p_signal)} samples of {name}, https://physionet.org/content/{database}/"],
-        )  # fmt: skip
+        )
         for suffix in (".dat", ".hea"):
-            Path(folder, part.name + suffix).replace(part.with_name(part.name + suffix))
+            Path(folder, excerpt.name + suffix).replace(excerpt.with_name(excerpt.name + suffix))
 
 
 def _file_name(channel: int | str) -> str:
-    """Write an index or a name in the letters of a record's name, no two alike."""
+    """Encode an index or a name in the characters allowed in a record's name, so that no two encodings are equal."""
     if isinstance(channel, int):
         return f"channel_{channel}"
     return "named_" + re.sub(r"[^0-9A-Za-z]", lambda match: f"_{ord(match[0]):x}_", channel)
 
 
-def _persist(read: Callable[[], Content]) -> Content:
-    """Read from PhysioNet, and again after a pause where the connection fails."""
+def _with_retries(read: Callable[[], Content]) -> Content:
+    """Read from PhysioNet; after a failed connection, pause and try again."""
     for scheme in ("http://", "https://"):
-        _url._get_session().mount(scheme, _Impatient())
+        _url._get_session().mount(scheme, _TimeoutAdapter())
     for wait in WAITS:
         try:
             return read()
@@ -221,16 +249,16 @@ def _persist(read: Callable[[], Content]) -> Content:
     return read()
 
 
-class _Impatient(HTTPAdapter):
-    """Give up on a server that is silent; wfdb, which has no setting for it, would wait without end."""
+class _TimeoutAdapter(HTTPAdapter):
+    """Close a connection on which the server is silent; without it, wfdb waits forever."""
 
     def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        return super().send(request, **{**kwargs, "timeout": PATIENCE})
+        return super().send(request, **{**kwargs, "timeout": RESPONSE_TIMEOUT})
 
 
 @contextmanager
 def _progress(name: str) -> Iterator[None]:
-    """Show on a terminal that something is being read; wfdb does not tell how much of it is there."""
+    """Show on a terminal that a download is running; wfdb does not report how far it is."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         bar.add_task(f"reading {name} from PhysioNet", total=None)
@@ -241,18 +269,20 @@ def _is_record(path: Path) -> bool:
     return path.with_name(f"{path.name}.hea").is_file()
 
 
-def _unavailable(database: str, what: str, file: Path, error: Exception) -> FileNotFoundError:
-    absent = isinstance(error, FileNotFoundError | ValueError | IndexError)
-    remote = "has none of that name" if absent else f"cannot be reached ({type(error).__name__})"
+def _unavailable(database: str, item: str, file: Path, error: Exception) -> FileNotFoundError:
+    """Return the error for a record or a list of records that no place has."""
+    is_absent = isinstance(error, FileNotFoundError | ValueError | IndexError)
+    physionet = "PhysioNet does not have it" if is_absent else f"PhysioNet cannot be reached ({type(error).__name__})"
     return FileNotFoundError(
-        f"no {what} of the database {database}: {file.resolve()} is not there, only {'/'.join(SHIPPED)} is shipped, "
-        f"and PhysioNet {remote}; check dataset.database and dataset.record, or put the WFDB files there "
-        "(paths.data_dir or SAN_DATA_DIR names the folder above physionet)"
+        f"no {item} of the database {database}: {file.resolve()} is not there, the package has only "
+        f"{SHIPPED_DATABASE}/{SHIPPED_RECORD}, and {physionet}; check database and record, or put the WFDB files there "
+        "(data_dir is the folder above physionet)"
     )
 
 
 @contextmanager
-def _damage_named(name: str) -> Iterator[None]:
+def _damage_as_value_error(name: str) -> Iterator[None]:
+    """Raise every error of wfdb on damaged files as a ``ValueError`` that names the record."""
     try:
         yield
     except OSError:
@@ -261,10 +291,11 @@ def _damage_named(name: str) -> Iterator[None]:
         raise ValueError(f"{name} cannot be read, its files are damaged or incomplete: {error}") from error
 
 
-def _channel(channel: int | str, names: Sequence[str], record: str) -> int:
+def _channel_index(channel: int | str, names: Sequence[str], record: str) -> int:
+    """Return the index of a channel, given its index or name and the names of all channels."""
     if isinstance(channel, int) and 0 <= channel < len(names):
         return channel
     if channel in names:
         return names.index(str(channel))
     choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
-    raise ValueError(f"{record} has no channel {channel}: dataset.channel can be {choices}")
+    raise ValueError(f"channel={channel} is not a channel of {record}; choose one of {choices}")

@@ -1,4 +1,4 @@
-"""One channel of a WFDB record of one's own."""
+"""The user's own signal: one channel of a WFDB record."""
 
 from pathlib import Path
 from typing import Any
@@ -11,46 +11,52 @@ from san.data.wfdb_files import open_channel, read_channel
 __all__ = ["load", "stream"]
 
 
-def load(*, path: str, channel: int | str, **how: Any) -> Splits:
-    """Read a channel and cut it into windows.
+def load(*, path: str, channel: int | str, **options: Any) -> Splits:
+    """Read a channel and divide it into windows.
 
     Args:
-        path: Of the record, with or without ``.hea``.
-        channel: Index or name.
-        **how: It is cut, split and scaled; see :func:`san.data.scaling.signal_splits`.
+        path: Path of the record, with or without ``.hea``.
+        channel: Index or name of the channel.
+        **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
 
     Raises:
-        FileNotFoundError: If there is no such record.
-        ValueError: If it cannot be read, cut or scaled as asked.
+        FileNotFoundError: If the record does not exist.
+        ValueError: If the record cannot be read, or an option is invalid or does not fit the signal.
     """
-    record = _find(path)
+    record = _record_path(path)
     content = read_channel(str(record), record, channel, None)
     return signal_splits(
-        content.p_signal[:, 0], name=f"wfdb/{record.name}", sampling_frequency=float(content.fs), **how
+        content.p_signal[:, 0], name=f"wfdb/{record.name}", sampling_frequency=float(content.fs), **options
     )
 
 
-def stream(*, path: str, channel: int | str, chunk: int, **how: Any) -> Recording:
-    """Open a channel of which pieces are read when they are asked for.
+def stream(*, path: str, channel: int | str, chunk: int, **options: Any) -> Recording:
+    """Open a channel for reading in chunks.
 
     Args:
-        path: Of the record, with or without ``.hea``.
-        channel: Index or name.
-        chunk: Samples to read at a time.
-        **how: It is scaled; see :func:`san.data.recording.open_recording`.
+        path: Path of the record, with or without ``.hea``.
+        channel: Index or name of the channel.
+        chunk: Number of samples to read at a time.
+        **options: Scaling and invalid samples; see :func:`san.data.recording.open_recording`.
 
     Raises:
-        FileNotFoundError: If there is no such record.
-        ValueError: If it cannot be read or scaled as asked.
+        FileNotFoundError: If the record does not exist.
+        ValueError: If the record cannot be read, or an option is invalid or does not fit it.
     """
-    record = _find(path)
-    samples, n_samples, sampling_frequency = open_channel(str(record), record, channel)
+    record = _record_path(path)
+    read_samples, n_samples, sampling_frequency = open_channel(str(record), record, channel)
     return open_recording(
-        samples, n_samples, name=f"wfdb/{record.name}", sampling_frequency=sampling_frequency, chunk=chunk, **how
+        read_samples,
+        n_samples,
+        name=f"wfdb/{record.name}",
+        sampling_frequency=sampling_frequency,
+        chunk=chunk,
+        **options,
     )
 
 
-def _find(path: str) -> Path:
+def _record_path(path: str) -> Path:
+    """Return the path of a record without its suffix, and refuse a record that does not exist."""
     record = Path(path.removesuffix(".hea"))
     if not record.with_name(f"{record.name}.hea").is_file():
         raise FileNotFoundError(f"path={path} is not a WFDB record: {record}.hea is not there")

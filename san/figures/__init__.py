@@ -1,1 +1,1 @@
-"""The figures of a run, one a file: each has one function, ``draw``, that takes a :class:`san.figures.style.Run`."""
+"""Figures, one per file. The figures of a run are functions ``draw`` of a :class:`san.figures.style.Run`."""

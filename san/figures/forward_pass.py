@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.figures.style import COLORS, Run, figure, label, show_image, styled, time_axis
+from san.figures.style import COLORS, Run, figure, method_label, show_image, styled, time_axis
 
 __all__ = ["draw"]
 
 
 @styled
 def draw(run: Run) -> Figure:
-    """Draw the input, the kernels, the similarity and activation maps, and the partial and whole reconstructions."""
+    """Draw the input, the kernels, the similarity and activation maps, and the partial and complete reconstructions."""
     network, x = run.network, run.example.unsqueeze(0)
     with torch.no_grad():
         similarity, maps = network.similarity(x)[0], network.encode(x)[0]
@@ -44,32 +44,32 @@ def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
         axes.tick_params(labelbottom=name == "reconstruction")
         return axes
 
-    every = slice(None)
-    add("x", every, f"{run.name}, {label(run.activation)}: input x", run.units).plot(times, x, color=COLORS["input"])
+    all_columns = slice(None)
+    axes = add("x", all_columns, f"{run.name}, {method_label(run.activation)}: input x", run.units)
+    axes.plot(times, x, color=COLORS["input"])
     for index in range(n_kernels):
         number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
-        kernel, similarity, activations = run.network.patterns[index], steps["similarity"][index], steps["maps"][index]
-        middle = (len(x) - len(kernel)) // 2
-        axes = add("kernel", index, f"kernel w{number}, {len(kernel)} samples, as it reconstructs", "weight")
-        axes.plot(times[middle : middle + len(kernel)], kernel.detach(), color=COLORS["kernel"])
+        atom, similarity, activations = run.network.atoms[index], steps["similarity"][index], steps["maps"][index]
+        middle = (len(x) - len(atom)) // 2
+        axes = add("kernel", index, f"kernel w{number}, m = {len(atom)}, as the decoder places it", "weight")
+        axes.plot(times[middle : middle + len(atom)], atom.detach(), color=COLORS["kernel"])
         axes = add("similarity", index, f"similarity s{number}", "similarity")
         axes.plot(times, similarity, color=COLORS["similarity"])
-        count = f"{int(activations.count_nonzero())} of {len(x)} are not zero"
-        _stems(
-            add("maps", index, f"activation map α{number}: {count}", "similarity"),
-            times, similarity, activations,
-        )  # fmt: skip
+        count = int(activations.count_nonzero())
+        axes = add("maps", index, f"activations α{number}: {count} of {len(x)} samples", "similarity")
+        _draw_activations(axes, times, similarity, activations)
         if "partial" in rows:
             axes = add("partial", index, f"partial reconstruction r{number}", run.units)
             axes.plot(times, steps["partial"][index], color=COLORS["reconstruction"])
-    axes = add("reconstruction", every, "reconstruction x̂ over the input", run.units)
+    axes = add("reconstruction", all_columns, "reconstruction x̂ over the input", run.units)
     axes.plot(times, x, color=COLORS["input"], alpha=0.4)
     axes.plot(times, steps["reconstruction"][0], color=COLORS["reconstruction"])
     axes.set_xlabel(time_label)
     return drawn
 
 
-def _stems(axes: Axes, times: NDArray[np.float64], similarity: Tensor, activations: Tensor) -> None:
+def _draw_activations(axes: Axes, times: NDArray[np.float64], similarity: Tensor, activations: Tensor) -> None:
+    """Draw each activation as a stem, over the similarity map."""
     axes.plot(times, similarity, color=COLORS["similarity"], alpha=0.4)
     kept = activations.nonzero().flatten()
     axes.vlines(times[kept], 0, activations[kept], color=COLORS["activation"], linewidth=0.8)
@@ -83,15 +83,15 @@ def _images(run: Run, steps: dict[str, Tensor]) -> Figure:
     show_image(drawn.add_subplot(grid[:, 0]), run.example[0], "input x")
     for index in range(n_kernels):
         number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
-        count = int(steps["maps"][index].count_nonzero())
         panels = {
-            f"kernel w{number}": run.network.patterns[index],
+            f"kernel w{number}": run.network.atoms[index],
             f"similarity s{number}": steps["similarity"][index],
-            f"activation α{number}: {count}": steps["maps"][index],
+            f"activations α{number}: {int(steps['maps'][index].count_nonzero())}": steps["maps"][index],
             f"partial r{number}": steps["partial"][index],
         }
         for column, (title, image) in enumerate(panels.items(), start=1):
             show_image(drawn.add_subplot(grid[index, column]), image, title)
     show_image(drawn.add_subplot(grid[:, 5]), steps["reconstruction"][0], "reconstruction x̂")
-    drawn.suptitle(f"{run.name}, {label(run.activation)}: red above, blue below zero, each panel to its own extreme")
+    title = f"{run.name}, {method_label(run.activation)}"
+    drawn.suptitle(f"{title}: red positive, blue negative, each panel scaled to its largest magnitude")
     return drawn

@@ -1,20 +1,20 @@
-"""Validation phi over the epochs, and which epoch was selected."""
+"""Validation phi over the epochs, with the selected epoch."""
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from san.figures.style import Run, activation_color, figure, label, styled
+from san.figures.style import Run, figure, method_color, method_label, styled
 
 __all__ = ["draw"]
 
 
 @styled
 def draw(run: Run) -> Figure:
-    """Draw validation phi over the epochs."""
+    """Draw validation phi over the epochs, with a ring at the selected epoch."""
     drawn = figure(5.0, 3.2)
     axes = drawn.add_subplot()
-    color = activation_color(run.activation)
-    axes.plot(run.phi_per_epoch, color=color, marker=".", label=label(run.activation))
+    color = method_color(run.activation)
+    axes.plot(run.phi_per_epoch, color=color, marker=".", label=method_label(run.activation))
     best = run.phi_per_epoch[run.best_epoch]
     axes.plot(run.best_epoch, best, "o", markersize=8, markerfacecolor="none", markeredgecolor="black")
     axes.annotate(

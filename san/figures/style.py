@@ -1,11 +1,11 @@
-"""How every figure looks, and what it is drawn from."""
+"""The inputs of a run's figures, and the style of every figure."""
 
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -14,24 +14,32 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.files import replacing
 from san.networks import SparselyActivatedNetwork
+from san.storage.files import replacing
 
 __all__ = [
+    "BASELINE_METHOD_STYLES",
     "COLORS",
-    "PEERS",
     "Run",
-    "activation_color",
     "figure",
     "in_paper_order",
-    "label",
+    "method_color",
+    "method_label",
     "save",
     "show_image",
     "styled",
     "time_axis",
 ]
 
-# Okabe and Ito's colours, which stay apart for the colour-blind.
+
+class MethodStyle(NamedTuple):
+    """Label and colour of an activation function or a baseline method."""
+
+    label: str
+    color: str
+
+
+# The colours of Okabe and Ito, which stay distinct under colour blindness.
 COLORS = {
     "input": "#0072B2",
     "kernel": "#D55E00",
@@ -39,18 +47,22 @@ COLORS = {
     "activation": "#000000",
     "reconstruction": "#D55E00",
 }
-ACTIVATIONS = {
-    "identity": ("Identity", "#999999"),
-    "relu": ("ReLU", "#E69F00"),
-    "topk_absolutes": ("top-k absolutes", "#56B4E9"),
-    "extrema_pool_indices": ("Extrema-Pool indices", "#009E73"),
-    "extrema": ("Extrema", "#D55E00"),
-    "phi_pursuit": ("φ pursuit", "#0072B2"),
+ACTIVATION_STYLES = {
+    "identity": MethodStyle("Identity", "#999999"),
+    "relu": MethodStyle("ReLU", "#E69F00"),
+    "topk_absolutes": MethodStyle("top-k absolutes", "#56B4E9"),
+    "extrema_pool_indices": MethodStyle("Extrema-Pool indices", "#009E73"),
+    "extrema": MethodStyle("Extrema", "#D55E00"),
+    "phi_pursuit": MethodStyle("φ pursuit", "#0072B2"),
 }
-PEERS = {"patches_omp": ("patches + OMP", "#000000"), "csc": ("convolutional sparse coding", "#CC79A7")}
-OTHERS = ("#F0E442", "#882255", "#44AA99", "#999933", "#332288")  # the last four of Tol's muted
-IMAGE = "RdBu_r"
-STYLE: Any = {
+BASELINE_METHOD_STYLES = {
+    "patches_omp": MethodStyle("patches + OMP", "#000000"),
+    "csc": MethodStyle("convolutional sparse coding", "#CC79A7"),
+}
+METHOD_STYLES = ACTIVATION_STYLES | BASELINE_METHOD_STYLES
+OTHER_COLORS = ("#F0E442", "#882255", "#44AA99", "#999933", "#332288")  # the last four are from Tol's muted scheme
+IMAGE_COLORMAP = "RdBu_r"
+MATPLOTLIB_STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -63,17 +75,17 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's figures are drawn from.
+    """Inputs of the figures of a run.
 
     Args:
-        name: Of the dataset.
+        name: Name of the dataset.
         activation: Name of the activation function.
         network: The selected network, on the CPU.
         example: An example of the test split, [1, *space].
         phi_per_epoch: Validation phi of each epoch.
-        best_epoch: The selected one.
-        sampling_frequency: In hertz; None where there is none.
-        units: Label of the amplitude's axis.
+        best_epoch: Index of the selected epoch.
+        sampling_frequency: Sampling frequency in hertz; None if it is unknown.
+        units: Label of the amplitude axis.
     """
 
     name: str
@@ -90,66 +102,74 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Give the project's style to all that a function draws, and leave that of others alone."""
+    """Apply the style of the project inside a drawing function, and leave the caller's style unchanged."""
 
     @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
+    def draw_with_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(MATPLOTLIB_STYLE):
             return draw(*args, **kwargs)
 
-    return drawn
+    return draw_with_style
 
 
 def figure(width: float, height: float) -> Figure:
-    """Make an empty figure, in inches, that belongs to no window."""
+    """Return an empty figure without a window.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+    """
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(drawn: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix, never seen half-written."""
+    """Write a figure in the format of the path's suffix; no reader sees it half-written."""
     buffer = io.BytesIO()
     drawn.savefig(buffer, format=path.suffix[1:], dpi=150)
     with replacing(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
 
 
-def activation_color(name: str, others: Sequence[str] = ()) -> str:
-    """Return the colour of an activation function or a peer, the same in every figure.
+def method_color(name: str, others: Sequence[str] = ()) -> str:
+    """Return the colour of an activation function or a baseline method, the same in every figure.
 
     Args:
-        name: Of the activation function or peer.
-        others: All names in the figure, to tell apart those that are not the paper's.
+        name: Name of the activation function or baseline method.
+        others: All names in the figure; names without a colour of their own are distinguished among these.
     """
-    known = ACTIVATIONS | PEERS
-    if name in known:
-        return known[name][1]
-    strangers = sorted({name, *others} - set(known))
-    return OTHERS[strangers.index(name) % len(OTHERS)]
+    if name in METHOD_STYLES:
+        return METHOD_STYLES[name].color
+    without_style = sorted({name, *others} - set(METHOD_STYLES))
+    return OTHER_COLORS[without_style.index(name) % len(OTHER_COLORS)]
+
+
+def method_label(name: str) -> str:
+    """Return the paper's name of an activation function or the usual name of a baseline method."""
+    return METHOD_STYLES[name].label if name in METHOD_STYLES else name
 
 
 def in_paper_order(names: Iterable[str]) -> list[str]:
-    """Sort names of activation functions, the paper's first and in its order."""
-    order = list(ACTIVATIONS)
+    """Sort names of activation functions: first the paper's, in its order, then the others by name."""
+    order = list(ACTIVATION_STYLES)
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
-def label(name: str) -> str:
-    """Return the paper's name of an activation function, or the usual one of a peer."""
-    known = ACTIVATIONS | PEERS
-    return known[name][0] if name in known else name
-
-
 def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:
-    """Return the instants of samples and the label of their axis: seconds, or samples where the rate is unknown."""
+    """Return the times of samples and the label of their axis: in seconds, or in samples if the rate is unknown.
+
+    Args:
+        length: Number of samples.
+        sampling_frequency: Sampling frequency in hertz; None if it is unknown.
+    """
     if sampling_frequency is None:
         return np.arange(length, dtype=float), "time (samples)"
     return np.arange(length) / sampling_frequency, "time (s)"
 
 
 def show_image(axes: Axes, image: Tensor, title: str) -> None:
-    """Show an image with red above and blue below zero."""
+    """Show an image with positive values in red and negative values in blue."""
     pixels = image.detach().numpy()
     limit = float(abs(pixels).max()) or 1.0
-    axes.imshow(pixels, cmap=IMAGE, vmin=-limit, vmax=limit)
+    axes.imshow(pixels, cmap=IMAGE_COLORMAP, vmin=-limit, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -4,74 +4,88 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from san.figures.style import activation_color, figure, in_paper_order, label, styled
+from san.figures.style import figure, in_paper_order, method_color, method_label, styled
+from san.ops.choices import check_choice
 
-__all__ = ["draw_surface", "draw_sweep"]
+__all__ = ["SelectionSplit", "draw_surface", "draw_sweep"]
 
+SelectionSplit = Literal["validation", "test"]
+"""The split whose phi selects a model."""
 
-MOST_NUMBERS = 100  # cells of a surface in which the number is written
+MAX_LABELLED_CELLS = 100  # a surface with more cells shows colours only, without numbers
 
 
 @styled
-def draw_sweep(rows: Sequence[Mapping[str, Any]], split: str = "validation") -> Figure:
-    """Draw phi over the kernel size, a panel a dataset and a line an activation function.
+def draw_sweep(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "validation") -> Figure:
+    """Draw phi over the kernel size, with one panel per dataset and one line per activation function.
 
-    Where several models share a dataset, an activation and a kernel size (seeds, say), the line is their mean and the
-    band their range. A ring marks the best model of each panel.
+    If several models share a dataset, an activation function and a kernel size (different seeds, for example), the line
+    shows their mean and the band their range. A ring marks the best model of each panel.
 
     Args:
         rows: The rows of sweep.csv.
-        split: The split whose phi is drawn, and chooses the best: ``validation`` or ``test``.
+        split: The split whose phi is drawn and selects the best model.
+
+    Raises:
+        ValueError: If the split is unknown.
     """
+    check_choice("split", split, SelectionSplit)
     phi = f"{split}_phi"
     datasets = sorted({row["dataset"] for row in rows})
     activations = in_paper_order({row["activation"] for row in rows})
-    names = [label(activation) for activation in activations]
-    drawn = figure(max(5.0, 4.2 * min(3, len(datasets))), 3.8 * -(-len(datasets) // 3))
+    names = [method_label(activation) for activation in activations]
+    n_columns, n_rows = min(3, len(datasets)), -(-len(datasets) // 3)
+    drawn = figure(max(5.0, 4.2 * n_columns), 3.8 * n_rows)
     for index, dataset in enumerate(datasets):
-        axes = drawn.add_subplot(-(-len(datasets) // 3), min(3, len(datasets)), index + 1)
-        chosen = [row for row in rows if row["dataset"] == dataset]
-        sizes = sorted({row["kernel_size"] for row in chosen}, key=_order)
-        place = {size: size if all(isinstance(other, int) for other in sizes) else at for at, size in enumerate(sizes)}
+        axes = drawn.add_subplot(n_rows, n_columns, index + 1)
+        panel = [row for row in rows if row["dataset"] == dataset]
+        sizes = sorted({row["kernel_size"] for row in panel}, key=_size_order)
+        are_numbers = all(isinstance(size, int) for size in sizes)
+        place = {size: size if are_numbers else at for at, size in enumerate(sizes)}
         for activation in activations:
             models: dict[Any, list[float]] = defaultdict(list)
-            for row in chosen:
+            for row in panel:
                 if row["activation"] == activation:
                     models[place[row["kernel_size"]]].append(row[phi])
             at = sorted(models)
-            color = activation_color(activation, activations)
+            color = method_color(activation, activations)
             marker = "o" if len(at) < 30 else None
-            axes.plot(at, [fmean(models[x]) for x in at], color=color, marker=marker, markersize=4,
-                      label=label(activation))  # fmt: skip
+            means = [fmean(models[x]) for x in at]
+            axes.plot(at, means, color=color, marker=marker, markersize=4, label=method_label(activation))
             axes.fill_between(at, [min(models[x]) for x in at], [max(models[x]) for x in at], color=color, alpha=0.2)
-        best = min(chosen, key=lambda row: float(row[phi]))
-        axes.plot(place[best["kernel_size"]], best[phi], "o", markersize=9, markerfacecolor="none",
-                  markeredgecolor="black")  # fmt: skip
+        best = min(panel, key=lambda row: float(row[phi]))
+        ring: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
+        axes.plot(place[best["kernel_size"]], best[phi], "o", **ring)
         if len(sizes) < 10:
             axes.set_xticks([place[size] for size in sizes], [str(size) for size in sizes])
-        axes.set(title=dataset, xlabel="kernel size (samples)", ylabel=f"{split} φ̄ (dimensionless)")
+        axes.set(title=dataset, xlabel="kernel size m (samples)", ylabel=f"{split} φ̄ (dimensionless)")
     lines = {line.get_label(): line for axes in drawn.axes for line in axes.lines if line.get_label() in names}
     drawn.legend([lines[name] for name in names], names, loc="outside lower center", ncols=min(3, len(names)))
     return drawn
 
 
 @styled
-def draw_surface(rows: Sequence[Mapping[str, Any]], split: str = "validation") -> Figure:
-    """Draw phi over kernel size and number of kernels, a panel a dataset and activation function.
+def draw_surface(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "validation") -> Figure:
+    """Draw phi over kernel size and number of kernels, with one panel per dataset and activation function.
 
-    Where several models share a cell (seeds, say), it is their mean. A ring marks the best model of each panel.
+    If several models share a cell (different seeds, for example), the cell shows their mean. A square marks the best
+    cell of each panel.
 
     Args:
         rows: The rows of sweep.csv, each with ``n_kernels``.
-        split: The split whose phi is drawn, and chooses the best: ``validation`` or ``test``.
+        split: The split whose phi is drawn and selects the best cell.
+
+    Raises:
+        ValueError: If the split is unknown.
     """
+    check_choice("split", split, SelectionSplit)
     phi = f"{split}_phi"
-    sizes = sorted({row["kernel_size"] for row in rows}, key=_order)
+    sizes = sorted({row["kernel_size"] for row in rows}, key=_size_order)
     counts = sorted({row["n_kernels"] for row in rows})
     activations = in_paper_order({row["activation"] for row in rows})
     datasets = sorted({row["dataset"] for row in rows})
@@ -89,15 +103,16 @@ def draw_surface(rows: Sequence[Mapping[str, Any]], split: str = "validation") -
         for cell, values in cells.items():
             surface[cell] = fmean(values)
         axes.imshow(surface, cmap="viridis", vmin=lowest, vmax=highest, origin="lower", aspect="auto")
-        if surface.size <= MOST_NUMBERS:
+        if surface.size <= MAX_LABELLED_CELLS:
             for count, size in cells:
-                dark = surface[count, size] < (lowest + highest) / 2
-                axes.text(size, count, f"{surface[count, size]:.2f}", ha="center", va="center", fontsize=7,
-                          color="white" if dark else "black")  # fmt: skip
+                color = "white" if surface[count, size] < (lowest + highest) / 2 else "black"
+                number = f"{surface[count, size]:.2f}"
+                axes.text(size, count, number, ha="center", va="center", fontsize=7, color=color)
         best = np.unravel_index(np.nanargmin(surface), surface.shape)
-        axes.plot(*reversed(best), "s", markersize=22, markerfacecolor="none", markeredgecolor="#D55E00",
-                  markeredgewidth=2)  # fmt: skip
-        axes.set(title=f"{dataset}, {label(activation)}", xlabel="kernel size (samples)", ylabel="kernels")
+        square: dict[str, Any] = {"markersize": 22, "markeredgecolor": "#D55E00", "markeredgewidth": 2}
+        axes.plot(*reversed(best), "s", markerfacecolor="none", **square)
+        axes.set(title=f"{dataset}, {method_label(activation)}")
+        axes.set(xlabel="kernel size m (samples)", ylabel="number of kernels")
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_yticks(range(len(counts)), [str(count) for count in counts])
         axes.label_outer()
@@ -105,5 +120,6 @@ def draw_surface(rows: Sequence[Mapping[str, Any]], split: str = "validation") -
     return drawn
 
 
-def _order(size: int | str) -> list[int]:
+def _size_order(size: int | str) -> list[int]:
+    """Return the numbers of a kernel size, such as 8 or ``8+9``, to sort by."""
     return [int(part) for part in str(size).split("+")]

@@ -1,1 +1,1 @@
-"""The operators behind activations and reconstructions, one backend a file."""
+"""Operators of activations and reconstructions: in torch for any device, and compiled by numba for the CPU."""

@@ -1,25 +1,30 @@
-"""The "same" correlation of maps with kernels and its transpose, directly or by FFT, whichever takes less."""
+"""The "same" correlation of maps with kernels and its transpose, directly or by FFT, whichever takes less time."""
 
 from collections.abc import Sequence
 from math import log2, prod
 from types import ModuleType
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from san.ops.backend import compiled_for
-from san.shapes import Float
+from san.ops.shapes import Float
 
 __all__ = ["convolve", "correlate", "is_direct"]
 
-# Measured by `make bench`: a direct convolution computes at least so many kernels, as its vectors are that wide, and
-# takes for each output as long as for so many more multiplications, and with its gradient so many times as long; a
-# butterfly of a transform, with or without, takes as long as some.
-LANES, OUTPUT, GRADIENT, BUTTERFLY = 16, 16, 3, 12.8
+# The cost model of `is_direct`, in units of one multiplication of a direct convolution, measured by `make bench`. It
+# decides between the sum and the transform, whose results agree up to rounding.
+MIN_KERNELS = 16
+"""Kernels that a direct convolution computes at least, the width of its vectors."""
+OUTPUT_COST = 16
+"""Cost of one output sample of a direct convolution, in addition to its multiplications."""
+GRADIENT_FACTOR = 3
+"""Factor of the cost of a direct convolution whose kernels require a gradient."""
+BUTTERFLY_COST = 12.8
+"""Cost of one butterfly of a transform, with or without a gradient."""
 
 
 def correlate(
@@ -28,67 +33,69 @@ def correlate(
     sizes: Sequence[int] | None = None,
     exact: bool = False,
 ) -> Float[Tensor, "batch kernels *space"]:
-    """Correlate maps with kernels: one channel with all of them, or each of as many with its own.
+    """Correlate maps with kernels: one channel with every kernel, or each channel with its own kernel.
 
-    The size is kept by zeros: (m - 1) // 2 before the first sample, the rest after the last.
+    Zero padding keeps the size: (m - 1) // 2 samples before the first sample, the rest after the last one.
 
     Args:
-        maps: What is correlated.
-        weight: The kernels, padded to one extent around their middle.
-        sizes: Samples of each kernel, if the result is to be exactly zero wherever the maps are under all of it, as it
-            is by the direct way and, for rounding, not by a transform.
-        exact: Whether equal windows must give equal results, so that no transform is used: what is a plateau in a
-            signal is then one in its similarity, of which a selection keeps one sample.
+        maps: One channel, or one channel per kernel.
+        weight: The kernels, padded with zeros to one extent around their middle.
+        sizes: Size of each kernel in samples. If given, the result is exactly zero wherever the maps are zero under the
+            whole kernel; the rounding of a transform is removed there.
+        exact: Whether equal windows must give equal results, which excludes transforms. A plateau of a signal is then
+            a plateau of its similarity, and a selection keeps one sample of it.
     """
     before = (weight.shape[-1] - 1) // 2
     padded = F.pad(maps, [before, weight.shape[-1] - 1 - before] * (weight.dim() - 1))
-    if (compiled := _compiled_for(padded, weight, sizes)) is not None:
-        numbers = np.asarray(sizes, dtype=np.int64)
-        return torch.from_numpy(compiled.correlate(padded.squeeze(1).numpy(), weight.detach().numpy(), numbers))
+    if sizes is not None and (compiled := _compiled_for_signals(padded, weight)) is not None:
+        products: Tensor = compiled.correlate(padded, weight, sizes)
+        return products
     if exact or is_direct(maps, weight):
-        return _directly(padded, weight)
-    correlated = _by_fft(padded, weight.flip(-1), weight.shape[-1] - 1, maps)
-    return correlated if sizes is None or bool(maps.all()) else torch.where(_reached(maps, sizes), correlated, 0)
+        return _correlate_directly(padded, weight)
+    correlated = _convolve_by_fft(padded, weight.flip(-1), weight.shape[-1] - 1, maps)
+    if sizes is None or bool(maps.all()):
+        return correlated
+    return torch.where(_nonzero_under_kernels(maps, sizes), correlated, 0)
 
 
 def convolve(
     maps: Float[Tensor, "batch kernels *space"], weight: Float[Tensor, "kernels *extent"]
 ) -> Float[Tensor, "batch kernels *space"]:
-    """Put each kernel at its activations: the transpose of :func:`correlate`, map by map."""
+    """Place each kernel at the activations of its map, the transpose of :func:`correlate`."""
     n_dims, before = weight.dim() - 1, (weight.shape[-1] - 1) // 2
     if not is_direct(maps, weight):
-        return _by_fft(maps, weight, before, maps)
+        return _convolve_by_fft(maps, weight, before, maps)
     padded = F.pad(maps, [weight.shape[-1] - 1 - before, before] * n_dims)
-    return _directly(padded, weight.flip(tuple(range(1, n_dims + 1))))
+    return _correlate_directly(padded, weight.flip(tuple(range(1, n_dims + 1))))
 
 
 def is_direct(maps: Tensor, weight: Tensor) -> bool:
-    """Tell whether a sum over the samples of the kernels takes less time than transforms of signals.
+    """Return whether a direct sum over the kernel samples takes less time than transforms of the signals.
 
-    Images are always summed: their kernels are small, and what is zero in them stays exactly so.
+    Images are always summed directly: their kernels are small, and zeros stay exactly zero.
     """
     if maps.dtype not in (torch.float32, torch.float64) or maps.dim() != 3 or torch.compiler.is_compiling():
         return True
     space = maps.shape[2:]
-    direct = len(maps) * max(len(weight), LANES) * prod(space) * (prod(weight.shape[1:]) + OUTPUT)
+    direct = len(maps) * max(len(weight), MIN_KERNELS) * prod(space) * (prod(weight.shape[1:]) + OUTPUT_COST)
     if torch.is_grad_enabled() and weight.requires_grad:
-        direct *= GRADIENT
+        direct *= GRADIENT_FACTOR
     transforms = len(maps) * maps.shape[1] + len(weight) + len(maps) * len(weight)
-    length = _length(maps, weight)
-    return bool(direct <= BUTTERFLY * transforms * length * log2(max(2, length)))
+    length = _transform_length(maps, weight)
+    return bool(direct <= BUTTERFLY_COST * transforms * length * log2(max(2, length)))
 
 
-def _directly(padded: Tensor, weight: Tensor) -> Tensor:
+def _correlate_directly(padded: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() == 2:
         return F.conv1d(padded, weight.unsqueeze(1), groups=padded.shape[1])
     if padded.shape[1] > 1 and weight.requires_grad and not torch.compiler.is_compiling() and compiled_for(padded):
-        correlated: Tensor = _MapByMap.apply(padded, weight)
+        correlated: Tensor = _ChannelwiseCorrelation.apply(padded, weight)
         return correlated
     return F.conv2d(padded, weight.unsqueeze(1), groups=padded.shape[1])
 
 
-class _MapByMap(torch.autograd.Function):
-    """Correlate each map with its own kernel; torch takes ten times as long for the gradient by the kernels."""
+class _ChannelwiseCorrelation(torch.autograd.Function):
+    """Correlate each channel of images with its own kernel; torch takes ten times as long for the kernels' gradient."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, weight: Tensor) -> Tensor:
@@ -101,41 +108,41 @@ class _MapByMap(torch.autograd.Function):
         padded, weight = ctx.saved_tensors
         by_maps = F.conv_transpose2d(grad, weight.unsqueeze(1), groups=len(weight)) if ctx.needs_input_grad[0] else None
         compiled = cast("ModuleType", compiled_for(padded))
-        total = compiled.weigh_everywhere(padded.numpy(), grad.contiguous().numpy(), weight.shape[-1])
-        return by_maps, torch.from_numpy(total)
+        return by_maps, compiled.weigh_everywhere(padded, grad, weight.shape[-1])
 
 
-def _compiled_for(padded: Tensor, weight: Tensor, sizes: Sequence[int] | None) -> ModuleType | None:
-    """Return the compiled operators where signals are correlated with kernels of known sizes, and not for a gradient.
+def _compiled_for_signals(padded: Tensor, weight: Tensor) -> ModuleType | None:
+    """Return the compiled operators for signals without a gradient.
 
-    They take the least time up to kernels of hundreds of samples.
+    They take the least time for kernels of up to hundreds of samples.
     """
-    if sizes is None or padded.dim() != 3 or torch.compiler.is_compiling():
+    if padded.dim() != 3 or torch.compiler.is_compiling():
         return None
     if torch.is_grad_enabled() and (padded.requires_grad or weight.requires_grad):
         return None
     return compiled_for(padded)
 
 
-def _reached(signals: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Mark where a kernel covers any sample of a signal that is not zero."""
+def _nonzero_under_kernels(signals: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Mark the positions at which a kernel covers a nonzero sample of a signal, [batch, kernels, samples] in bool."""
     size = torch.tensor(list(sizes), device=signals.device).unsqueeze(1)
-    at, before = torch.arange(signals.shape[-1], device=signals.device), (size - 1) // 2
-    ends = [(at - before).clamp(min=0), (at - before + size).clamp(max=signals.shape[-1])]
+    position, before = torch.arange(signals.shape[-1], device=signals.device), (size - 1) // 2
+    ends = [(position - before).clamp(min=0), (position - before + size).clamp(max=signals.shape[-1])]
     counts = F.pad((signals != 0).cumsum(-1), (1, 0)).expand(-1, len(size), -1)
     first, last = (counts.gather(-1, end.expand(len(signals), -1, -1)) for end in ends)
     return last > first
 
 
-def _by_fft(maps: Tensor, weight: Tensor, start: int, like: Tensor) -> Tensor:
-    length = _length(like, weight)
-    spectrum = torch.fft.rfft(maps, length) * torch.fft.rfft(weight, length)
+def _convolve_by_fft(signals: Tensor, weight: Tensor, start: int, maps: Tensor) -> Tensor:
+    """Return the samples of the full convolution from start on, as many as the maps have."""
+    length = _transform_length(maps, weight)
+    spectrum = torch.fft.rfft(signals, length) * torch.fft.rfft(weight, length)
     full: Tensor = torch.fft.irfft(spectrum, length)
-    return full.narrow(-1, start, like.shape[-1])
+    return full.narrow(-1, start, maps.shape[-1])
 
 
-def _length(maps: Tensor, weight: Tensor) -> int:
-    """Return a length, of small factors, for which what wraps around stays out of the samples that are kept."""
+def _transform_length(maps: Tensor, weight: Tensor) -> int:
+    """Return a length of small factors at which the wrap-around of the transform stays outside the kept samples."""
     length = maps.shape[-1] + weight.shape[-1] - 1
     step = 1 << max(0, length.bit_length() - 4)
     return -(-length // step) * step

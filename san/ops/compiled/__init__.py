@@ -1,4 +1,4 @@
-"""The operators on the CPU, compiled by numba, the rows shared among threads."""
+"""The operators on the CPU, compiled by numba; their rows are shared among threads. They take and return tensors."""
 
 from san.ops.compiled.placement import correlate, gather, place, weigh, weigh_everywhere
 from san.ops.compiled.pursuit import pursue

@@ -1,126 +1,212 @@
-"""Greedy encoding that lowers phi, for each example and each model a search of its own.
+"""Greedy encoding that lowers phi, compiled; each example and each model has a search of its own.
 
-An *atom* is a kernel as it is put back at one position, cut off at the borders of the example. The search holds, of all
-atoms, the correlation with what is not yet described, and of each block of positions the highest gain, in a tree, so
-that finding the best atom and changing its amplitude cost as much as the atom is long, however long the example is.
+An *atom* is a kernel, as the decoder places it, at one position, cropped at the borders of the example. The search
+stores the correlation of every atom with the residual, and, in a tree, the highest gain of each block of positions.
+Finding the best atom and changing its amplitude therefore cost as much as the atom is long, for any length of the
+example.
 
-It is one file because numba does not see that a function of another file, which it has compiled in, is changed.
+The numba functions are in one file because the disk cache of numba does not see changes of functions in other files.
+Signals are images of one row.
 """
 
-from typing import Any, NamedTuple, no_type_check
+from collections.abc import Sequence
+from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
+from san.ops.compiled.arrays import Array, as_array
 from san.ops.compiled.threads import compiled, share
+from san.ops.shapes import Float
 
 __all__ = ["pursue"]
 
-Array = NDArray[Any]
-BLOCK = 64  # positions of which the highest gain is kept
-LEAST_ENERGY = 1e-3  # of a kernel, that of an atom at the border: less of it would take amplitudes without measure
-SMALLEST_CHANGE = 1e-2  # of an amplitude while atoms are taken, relative to the largest sample of the example
-REFITS = 2  # sweeps over the amplitudes of the atoms that overlap a new one
-SMALLEST_GAIN = 1e-5  # of phi, by all that is done to all atoms, for which it is done again
-SAME = 1e-6  # of an amplitude, a change that makes no difference
-REACH = 2  # samples by which an atom is moved at a time
-DROPPED = 0.6  # of the atoms near a place, about, by a perturbation
-LOTS = 61  # that are drawn for the atoms near a place
-NEAR = 0.8  # of the gain of an atom: another one in its place is tried if it has so much
+BLOCK_SIZE = 64
+"""Positions per leaf of the tree of highest gains. Of atoms with equal gains, the one in the lower block is taken."""
+
+MIN_ENERGY_RATIO = 1e-3
+"""Smallest energy of an atom inside the example, relative to its whole kernel, with which it is used. Atoms of less
+energy at the border would get unbounded amplitudes."""
+
+MIN_REFIT_CHANGE = 1e-2
+"""Smallest change of an amplitude, relative to the largest absolute sample of the example, that is made while atoms are
+taken. Smaller values fit more closely and take longer."""
+
+REFIT_SWEEPS = 2
+"""Sweeps over the amplitudes of the atoms that overlap a new one, per new atom. More fit more closely and take
+longer."""
+
+MIN_PHI_DECREASE = 1e-5
+"""Smallest decrease of phi by one refinement of all atoms, relative to phi, after which another refinement follows."""
+
+UNCHANGED_AMPLITUDE = 1e-6
+"""Largest relative change of an amplitude after which the neighbours of an atom are not refined again."""
+
+MOVE_RADIUS = 2
+"""Samples per axis by which a refinement may move an atom."""
+
+DROP_PROBABILITY = 0.6
+"""Probability with which a perturbation drops each atom near its centre."""
+
+DROP_DRAWS = 61
+"""Random numbers per perturbation; the atoms near its centre share them by a hash of kernel and position."""
+
+MIN_GAIN_RATIO = 0.8
+"""Smallest gain of another atom, relative to the gain of the present one, with which a refinement tries it as a
+replacement. Smaller values try more atoms and take longer."""
 
 
 class Search(NamedTuple):
-    """What is known of the model, and what changes as atoms are found."""
+    """The model of a search, which is constant, and its state, which changes as atoms are found.
 
-    atoms: Array  # [kernels, rows, columns], padded at the end
-    sizes: Array  # [kernels, 2]
-    offsets: Array  # [kernels, 2]: samples of an atom before its position
-    overlaps: Array  # [kernels, kernels, 2 * rows - 1, 2 * columns - 1]: products of whole atoms
-    residual: Array  # [rows, columns]
-    correlation: Array  # [kernels, rows, columns]
-    inverse: Array  # of the energy of an atom inside the example; 0 where it is not to be used
+    The space of the example is [height, width], and [rows, columns] is the largest size of an atom.
+
+    Attributes:
+        atoms: float64 [kernels, rows, columns], the kernels as the decoder places them, padded with zeros at the end.
+        sizes: int64 [kernels, 2], rows and columns of each atom.
+        offsets: int64 [kernels, 2], rows and columns of each atom before its position.
+        overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two whole atoms, by the
+            position of the second relative to the first.
+        residual: float64 [height, width], the example minus its reconstruction.
+        correlation: float64 [kernels, height, width], scalar products of each atom and the residual.
+        inverse_energy: float64 [kernels, height, width], inverse of the squared norm of each atom inside the example;
+            0 for an atom that is not used.
+        amplitude: float64 [kernels, height, width], the activation maps.
+        active: bool [kernels, height, width], whether an atom belongs to the description.
+        refined: bool [kernels, height, width], whether nothing near an atom has changed since its last refinement.
+        tree: float64 [2 * leaves], highest gain of each block of positions (the second half) and of each pair of nodes;
+            node 1 is the root.
+        uses_tree: bool [1], whether atoms are searched in the whole example by the tree; if not, in an area without it.
+        loss: float64 [2], loss of the residual, and of the example itself.
+        work: float64 [1], multiplications so far.
+        squared: bool, whether the loss is the squared error; if not, the absolute error.
+    """
+
+    atoms: Array
+    sizes: Array
+    offsets: Array
+    overlaps: Array
+    residual: Array
+    correlation: Array
+    inverse_energy: Array
     amplitude: Array
-    active: Array  # whether it is one of the atoms of the description
-    settled: Array  # whether nothing near it has changed since it was refined
-    tree: Array  # maxima of blocks of positions, and of pairs of them; the root is 1
-    whole: Array  # [1]: whether atoms are looked for in the whole example, by the tree, and not in an area
-    loss: Array  # [2]: of the residual, and of the example
-    work: Array  # [1]: multiplications so far
-    squared: bool  # whether the loss is the squared error
+    active: Array
+    refined: Array
+    tree: Array
+    uses_tree: Array
+    loss: Array
+    work: Array
+    squared: bool
 
 
 def pursue(
-    x: Array,
-    atoms: Array,
-    sizes: Array,
-    offsets: Array,
-    n_weights: Array,
-    beginnings: Array | None = None,
+    x: Float[Tensor, "batch 1 *space"],
+    atoms: Sequence[Tensor],
     *,
+    adjoint: bool,
+    n_weights: Sequence[int],
+    initial_maps: Float[Tensor, "batch kernels *space"] | None,
     squared: bool,
     per_activation: int,
-    most: int,
+    max_activations: int,
     patience: int,
     refinements: int,
     perturbations: int,
-    most_work: float,
-) -> Array:
-    """Return activation maps, [batch, kernels, rows, columns].
+    max_work: float,
+) -> Float[Tensor, "batch kernels *space"]:
+    """Return activation maps of low phi, computed in float64 on the CPU, in the dtype and on the device of x.
 
     Args:
-        x: The examples, [batch, rows, columns].
-        atoms: The kernels as they are put back, [kernels, rows, columns], each padded at the end; those of the first
-            model, then of the next.
-        sizes: Their rows and columns, [kernels, 2].
-        offsets: Rows and columns of them before their position, [kernels, 2].
-        n_weights: W of each model.
-        beginnings: Activation maps that are refined, too, and kept where phi is then lower, of the shape of those that
-            are returned; None for none.
-        squared: Whether the loss is the squared error, and not the absolute one.
-        per_activation: Numbers that an activation costs.
-        most: Activations of an example and model.
-        patience: Atoms that are added without a lower phi before the search ends.
-        refinements: Times that all atoms are refined, at most.
-        perturbations: Times, for each activation, that some atoms near one are dropped and what is near is refined.
-        most_work: Multiplications for an example and model, after which no other atom is taken up.
+        x: The examples.
+        atoms: The kernels as the decoder places them, [m] or [m, m] each, model after model.
+        adjoint: Whether the decoder is the adjoint one, which places (m - 1) // 2 samples of a kernel before its
+            position; the paper's decoder places m // 2.
+        n_weights: Number of weights W, per model.
+        initial_maps: Activation maps that are refined as an alternative; the description of the lower phi is kept. None
+            for no alternative.
+        squared: Whether the loss is the squared error; if not, the absolute error.
+        per_activation: Numbers that phi counts per activation.
+        max_activations: Largest number of activations, per example and model, >= 1.
+        patience: Atoms that are added without a lower phi before the search stops adding, >= 0.
+        refinements: Largest number of refinements of all atoms, >= 0.
+        perturbations: Number of perturbations per activation, >= 0. Each drops some atoms near one activation and
+            refines the area, and is undone unless phi decreases.
+        max_work: Multiplications, per example and model, after which the search ends.
     """
-    n_models, batch = len(n_weights), len(x)
-    own = len(atoms) // n_models
-    maps = np.zeros((batch, len(atoms), *x.shape[1:]))
-    models = []  # each without the padding that others need, so that it is encoded as if alone
-    for at in range(0, len(atoms), own):
-        height, width = sizes[at : at + own].max(0)
-        cut = np.ascontiguousarray(atoms[at : at + own, :height, :width])
-        models.append((cut, sizes[at : at + own], offsets[at : at + own], _overlaps(cut, sizes[at : at + own])))
-    everywhere = (0, x.shape[1], 0, x.shape[2])
+    space = x.shape[2:]
+    shape = (len(x), len(atoms), *space)
+    examples = as_array(x.cpu().double()).reshape(len(x), *[1] * (2 - len(space)), *space)
+    packed, sizes = _pack(atoms)
+    offsets = (sizes - 1) // 2 if adjoint else sizes // 2
+    maps = np.zeros((len(x), len(atoms), *examples.shape[1:]))
+    beginnings = None if initial_maps is None else as_array(initial_maps.cpu().double()).reshape(maps.shape)
 
-    def task(start: int, end: int) -> None:
-        for row in range(start, end):
-            example, model = divmod(row, n_models)
-            of, described = slice(model * own, (model + 1) * own), x[example].astype(np.float64)
-            costs = np.array([n_weights[model], per_activation], dtype=np.float64) / x[example].size
+    n_models = len(n_weights)
+    per_model = len(atoms) // n_models
+    models = []  # cropped to the sizes of each model, so that every model is encoded as if alone
+    for first in range(0, len(atoms), per_model):
+        own = slice(first, first + per_model)
+        height, width = sizes[own].max(0)
+        cropped = np.ascontiguousarray(packed[own, :height, :width])
+        models.append((cropped, sizes[own], offsets[own], _overlaps(cropped, sizes[own])))
+    whole = (0, examples.shape[1], 0, examples.shape[2])
+
+    def search_some(start: int, end: int) -> None:
+        for pair in range(start, end):
+            example, model = divmod(pair, n_models)
+            own = slice(model * per_model, (model + 1) * per_model)
+            costs = np.array([n_weights[model], per_activation], dtype=np.float64) / examples[example].size
             found = []
-            for beginning in (None,) if beginnings is None else (None, beginnings[example, of]):
-                search = _begin(described.copy(), *models[model], squared)
+            for beginning in (None,) if beginnings is None else (None, beginnings[example, own]):
+                search = _begin(examples[example].copy(), *models[model], squared)
                 if beginning is None:
-                    _take(search, costs, most, patience, most_work)
+                    _take_atoms(search, costs, max_activations, patience, max_work)
                 else:
-                    _adopt(search, beginning, most)
-                n_active = _refine(search, costs, search.active.sum(), most, refinements, most_work, everywhere)
+                    _adopt_maps(search, beginning, max_activations)
+                n_active = search.active.sum()
+                n_active = _refine(search, costs, n_active, max_activations, refinements, max_work, whole)
                 found.append((_phi(search, costs, n_active), search))
             _, best = min(found, key=lambda one: one[0])
-            places = np.argwhere(best.active)
-            draws = np.random.default_rng(0).random((perturbations * len(places), 2 + LOTS))
-            _perturb(best, costs, most, places, draws, refinements, most_work)
-            maps[example, of] = best.amplitude
+            centres = np.argwhere(best.active)
+            draws = np.random.default_rng(0).random((perturbations * len(centres), 2 + DROP_DRAWS))
+            _perturb(best, costs, max_activations, centres, draws, refinements, max_work)
+            maps[example, own] = best.amplitude
 
-    share(n_models * batch, x.size * len(atoms) * 100, task)
-    return maps
+    share(n_models * len(x), examples.size * len(atoms) * 100, search_some)
+    return torch.from_numpy(maps).to(x).view(shape)
+
+
+def _pack(atoms: Sequence[Tensor]) -> tuple[Array, Array]:
+    """Return the atoms in one array, padded with zeros at the end, and their sizes.
+
+    Args:
+        atoms: The kernels as the decoder places them, [m] or [m, m] each.
+
+    Returns:
+        float64 [kernels, rows, columns] and int64 [kernels, 2].
+    """
+    arrays = [np.atleast_2d(as_array(atom.cpu().double())) for atom in atoms]
+    sizes = np.array([array.shape for array in arrays], dtype=np.int64)
+    packed = np.zeros((len(arrays), *sizes.max(0)))
+    for padded, array in zip(packed, arrays, strict=True):
+        padded[: array.shape[0], : array.shape[1]] = array
+    return packed, sizes
 
 
 @compiled
 @no_type_check
 def _overlaps(atoms, sizes):
+    """Return the scalar products of two atoms at all relative positions.
+
+    Args:
+        atoms: float64 [kernels, rows, columns], the atoms, padded with zeros at the end.
+        sizes: int64 [kernels, 2], rows and columns of each atom.
+
+    Returns:
+        float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1]; the last two axes are the first row and column of the
+        second atom relative to the first, plus rows - 1 and columns - 1.
+    """
     kernels, rows, columns = atoms.shape
     products = np.zeros((kernels, kernels, 2 * rows - 1, 2 * columns - 1))
     for one in range(kernels):
@@ -138,238 +224,372 @@ def _overlaps(atoms, sizes):
 @compiled
 @no_type_check
 def _begin(x, atoms, sizes, offsets, overlaps, squared):
+    """Return a search without active atoms.
+
+    Args:
+        x: float64 [height, width], the example; it becomes the residual, which the search modifies.
+        atoms: float64 [kernels, rows, columns], the atoms, padded with zeros at the end.
+        sizes: int64 [kernels, 2], rows and columns of each atom.
+        offsets: int64 [kernels, 2], rows and columns of each atom before its position.
+        overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two atoms.
+        squared: bool, whether the loss is the squared error.
+
+    Returns:
+        Search, the state of the search.
+    """
     kernels, shape = len(atoms), (len(atoms), *x.shape)
     leaves = 1
-    while leaves * BLOCK < x.size:
+    while leaves * BLOCK_SIZE < x.size:
         leaves *= 2
     search = Search(
-        atoms, sizes, offsets, overlaps, x, np.zeros(shape), np.zeros(shape), np.zeros(shape),
-        np.zeros(shape, np.bool_), np.zeros(shape, np.bool_), np.full(2 * leaves, -1.0), np.ones(1, np.bool_),
-        np.full(2, _total(x, squared)), np.zeros(1), squared,
-    )  # fmt: skip
+        atoms,
+        sizes,
+        offsets,
+        overlaps,
+        x,
+        np.zeros(shape),
+        np.zeros(shape),
+        np.zeros(shape),
+        np.zeros(shape, np.bool_),
+        np.zeros(shape, np.bool_),
+        np.full(2 * leaves, -1.0),
+        np.ones(1, np.bool_),
+        np.full(2, _total_loss(x, squared)),
+        np.zeros(1),
+        squared,
+    )
     for kernel in range(kernels):
         squares = atoms[kernel] ** 2
         for row in range(x.shape[0]):
-            top, first_row, last_row = _inside(search, kernel, row, 0)
+            top, first_row, last_row = _range_inside(search, kernel, row, 0)
             for r in range(first_row, last_row):
                 for c in range(sizes[kernel, 1]):
                     shift = c - offsets[kernel, 1]
                     for column in range(max(0, -shift), min(x.shape[1], x.shape[1] - shift)):
                         search.correlation[kernel, row, column] += atoms[kernel, r, c] * x[top + r, column + shift]
-                        search.inverse[kernel, row, column] += squares[r, c]
-        least = LEAST_ENERGY * squares.sum()
-        energy = search.inverse[kernel]
-        search.inverse[kernel] = np.where(energy > least, 1 / np.maximum(energy, least), 0.0)
+                        search.inverse_energy[kernel, row, column] += squares[r, c]
+        least = MIN_ENERGY_RATIO * squares.sum()
+        energy = search.inverse_energy[kernel]
+        search.inverse_energy[kernel] = np.where(energy > least, 1 / np.maximum(energy, least), 0.0)
     search.work[0] = search.correlation.size * atoms.shape[1] * atoms.shape[2]
-    _renew(search, 0, 0, max(x.shape))
+    _update_tree(search, 0, 0, max(x.shape))
     return search
 
 
 @compiled
 @no_type_check
-def _take(search, costs, most, patience, most_work):
-    """Take the atom that removes most of the squared residual, again and again, and keep the prefix of lowest phi."""
-    scale = SMALLEST_CHANGE * np.abs(search.residual).max()
+def _take_atoms(search, costs, max_activations, patience, max_work):
+    """Repeatedly take the atom that removes most of the squared residual, and keep the prefix of the lowest phi.
+
+    Args:
+        search: The state of the search; modified in place.
+        costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
+        max_activations: int64, largest number of active atoms.
+        patience: int64, atoms that are added without a lower phi before no more are added.
+        max_work: int64 or float64, multiplications after which no atom is added.
+    """
+    min_change = MIN_REFIT_CHANGE * np.abs(search.residual).max()
     changed, before = np.zeros((1024, 3), np.int64), np.zeros(1024)
-    n_changed, n_active, since = 0, 0, 0
+    n_changed, n_active, n_since_lowest = 0, 0, 0
     lowest = _phi(search, costs, 0)
-    while n_active < most and since <= patience and search.work[0] < most_work:
-        found, kernel, row, column = _best(search)
+    while n_active < max_activations and n_since_lowest <= patience and search.work[0] < max_work:
+        found, kernel, row, column = _best_atom(search)
         if not found:
             break
         search.active[kernel, row, column] = True
         n_active += 1
-        for _ in range(REFITS):
+        for _ in range(REFIT_SWEEPS):
             for other in range(len(search.atoms)):
-                rows = _overlapping(search, kernel, other, row, 0)
-                columns = _overlapping(search, kernel, other, column, 1)
+                rows = _overlapping_positions(search, kernel, other, row, 0)
+                columns = _overlapping_positions(search, kernel, other, column, 1)
                 for r in range(rows[0], rows[1]):
                     for c in range(columns[0], columns[1]):
                         if search.active[other, r, c]:
-                            change = search.correlation[other, r, c] * search.inverse[other, r, c]
-                            if abs(change) > scale:
+                            change = search.correlation[other, r, c] * search.inverse_energy[other, r, c]
+                            if abs(change) > min_change:
                                 if n_changed == len(before):
                                     changed = np.concatenate((changed, np.zeros_like(changed)))
                                     before = np.concatenate((before, np.zeros_like(before)))
                                 changed[n_changed] = other, r, c
                                 before[n_changed] = search.amplitude[other, r, c]
                                 n_changed += 1
-                                _add(search, other, r, c, change)
-        _renew(search, row, column, 2)
+                                _change_amplitude(search, other, r, c, change)
+        _update_tree(search, row, column, 2)
         phi = _phi(search, costs, n_active)
-        since += 1
+        n_since_lowest += 1
         if phi < lowest:
-            lowest, n_changed, since = phi, 0, 0
+            lowest, n_changed, n_since_lowest = phi, 0, 0
     for index in range(n_changed - 1, -1, -1):
         kernel, row, column = changed[index]
-        _add(search, kernel, row, column, before[index] - search.amplitude[kernel, row, column])
+        _change_amplitude(search, kernel, row, column, before[index] - search.amplitude[kernel, row, column])
     search.active[:] = search.amplitude != 0
-    _renew(search, 0, 0, max(search.residual.shape))
+    _update_tree(search, 0, 0, max(search.residual.shape))
 
 
 @compiled
 @no_type_check
-def _adopt(search, amplitude, most):
-    """Begin with atoms that are given, as far as there may be so many, in the order of their positions."""
+def _adopt_maps(search, amplitude, max_activations):
+    """Activate the atoms of activation maps, in the order of kernel and position, up to the largest number.
+
+    Args:
+        search: The state of the search, without active atoms; modified in place.
+        amplitude: float64 [kernels, height, width], the activation maps.
+        max_activations: int64, largest number of active atoms.
+    """
     n_active = 0
     for kernel, row, column in np.argwhere(amplitude):
-        if n_active < most:
+        if n_active < max_activations:
             search.active[kernel, row, column] = True
-            _add(search, kernel, row, column, amplitude[kernel, row, column])
+            _change_amplitude(search, kernel, row, column, amplitude[kernel, row, column])
             n_active += 1
-    _renew(search, 0, 0, max(search.residual.shape))
+    _update_tree(search, 0, 0, max(search.residual.shape))
 
 
 @compiled
 @no_type_check
-def _refine(search, costs, n_active, most, refinements, most_work, area):
-    """Move, refit and drop the atoms in an area one at a time, and add others; phi never rises."""
+def _refine(search, costs, n_active, max_activations, refinements, max_work, area):
+    """Move, refit and drop the atoms in an area one at a time, and add others; phi never increases.
+
+    Args:
+        search: The state of the search; modified in place.
+        costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
+        n_active: int64, number of active atoms.
+        max_activations: int64, largest number of active atoms.
+        refinements: int64, largest number of sweeps over all atoms.
+        max_work: int64 or float64, multiplications after which no atom is changed.
+        area: Four int64: first row, row after the last, first column, column after the last.
+
+    Returns:
+        int64, number of active atoms.
+    """
     kernels = len(search.atoms)
     top, bottom, left, right = area
     values, masses = np.empty(search.atoms[0].size), np.empty(search.atoms[0].size)
     for _ in range(refinements):
-        if search.whole[0]:
-            search.loss[0] = _total(search.residual, search.squared)
+        if search.uses_tree[0]:
+            search.loss[0] = _total_loss(search.residual, search.squared)
         before = _phi(search, costs, n_active)
         for kernel in range(kernels):
             for row in range(top, bottom):
                 for column in range(left, right):
-                    due = search.active[kernel, row, column] and not search.settled[kernel, row, column]
-                    if due and search.work[0] < most_work:
-                        n_active -= not _settle(search, costs, n_active, kernel, row, column, values, masses)
-        while n_active < most and search.work[0] < most_work:
-            found, kernel, row, column = _best(search) if search.whole[0] else _best_within(search, area)
+                    due = search.active[kernel, row, column] and not search.refined[kernel, row, column]
+                    if due and search.work[0] < max_work:
+                        n_active -= not _refine_atom(search, costs, n_active, kernel, row, column, values, masses)
+        while n_active < max_activations and search.work[0] < max_work:
+            found, kernel, row, column = _best_atom(search) if search.uses_tree[0] else _best_atom_in(search, area)
             if not found:
                 break
-            amplitude = _fitted(search, kernel, row, column, values, masses)
-            with_it = search.loss[0] + _difference(search, kernel, row, column, amplitude)
-            if _phi_of(search, costs, n_active + 1, with_it) >= _phi(search, costs, n_active):
+            amplitude = _best_amplitude(search, kernel, row, column, values, masses)
+            loss = search.loss[0] + _loss_change(search, kernel, row, column, amplitude)
+            if _phi_of_loss(search, costs, n_active + 1, loss) >= _phi(search, costs, n_active):
                 break
             search.active[kernel, row, column] = True
-            _add(search, kernel, row, column, amplitude)
-            _renew(search, row, column, 1)
-            _unsettle(search, row, column)
+            _change_amplitude(search, kernel, row, column, amplitude)
+            _update_tree(search, row, column, 1)
+            _mark_neighbours_unrefined(search, row, column)
             n_active += 1
-        if before - _phi(search, costs, n_active) <= SMALLEST_GAIN * before:
+        if before - _phi(search, costs, n_active) <= MIN_PHI_DECREASE * before:
             break
     return n_active
 
 
 @compiled
 @no_type_check
-def _perturb(search, costs, most, places, draws, refinements, most_work):
-    """Drop some atoms near a place and refine what is near, again and again; what does not lower phi is undone."""
+def _perturb(search, costs, max_activations, centres, draws, refinements, max_work):
+    """Repeatedly drop some atoms near an activation and refine the area; undo it unless phi decreases.
+
+    Args:
+        search: The state of the search; modified in place, without its tree.
+        costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
+        max_activations: int64, largest number of active atoms.
+        centres: int64 [activations, 3], kernel, row and column of each activation before the perturbations.
+        draws: float64 [perturbations, 2 + DROP_DRAWS], random numbers in [0, 1): the activation, the size of the area,
+            and the numbers that decide which atoms are dropped.
+        refinements: int64, largest number of sweeps over the atoms of an area.
+        max_work: int64 or float64, multiplications after which no perturbation follows.
+    """
     height, width = search.residual.shape
     rows, columns = search.atoms.shape[1:]
     n_active = search.active.sum()
-    search.whole[0] = False
+    search.uses_tree[0] = False
     for draw in draws:
-        if search.work[0] >= most_work:
+        if search.work[0] >= max_work:
             break
-        _, row, column = places[int(draw[0] * len(places))]
-        area = _around(search, row, column, int((draw[1] + 1) * rows), int((draw[1] + 1) * columns))
-        top, left = max(0, area[0] - REACH), max(0, area[2] - REACH)
-        bottom, right = min(height, area[1] + REACH), min(width, area[3] + REACH)
+        _, row, column = centres[int(draw[0] * len(centres))]
+        area = _area_around(search, row, column, int((draw[1] + 1) * rows), int((draw[1] + 1) * columns))
+        top, left = max(0, area[0] - MOVE_RADIUS), max(0, area[2] - MOVE_RADIUS)
+        bottom, right = min(height, area[1] + MOVE_RADIUS), min(width, area[3] + MOVE_RADIUS)
         known = search.amplitude[:, top:bottom, left:right].copy()
         loss, phi = search.loss[0], _phi(search, costs, n_active)
-        near = _around(search, row, column, int(draw[1] * rows), int(draw[1] * columns))
-        n = n_active - _drop(search, near, draw[2:])
-        n = _refine(search, costs, n, most, refinements, most_work, area)
+        near = _area_around(search, row, column, int(draw[1] * rows), int(draw[1] * columns))
+        n = n_active - _drop_atoms(search, near, draw[2:])
+        n = _refine(search, costs, n, max_activations, refinements, max_work, area)
         if _phi(search, costs, n) < phi:
             n_active = n
         else:
             for kernel, down, across in np.argwhere(search.amplitude[:, top:bottom, left:right] != known):
                 change = known[kernel, down, across] - search.amplitude[kernel, top + down, left + across]
-                _add(search, kernel, top + down, left + across, change)
+                _change_amplitude(search, kernel, top + down, left + across, change)
             search.amplitude[:, top:bottom, left:right] = known
             search.active[:, top:bottom, left:right] = known != 0
-            search.settled[:, top:bottom, left:right] = True
+            search.refined[:, top:bottom, left:right] = True
             search.loss[0] = loss
 
 
 @compiled
 @no_type_check
-def _around(search, row, column, down, right):
-    """Return the rows and columns, first and behind the last, that are so near to a position."""
+def _area_around(search, row, column, down, right):
+    """Return the area within a distance of a position.
+
+    Args:
+        search: The state of the search.
+        row: int64, row of the position.
+        column: int64, column of the position.
+        down: int64, distance in rows.
+        right: int64, distance in columns.
+
+    Returns:
+        Four int64: first row, row after the last, first column, column after the last.
+    """
     height, width = search.residual.shape
     return max(0, row - down), min(height, row + down + 1), max(0, column - right), min(width, column + right + 1)
 
 
 @compiled
 @no_type_check
-def _drop(search, area, lots):
-    """Drop the atoms in an area whose lot is low; return how many."""
+def _drop_atoms(search, area, draws):
+    """Drop the atoms in an area whose random number is low.
+
+    Args:
+        search: The state of the search; modified in place, without its tree.
+        area: Four int64: first row, row after the last, first column, column after the last.
+        draws: float64 [DROP_DRAWS], random numbers in [0, 1).
+
+    Returns:
+        int64, number of dropped atoms.
+    """
     count = 0
     for kernel in range(len(search.atoms)):
         for row in range(area[0], area[1]):
             for column in range(area[2], area[3]):
-                lot = lots[(5 * kernel + 7 * row + 3 * column) % len(lots)]
-                if search.active[kernel, row, column] and lot < DROPPED:
+                draw = draws[(5 * kernel + 7 * row + 3 * column) % len(draws)]
+                if search.active[kernel, row, column] and draw < DROP_PROBABILITY:
                     search.active[kernel, row, column] = False
-                    _add(search, kernel, row, column, -search.amplitude[kernel, row, column])
-                    _unsettle(search, row, column)
+                    _change_amplitude(search, kernel, row, column, -search.amplitude[kernel, row, column])
+                    _mark_neighbours_unrefined(search, row, column)
                     count += 1
     return count
 
 
 @compiled
 @no_type_check
-def _settle(search, costs, n_active, kernel, row, column, values, masses):
-    """Put an atom where, among its neighbours and with an amplitude that is best there, phi is lowest, or nowhere."""
+def _refine_atom(search, costs, n_active, kernel, row, column, values, masses):
+    """Move an atom to the neighbour, kernel and amplitude of the lowest loss, or drop it if phi is lower without it.
+
+    Args:
+        search: The state of the search; modified in place.
+        costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
+        n_active: int64, number of active atoms.
+        kernel: int64, kernel of the atom, which is active.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        values: float64 [rows * columns], space for :func:`_best_amplitude`; modified in place.
+        masses: float64 [rows * columns], space for :func:`_best_amplitude`; modified in place.
+
+    Returns:
+        bool, whether the atom is kept, perhaps at another position.
+    """
     kernels, height, width = search.amplitude.shape
     before = search.amplitude[kernel, row, column]
     search.active[kernel, row, column] = False
-    _add(search, kernel, row, column, -before)
-    without = search.loss[0]
-    worth = NEAR * _gain(search, kernel, row, column)
+    _change_amplitude(search, kernel, row, column, -before)
+    loss_without = search.loss[0]
+    min_gain = MIN_GAIN_RATIO * _gain(search, kernel, row, column)
     at = kernel, row, column
-    amplitude = _fitted(search, kernel, row, column, values, masses)
-    lowest = without + _difference(search, kernel, row, column, amplitude)
+    amplitude = _best_amplitude(search, kernel, row, column, values, masses)
+    lowest = loss_without + _loss_change(search, kernel, row, column, amplitude)
     for other in range(kernels):
-        for r in range(max(0, row - REACH), min(height, row + REACH + 1)):
-            for c in range(max(0, column - REACH), min(width, column + REACH + 1)):
+        for r in range(max(0, row - MOVE_RADIUS), min(height, row + MOVE_RADIUS + 1)):
+            for c in range(max(0, column - MOVE_RADIUS), min(width, column + MOVE_RADIUS + 1)):
                 tried = (other, r, c) != (kernel, row, column) and not search.active[other, r, c]
-                if tried and _gain(search, other, r, c) > worth:
-                    fitted = _fitted(search, other, r, c, values, masses)
-                    loss = without + _difference(search, other, r, c, fitted)
+                if tried and _gain(search, other, r, c) > min_gain:
+                    fitted = _best_amplitude(search, other, r, c, values, masses)
+                    loss = loss_without + _loss_change(search, other, r, c, fitted)
                     if loss < lowest:
                         at, amplitude, lowest = (other, r, c), fitted, loss
-    if amplitude == 0 or _phi_of(search, costs, n_active - 1, without) <= _phi_of(search, costs, n_active, lowest):
-        _renew(search, row, column, 1)
-        _unsettle(search, row, column)
+    phi_without = _phi_of_loss(search, costs, n_active - 1, loss_without)
+    if amplitude == 0 or phi_without <= _phi_of_loss(search, costs, n_active, lowest):
+        _update_tree(search, row, column, 1)
+        _mark_neighbours_unrefined(search, row, column)
         return False
     search.active[at] = True
-    _add(search, at[0], at[1], at[2], amplitude)
-    _renew(search, row, column, 2)
-    if at != (kernel, row, column) or abs(amplitude - before) > SAME * abs(before):
-        _unsettle(search, row, column)
-    search.settled[at] = True
+    _change_amplitude(search, at[0], at[1], at[2], amplitude)
+    _update_tree(search, row, column, 2)
+    if at != (kernel, row, column) or abs(amplitude - before) > UNCHANGED_AMPLITUDE * abs(before):
+        _mark_neighbours_unrefined(search, row, column)
+    search.refined[at] = True
     return True
 
 
 @compiled
 @no_type_check
-def _unsettle(search, row, column):
-    """Tell all atoms that overlap one near a position that they are to be refined again."""
-    down, right = search.atoms.shape[1] + REACH, search.atoms.shape[2] + REACH
-    search.settled[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
+def _mark_neighbours_unrefined(search, row, column):
+    """Mark all atoms that may overlap an atom near a position, so that they are refined again.
+
+    Args:
+        search: The state of the search; modified in place.
+        row: int64, row of the position.
+        column: int64, column of the position.
+    """
+    down, right = search.atoms.shape[1] + MOVE_RADIUS, search.atoms.shape[2] + MOVE_RADIUS
+    search.refined[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
 
 
 @compiled
 @no_type_check
 def _phi(search, costs, n_active):
-    return _phi_of(search, costs, n_active, search.loss[0])
+    """Return phi of the present description.
+
+    Args:
+        search: The state of the search.
+        costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
+        n_active: int64, number of active atoms.
+
+    Returns:
+        float64, phi.
+    """
+    return _phi_of_loss(search, costs, n_active, search.loss[0])
 
 
 @compiled
 @no_type_check
-def _phi_of(search, costs, n_active, loss):
+def _phi_of_loss(search, costs, n_active, loss):
+    """Return phi of a number of active atoms and a loss.
+
+    Args:
+        search: The state of the search.
+        costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
+        n_active: int64, number of active atoms.
+        loss: float64, loss of the residual.
+
+    Returns:
+        float64, phi.
+    """
     return np.hypot(costs[0] + costs[1] * n_active, loss / search.loss[1])
 
 
 @compiled
 @no_type_check
-def _total(residual, squared):
+def _total_loss(residual, squared):
+    """Return the sum of the squared or absolute samples of a residual.
+
+    Args:
+        residual: float64 [height, width], the residual.
+        squared: bool, whether the loss is the squared error.
+
+    Returns:
+        float64, the loss.
+    """
     total = 0.0
     for value in residual.flat:
         total += value * value if squared else abs(value)
@@ -379,22 +599,54 @@ def _total(residual, squared):
 @compiled
 @no_type_check
 def _gain(search, kernel, row, column):
-    """Return by how much an atom would lower the squared residual."""
-    return search.correlation[kernel, row, column] ** 2 * search.inverse[kernel, row, column]
+    """Return the decrease of the squared residual that an atom allows.
+
+    Args:
+        search: The state of the search.
+        kernel: int64, kernel of the atom.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+
+    Returns:
+        float64, the decrease.
+    """
+    return search.correlation[kernel, row, column] ** 2 * search.inverse_energy[kernel, row, column]
 
 
 @compiled
 @no_type_check
-def _inside(search, kernel, position, axis):
-    """Return where an atom begins, and the range of its samples that are inside the example."""
+def _range_inside(search, kernel, position, axis):
+    """Return the samples of an atom that are inside the example, along one axis.
+
+    Args:
+        search: The state of the search.
+        kernel: int64, kernel of the atom.
+        position: int64, position of the atom along the axis.
+        axis: int64, 0 for rows, 1 for columns.
+
+    Returns:
+        Three int64: the position of the atom's first sample, its first sample inside, and the sample after the last
+        one inside.
+    """
     start = position - search.offsets[kernel, axis]
     return start, max(0, -start), min(search.sizes[kernel, axis], search.residual.shape[axis] - start)
 
 
 @compiled
 @no_type_check
-def _overlapping(search, kernel, other, position, axis):
-    """Return the range of the positions at which another kernel overlaps one at a position."""
+def _overlapping_positions(search, kernel, other, position, axis):
+    """Return the positions at which atoms of another kernel overlap an atom, along one axis.
+
+    Args:
+        search: The state of the search.
+        kernel: int64, kernel of the atom.
+        other: int64, the other kernel.
+        position: int64, position of the atom along the axis.
+        axis: int64, 0 for rows, 1 for columns.
+
+    Returns:
+        Two int64: the first position and the position after the last.
+    """
     start = position - search.offsets[kernel, axis]
     first = start - search.sizes[other, axis] + 1 + search.offsets[other, axis]
     last = start + search.sizes[kernel, axis] + search.offsets[other, axis]
@@ -403,19 +655,28 @@ def _overlapping(search, kernel, other, position, axis):
 
 @compiled
 @no_type_check
-def _add(search, kernel, row, column, change):
-    """Change the amplitude of an atom, and with it the residual, its loss and the correlations, but not the tree."""
+def _change_amplitude(search, kernel, row, column, change):
+    """Change the amplitude of an atom, the residual, its loss and the correlations, but not the tree.
+
+    Args:
+        search: The state of the search; modified in place, without its tree.
+        kernel: int64, kernel of the atom.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        change: float64, added to the amplitude.
+    """
     _subtract(search, kernel, row, column, change)
-    top, first_row, last_row = _inside(search, kernel, row, 0)
-    left, first, last = _inside(search, kernel, column, 1)
-    whole = first_row == 0 and first == 0 and last_row == search.sizes[kernel, 0] and last == search.sizes[kernel, 1]
+    top, first_row, last_row = _range_inside(search, kernel, row, 0)
+    left, first, last = _range_inside(search, kernel, column, 1)
+    is_whole = first_row == 0 and first == 0 and last_row == search.sizes[kernel, 0] and last == search.sizes[kernel, 1]
     for other in range(len(search.atoms)):
-        rows = _overlapping(search, kernel, other, row, 0)
-        columns = _overlapping(search, kernel, other, column, 1)
+        rows = _overlapping_positions(search, kernel, other, row, 0)
+        columns = _overlapping_positions(search, kernel, other, column, 1)
         for r in range(rows[0], rows[1]):
             down, start = r - search.offsets[other, 0] - top, columns[0] - search.offsets[other, 1] - left
             line = search.correlation[other, r]
-            known = columns if whole else _whole(search, other, r, columns)
+            # The product of two atoms is their overlap if at least one of them is whole inside the example.
+            known = columns if is_whole else _columns_of_whole_atoms(search, other, r, columns)
             products = search.overlaps[kernel, other, down + search.atoms.shape[1] - 1]
             shift = start + search.atoms.shape[2] - 1
             for index in range(known[0] - columns[0], known[1] - columns[0]):
@@ -435,8 +696,18 @@ def _add(search, kernel, row, column, change):
 
 @compiled
 @no_type_check
-def _whole(search, kernel, row, columns):
-    """Return the part of a range of columns at which atoms in a row are not cut off."""
+def _columns_of_whole_atoms(search, kernel, row, columns):
+    """Return the part of a range of columns at which the atoms of one row are whole inside the example.
+
+    Args:
+        search: The state of the search.
+        kernel: int64, kernel of the atoms.
+        row: int64, row of the atoms.
+        columns: Two int64: first column and column after the last.
+
+    Returns:
+        Two int64: first column and column after the last; they are equal if no atom is whole.
+    """
     top, width = row - search.offsets[kernel, 0], search.residual.shape[1]
     if top < 0 or top + search.sizes[kernel, 0] > search.residual.shape[0]:
         return columns[1], columns[1]
@@ -448,10 +719,18 @@ def _whole(search, kernel, row, columns):
 @compiled
 @no_type_check
 def _subtract(search, kernel, row, column, amount):
-    """Take an atom from the residual, so many times, and its loss along."""
-    top, first_row, last_row = _inside(search, kernel, row, 0)
-    left, first, last = _inside(search, kernel, column, 1)
-    search.loss[0] += _difference(search, kernel, row, column, amount)
+    """Subtract a multiple of an atom from the residual, and update the loss.
+
+    Args:
+        search: The state of the search; its residual and loss are modified in place.
+        kernel: int64, kernel of the atom.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        amount: float64, factor of the atom.
+    """
+    top, first_row, last_row = _range_inside(search, kernel, row, 0)
+    left, first, last = _range_inside(search, kernel, column, 1)
+    search.loss[0] += _loss_change(search, kernel, row, column, amount)
     for r in range(first_row, last_row):
         for c in range(first, last):
             search.residual[top + r, left + c] -= amount * search.atoms[kernel, r, c]
@@ -459,10 +738,21 @@ def _subtract(search, kernel, row, column, amount):
 
 @compiled
 @no_type_check
-def _difference(search, kernel, row, column, amount):
-    """Return by how much the loss would change if an atom were taken from the residual, so many times."""
-    top, first_row, last_row = _inside(search, kernel, row, 0)
-    left, first, last = _inside(search, kernel, column, 1)
+def _loss_change(search, kernel, row, column, amount):
+    """Return the change of the loss if a multiple of an atom were subtracted from the residual.
+
+    Args:
+        search: The state of the search.
+        kernel: int64, kernel of the atom.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        amount: float64, factor of the atom.
+
+    Returns:
+        float64, the change.
+    """
+    top, first_row, last_row = _range_inside(search, kernel, row, 0)
+    left, first, last = _range_inside(search, kernel, column, 1)
     total = 0.0
     for r in range(first_row, last_row):
         for c in range(first, last):
@@ -474,12 +764,24 @@ def _difference(search, kernel, row, column, amount):
 
 @compiled
 @no_type_check
-def _fitted(search, kernel, row, column, values, masses):
-    """Return the amplitude of the lowest loss: for the absolute error a weighted median of residual over kernel."""
+def _best_amplitude(search, kernel, row, column, values, masses):
+    """Return the amplitude of the lowest loss: for the absolute error, a weighted median of residual over kernel.
+
+    Args:
+        search: The state of the search; its work is modified in place.
+        kernel: int64, kernel of the atom, which has an amplitude of 0.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        values: float64 [rows * columns], space for the ratios; modified in place.
+        masses: float64 [rows * columns], space for their weights; modified in place.
+
+    Returns:
+        float64, the amplitude.
+    """
     if search.squared:
-        return search.correlation[kernel, row, column] * search.inverse[kernel, row, column]
-    top, first_row, last_row = _inside(search, kernel, row, 0)
-    left, first, last = _inside(search, kernel, column, 1)
+        return search.correlation[kernel, row, column] * search.inverse_energy[kernel, row, column]
+    top, first_row, last_row = _range_inside(search, kernel, row, 0)
+    left, first, last = _range_inside(search, kernel, column, 1)
     count = 0
     for r in range(first_row, last_row):
         for c in range(first, last):
@@ -494,7 +796,16 @@ def _fitted(search, kernel, row, column, values, masses):
 @compiled
 @no_type_check
 def _weighted_median(values, masses, count):
-    """Return the lower weighted median by selection, which reorders both arrays; 0 of nothing."""
+    """Return the lower weighted median, by selection.
+
+    Args:
+        values: float64 [>= count], the values; reordered in place.
+        masses: float64 [>= count], their weights, > 0; reordered in place.
+        count: int64, number of values.
+
+    Returns:
+        float64, the median; 0 if there are no values.
+    """
     low, high, half = 0, count, masses[:count].sum() / 2
     while high - low > 1:
         pivot = values[(low + high) // 2]
@@ -526,22 +837,30 @@ def _weighted_median(values, masses, count):
 
 @compiled
 @no_type_check
-def _renew(search, row, column, extents):
-    """Renew the highest gains of the blocks within so many extents of a kernel of a position, if they are looked at."""
-    if not search.whole[0]:
+def _update_tree(search, row, column, extents):
+    """Update the highest gains of the blocks near a position, if the tree is in use.
+
+    Args:
+        search: The state of the search; its tree is modified in place.
+        row: int64, row of the position.
+        column: int64, column of the position.
+        extents: int64, distance in multiples of the largest size of an atom.
+    """
+    if not search.uses_tree[0]:
         return
     kernels, height, width = search.correlation.shape
     n = height * width
-    correlation, inverse = search.correlation.reshape(kernels, n), search.inverse.reshape(kernels, n)
+    correlation, inverse_energy = search.correlation.reshape(kernels, n), search.inverse_energy.reshape(kernels, n)
     active, leaves = search.active.reshape(kernels, n), len(search.tree) // 2
     down, right = extents * search.atoms.shape[1], extents * search.atoms.shape[2]
     left, last, next_block = max(0, column - right), min(width - 1, column + right), 0
     for line in range(max(0, row - down), min(height, row + down + 1)):
-        for block in range(max(next_block, (line * width + left) // BLOCK), (line * width + last) // BLOCK + 1):
+        first_block = max(next_block, (line * width + left) // BLOCK_SIZE)
+        for block in range(first_block, (line * width + last) // BLOCK_SIZE + 1):
             highest = -1.0
             for kernel in range(kernels):
-                for at in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-                    gain = correlation[kernel, at] ** 2 * inverse[kernel, at]
+                for at in range(block * BLOCK_SIZE, min(n, (block + 1) * BLOCK_SIZE)):
+                    gain = correlation[kernel, at] ** 2 * inverse_energy[kernel, at]
                     if gain > highest and not active[kernel, at]:
                         highest = gain
             node = leaves + block
@@ -554,17 +873,25 @@ def _renew(search, row, column, extents):
 
 @compiled
 @no_type_check
-def _best(search):
-    """Return whether there is an atom to gain by that is not active, and the first of the highest gain."""
+def _best_atom(search):
+    """Return the inactive atom of the highest gain, by the tree.
+
+    Args:
+        search: The state of the search.
+
+    Returns:
+        bool, whether an atom has a gain, and three int64: its kernel, row and column. Ties go to the lowest block, then
+        to the lowest kernel and position.
+    """
     kernels, height, width = search.correlation.shape
     n, leaves, node = height * width, len(search.tree) // 2, 1
     if search.tree[1] <= 0:
         return False, 0, 0, 0
     while node < leaves:
         node = 2 * node if search.tree[2 * node] >= search.tree[2 * node + 1] else 2 * node + 1
-    first = (node - leaves) * BLOCK
+    first = (node - leaves) * BLOCK_SIZE
     for kernel in range(kernels):
-        for at in range(first, min(n, first + BLOCK)):
+        for at in range(first, min(n, first + BLOCK_SIZE)):
             row, column = at // width, at % width
             if not search.active[kernel, row, column] and _gain(search, kernel, row, column) == search.tree[1]:
                 return True, kernel, row, column
@@ -573,8 +900,17 @@ def _best(search):
 
 @compiled
 @no_type_check
-def _best_within(search, area):
-    """Return the same of the atoms in an area."""
+def _best_atom_in(search, area):
+    """Return the inactive atom of the highest gain in an area, without the tree.
+
+    Args:
+        search: The state of the search.
+        area: Four int64: first row, row after the last, first column, column after the last.
+
+    Returns:
+        bool, whether an atom has a gain, and three int64: its kernel, row and column. Ties go to the lowest kernel and
+        position.
+    """
     best, highest = (False, 0, 0, 0), 0.0
     for kernel in range(len(search.amplitude)):
         for row in range(area[0], area[1]):

@@ -1,48 +1,151 @@
-"""The selection functions: maps [rows, height, width], of which signals have a width of 1, to masks of what is kept."""
+"""The selection functions, compiled: from similarity maps to the mask of the kept samples.
 
-from typing import Any, no_type_check
+The numba functions take maps as rows, one map of one example each: [rows, height, width], with a width of 1 for
+signals.
+"""
+
+from collections.abc import Sequence
+from typing import no_type_check
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
+from san.ops.compiled.arrays import Array, as_array
 from san.ops.compiled.threads import compiled, share
+from san.ops.shapes import Bool, Float
 
 __all__ = ["extrema", "extrema_pool_indices", "topk_absolutes"]
 
-Array = NDArray[Any]
+
+def topk_absolutes(
+    maps: Float[Tensor, "batch kernels *space"], counts: Sequence[int]
+) -> Bool[Tensor, "batch kernels *space"]:
+    """Mark the samples of the largest absolute value of each map; see :func:`san.ops.selection.topk_absolutes`."""
+    rows, count = as_array(maps.flatten(0, 1).flatten(1)), _per_row(counts, maps)
+    keep = np.zeros(rows.shape, np.bool_)
+    share(len(rows), 8 * rows.size, lambda *part: _mark_largest(rows, keep, count, *part))
+    return torch.from_numpy(keep).view(maps.shape)
 
 
-def extrema(maps: Array, distances: Array, one_dimension: bool, require_sign: bool) -> NDArray[np.bool_]:
-    """Mark the primary extrema of each row, given its minimum distance."""
-    keep = np.zeros(maps.shape, np.bool_)
-    share(len(maps), maps.size, lambda *part: _extrema(maps, keep, distances, one_dimension, require_sign, *part))
-    return keep
+def extrema_pool_indices(
+    maps: Float[Tensor, "batch kernels *space"], sides: Sequence[int], ceil_mode: bool
+) -> Bool[Tensor, "batch kernels *space"]:
+    """Mark the largest sample of each cell of each map; see :func:`san.ops.selection.extrema_pool_indices`."""
+    rows, side, is_signal = _rows(maps), _per_row(sides, maps), maps.dim() == 3
+    keep = np.zeros(rows.shape, np.bool_)
+    share(
+        len(rows),
+        rows.size,
+        lambda *part: _mark_largest_of_cells(rows, keep, side, is_signal, ceil_mode, *part),
+    )
+    return torch.from_numpy(keep).view(maps.shape)
 
 
-def extrema_pool_indices(maps: Array, sides: Array, one_dimension: bool, ceil_mode: bool) -> NDArray[np.bool_]:
-    """Mark the largest absolute value of each cell of each row, given the side of its cells."""
-    keep = np.zeros(maps.shape, np.bool_)
-    share(len(maps), maps.size, lambda *part: _largest_of_cells(maps, keep, sides, one_dimension, ceil_mode, *part))
-    return keep
+def extrema(
+    maps: Float[Tensor, "batch kernels *space"], distances: Sequence[int], require_sign: bool
+) -> Bool[Tensor, "batch kernels *space"]:
+    """Mark the primary extrema of each map; see :func:`san.ops.selection.extrema`."""
+    rows, distance, is_signal = _rows(maps), _per_row(distances, maps), maps.dim() == 3
+    keep = np.zeros(rows.shape, np.bool_)
+    share(len(rows), rows.size, lambda *part: _mark_extrema(rows, keep, distance, is_signal, require_sign, *part))
+    return torch.from_numpy(keep).view(maps.shape)
 
 
-def topk_absolutes(maps: Array, counts: Array) -> NDArray[np.bool_]:
-    """Mark the largest absolute values of each row, given how many."""
-    keep = np.zeros(maps.shape, np.bool_)
-    share(len(maps), 8 * maps.size, lambda *part: _largest(maps, keep, counts, *part))
-    return keep
+def _rows(maps: Tensor) -> Array:
+    """Return the maps as rows, [batch * kernels, height, width], with a width of 1 for signals."""
+    batch, kernels, height, *width = maps.shape
+    return as_array(maps).reshape(batch * kernels, height, *width or [1])
+
+
+def _per_row(numbers: Sequence[int], maps: Tensor) -> Array:
+    """Return the number of the kernel of each row, int64 [batch * kernels]."""
+    return np.tile(np.asarray(numbers, dtype=np.int64), len(maps))
 
 
 @compiled
 @no_type_check
-def _extrema(maps, keep, distances, one_dimension, require_sign, start, end):
+def _mark_largest(maps, keep, counts, start, end):
+    """Mark the samples of the largest absolute value of some rows; ties go to the lowest index.
+
+    Args:
+        maps: float32 or float64 [rows, samples], the maps.
+        keep: bool [rows, samples], the mask; modified in place.
+        counts: int64 [rows], number of samples to mark.
+        start: int64, first row.
+        end: int64, row after the last.
+    """
+    n = maps.shape[1]
+    magnitude = np.empty(n, maps.dtype)
+    for index in range(start, end):
+        count = min(counts[index], n)
+        for at in range(n):
+            magnitude[at] = abs(maps[index, at])
+        threshold = np.partition(magnitude, n - count)[n - count]
+        room = count
+        for at in range(n):
+            room -= magnitude[at] > threshold
+        for at in range(n):
+            equal = (magnitude[at] == threshold) & (room > 0)
+            room -= equal
+            keep[index, at] = equal | (magnitude[at] > threshold)
+
+
+@compiled
+@no_type_check
+def _mark_largest_of_cells(maps, keep, sides, is_signal, ceil_mode, start, end):
+    """Mark the sample of the largest absolute value in each cell of some rows; ties go to the lowest index.
+
+    Args:
+        maps: float32 or float64 [rows, height, width], the maps.
+        keep: bool [rows, height, width], the mask, zero before; modified in place.
+        sides: int64 [rows], side of a cell in samples.
+        is_signal: bool, whether cells have a width of 1.
+        ceil_mode: bool, whether samples past the last whole cell form a smaller cell.
+        start: int64, first row.
+        end: int64, row after the last.
+    """
+    height, width = maps.shape[1:]
+    for index in range(start, end):
+        side, across = sides[index], 1 if is_signal else sides[index]
+        for top in range(0, height, side):
+            bottom = min(top + side, height)
+            for first in range(0, width, across):
+                last = min(first + across, width)
+                if not ceil_mode and (bottom - top < side or last - first < across):
+                    continue
+                best_row, best_column, maximum = top, first, abs(maps[index, top, first])
+                for row in range(top, bottom):
+                    for column in range(first, last):
+                        if abs(maps[index, row, column]) > maximum:
+                            best_row, best_column, maximum = row, column, abs(maps[index, row, column])
+                keep[index, best_row, best_column] = True
+
+
+@compiled
+@no_type_check
+def _mark_extrema(maps, keep, distances, is_signal, require_sign, start, end):
+    """Mark the primary extrema of some rows.
+
+    The candidates of a row lie in one flat buffer, whose lines are `stride` samples apart. A border of -1 as wide as
+    the distance surrounds the lines, so that no window has to be cropped.
+
+    Args:
+        maps: float32 or float64 [rows, height, width], the maps.
+        keep: bool [rows, height, width], the mask, zero before; modified in place.
+        distances: int64 [rows], minimum extrema distance in samples.
+        is_signal: bool, whether the maps are signals, of width 1.
+        require_sign: bool, whether to exclude negative local maxima and positive local minima.
+        start: int64, first row.
+        end: int64, row after the last.
+    """
     height, width = maps.shape[1:]
     farthest = 0
     for index in range(start, end):
         farthest = max(farthest, distances[index])
-    rows_most, columns_most = min(farthest, height - 1), min(farthest, width - 1)
-    size = (height + 2 * rows_most) * (width + columns_most) + 2 * columns_most
-    left = np.empty(size, maps.dtype)
+    max_reach_rows, max_reach_columns = min(farthest, height - 1), min(farthest, width - 1)
+    size = (height + 2 * max_reach_rows) * (width + max_reach_columns) + 2 * max_reach_columns
+    remaining = np.empty(size, maps.dtype)
     first, second = np.empty(size, maps.dtype), np.empty(size, maps.dtype)
     third, fourth = np.empty(size, maps.dtype), np.empty(size, maps.dtype)
     wins = np.empty(size, np.bool_)
@@ -50,36 +153,39 @@ def _extrema(maps, keep, distances, one_dimension, require_sign, start, end):
     values = np.empty(height * width, maps.dtype)
     none = maps.dtype.type(-1)
     for index in range(start, end):
-        over_rows, over_columns = min(distances[index], height - 1), min(distances[index], width - 1)
-        stride = width + over_columns
+        reach_rows, reach_columns = min(distances[index], height - 1), min(distances[index], width - 1)
+        stride = width + reach_columns
         span = height * stride
-        origin = over_rows * stride + over_columns
-        left[: span + 2 * over_rows * stride + 2 * over_columns] = none
-        core = left[origin:]
-        if one_dimension:
-            _candidates_of_line(maps[index, :, 0], core, require_sign, none)
+        origin = reach_rows * stride + reach_columns
+        remaining[: span + 2 * reach_rows * stride + 2 * reach_columns] = none
+        core = remaining[origin:]
+        if is_signal:
+            _find_candidates_of_line(maps[index, :, 0], core, require_sign, none)
         else:
-            _candidates_of_image(maps[index], core, stride, require_sign, none)
-        # One round on all samples: what exceeds all before it and is exceeded by none after it is certain to stay.
+            _find_candidates_of_image(maps[index], core, stride, require_sign, none)
+        # The first round visits all samples: a candidate above all earlier ones and not below any later one within the
+        # distance is certain to be kept.
         for at in range(span):
             wins[at] = core[at] >= 0
-        if over_rows > 0:
-            n_lines = span + (over_rows + 1) * stride
-            lines = _maximum_ahead(left, first, second, n_lines + (over_rows - 1) * stride, 2 * over_columns + 1, 1)
-            window = _maximum_ahead(lines, third, fourth, n_lines, over_rows, stride)
-            _only_first(core, window, window[(over_rows + 1) * stride :], wins, span)
-        if over_columns > 0:
-            window = _maximum_ahead(left, first, second, origin + 1 + span, over_columns, 1)
-            _only_first(core, window[over_rows * stride :], window[origin + 1 :], wins, span)
+        if reach_rows > 0:
+            n_lines = span + (reach_rows + 1) * stride
+            lines = _maximum_ahead(
+                remaining, first, second, n_lines + (reach_rows - 1) * stride, 2 * reach_columns + 1, 1
+            )
+            window = _maximum_ahead(lines, third, fourth, n_lines, reach_rows, stride)
+            _keep_wins(core, window, window[(reach_rows + 1) * stride :], wins, span)
+        if reach_columns > 0:
+            window = _maximum_ahead(remaining, first, second, origin + 1 + span, reach_columns, 1)
+            _keep_wins(core, window[reach_rows * stride :], window[origin + 1 :], wins, span)
         for at in range(span):
             if wins[at]:
                 keep[index, at // stride, at % stride] = True
-                if over_columns == 0:
-                    left[at : at + 2 * over_rows + 1] = none
+                if reach_columns == 0:
+                    remaining[at : at + 2 * reach_rows + 1] = none
                 else:
-                    for corner in range(at, at + (2 * over_rows + 1) * stride, stride):
-                        left[corner : corner + 2 * over_columns + 1] = none
-        # What is left is little: the other rounds go through a list of it.
+                    for corner in range(at, at + (2 * reach_rows + 1) * stride, stride):
+                        remaining[corner : corner + 2 * reach_columns + 1] = none
+        # Few candidates remain: the other rounds visit a list of them.
         count = 0
         for at in range(span):
             rows[count] = at
@@ -88,49 +194,71 @@ def _extrema(maps, keep, distances, one_dimension, require_sign, start, end):
             at = rows[one]
             rows[one], columns[one], values[one] = at // stride, at % stride, core[at]
         while count > 0:
-            count = _settle(rows, columns, values, wins, keep[index], over_rows, over_columns, count)
+            count = _keep_first_of_list(rows, columns, values, wins, keep[index], reach_rows, reach_columns, count)
 
 
 @compiled
 @no_type_check
-def _settle(rows, columns, values, near, keep, over_rows, over_columns, count):
-    """Keep the candidates that come first within the distance, drop what is near them, and count what is left."""
+def _keep_first_of_list(rows, columns, values, excluded, keep, reach_rows, reach_columns, count):
+    """Keep the candidates that precede all others within the distance, and remove the candidates near them.
+
+    Args:
+        rows: int64 [>= count], row of each candidate, in the order of their positions; modified in place.
+        columns: int64 [>= count], column of each candidate; modified in place.
+        values: float32 or float64 [>= count], absolute value of each candidate; modified in place.
+        excluded: bool [>= count], space for the candidates to remove; modified in place.
+        keep: bool [height, width], the mask; modified in place.
+        reach_rows: int64, distance along the rows' axis in samples.
+        reach_columns: int64, distance along the columns' axis in samples.
+        count: int64, number of candidates.
+
+    Returns:
+        int64, number of candidates that remain, which are the first ones of the list.
+    """
     for one in range(count):
         row, column, value = rows[one], columns[one], values[one]
         stays = True
         other = one + 1
-        while stays and other < count and rows[other] - row <= over_rows:
-            stays = abs(columns[other] - column) > over_columns or values[other] <= value
+        while stays and other < count and rows[other] - row <= reach_rows:
+            stays = abs(columns[other] - column) > reach_columns or values[other] <= value
             other += 1
         other = one - 1
-        while stays and other >= 0 and row - rows[other] <= over_rows:
-            stays = abs(columns[other] - column) > over_columns or values[other] < value
+        while stays and other >= 0 and row - rows[other] <= reach_rows:
+            stays = abs(columns[other] - column) > reach_columns or values[other] < value
             other -= 1
-        near[one] = False
+        excluded[one] = False
         if stays:
             keep[row, column] = True
     for one in range(count):
         row, column = rows[one], columns[one]
         if keep[row, column]:
-            near[one] = True
+            excluded[one] = True
             other = one + 1
-            while other < count and rows[other] - row <= over_rows:
-                near[other] |= abs(columns[other] - column) <= over_columns
+            while other < count and rows[other] - row <= reach_rows:
+                excluded[other] |= abs(columns[other] - column) <= reach_columns
                 other += 1
             other = one - 1
-            while other >= 0 and row - rows[other] <= over_rows:
-                near[other] |= abs(columns[other] - column) <= over_columns
+            while other >= 0 and row - rows[other] <= reach_rows:
+                excluded[other] |= abs(columns[other] - column) <= reach_columns
                 other -= 1
-    left = 0
+    remaining = 0
     for one in range(count):
-        rows[left], columns[left], values[left] = rows[one], columns[one], values[one]
-        left += not near[one]
-    return left
+        rows[remaining], columns[remaining], values[remaining] = rows[one], columns[one], values[one]
+        remaining += not excluded[one]
+    return remaining
 
 
 @compiled
 @no_type_check
-def _candidates_of_line(line, out, require_sign, none):
+def _find_candidates_of_line(line, out, require_sign, none):
+    """Write the absolute value of each peak and valley of a signal.
+
+    Args:
+        line: float32 or float64 [samples], the signal.
+        out: array of the signal's dtype, [>= samples], absolute value of each candidate; modified in place.
+        require_sign: bool, whether to exclude negative local maxima and positive local minima.
+        none: scalar of the signal's dtype, written where there is no candidate.
+    """
     length = len(line)
     here, after, inner = line[1:], line[2:], out[1:]
     for at in range(length - 2):
@@ -142,6 +270,18 @@ def _candidates_of_line(line, out, require_sign, none):
 @compiled
 @no_type_check
 def _candidate(before, here, after, require_sign, none):
+    """Return the absolute value of a sample that is a peak or a valley.
+
+    Args:
+        before: float32 or float64, the sample before.
+        here: scalar of the same dtype, the sample.
+        after: scalar of the same dtype, the sample after.
+        require_sign: bool, whether to exclude negative local maxima and positive local minima.
+        none: scalar of the same dtype, returned if the sample is no candidate.
+
+    Returns:
+        Scalar of the same dtype.
+    """
     peak = (here > before) & (after <= here) & ((here > 0) | (not require_sign))
     valley = (here <= before) & (after > here) & ((here <= 0) | (not require_sign))
     return abs(here) if peak | valley else none
@@ -149,7 +289,16 @@ def _candidate(before, here, after, require_sign, none):
 
 @compiled
 @no_type_check
-def _candidates_of_image(image, out, stride, require_sign, none):
+def _find_candidates_of_image(image, out, stride, require_sign, none):
+    """Write the absolute value of each peak and valley along both axes of an image.
+
+    Args:
+        image: float32 or float64 [height, width], the image.
+        out: array of the image's dtype, [>= height * stride], absolute value of each candidate; modified in place.
+        stride: int64, samples between two lines of `out`.
+        require_sign: bool, whether to exclude negative local maxima and positive local minima.
+        none: scalar of the image's dtype, written where there is no candidate.
+    """
     height, width = image.shape
     for row in range(height):
         above, line, below = image[max(row - 1, 0)], image[row], image[min(row + 1, height - 1)]
@@ -165,6 +314,20 @@ def _candidates_of_image(image, out, stride, require_sign, none):
 @compiled
 @no_type_check
 def _candidate_of_both(before, here, after, above, below, require_sign, none):
+    """Return the absolute value of a sample that is a peak or a valley along both axes.
+
+    Args:
+        before: float32 or float64, the sample before in the row.
+        here: scalar of the same dtype, the sample.
+        after: scalar of the same dtype, the sample after in the row.
+        above: scalar of the same dtype, the sample before in the column.
+        below: scalar of the same dtype, the sample after in the column.
+        require_sign: bool, whether to exclude negative local maxima and positive local minima.
+        none: scalar of the same dtype, returned if the sample is no candidate.
+
+    Returns:
+        Scalar of the same dtype.
+    """
     peak = (here > before) & (after <= here) & (here > above) & (below <= here) & ((here > 0) | (not require_sign))
     valley = (here <= before) & (after > here) & (here <= above) & (below > here) & ((here <= 0) | (not require_sign))
     return abs(here) if peak | valley else none
@@ -173,67 +336,57 @@ def _candidate_of_both(before, here, after, above, below, require_sign, none):
 @compiled
 @no_type_check
 def _maximum_ahead(source, one, other, n, length, step):
-    """Return the maximum of each sample and the next ones, length in all at that step, by doubling the length."""
-    done = 1
+    """Return the maximum of each sample and the samples that follow it at equal steps, by doubling the window.
+
+    Args:
+        source: float32 or float64 [>= n + (length - 1) * step], the samples.
+        one: array of the same dtype and size, space for a result; modified in place.
+        other: array of the same dtype and size, space for a result; modified in place.
+        n: int64, number of results.
+        length: int64, samples of the window, >= 1.
+        step: int64, distance between two samples of the window.
+
+    Returns:
+        Array of the same dtype, the maximum of each window in its first n samples: `source`, `one` or `other`.
+    """
+    doubled = 1
     result, spare, third = source, one, other
-    while 2 * done <= length:
-        _maximum(result, result[done * step :], spare, n + (length - 2 * done) * step)
+    while 2 * doubled <= length:
+        _pairwise_maximum(result, result[doubled * step :], spare, n + (length - 2 * doubled) * step)
         result, spare, third = spare, third, spare
-        done *= 2
-    if length > done:
-        _maximum(result, result[(length - done) * step :], spare, n)
+        doubled *= 2
+    if length > doubled:
+        _pairwise_maximum(result, result[(length - doubled) * step :], spare, n)
         result = spare
     return result
 
 
 @compiled
 @no_type_check
-def _maximum(one, other, out, n):
+def _pairwise_maximum(one, other, out, n):
+    """Write the maximum of each two samples.
+
+    Args:
+        one: float32 or float64 [>= n], the first samples.
+        other: array of the same dtype, [>= n], the second samples.
+        out: array of the same dtype, [>= n], the maxima; modified in place.
+        n: int64, number of samples.
+    """
     for at in range(n):
         out[at] = one[at] if one[at] > other[at] else other[at]
 
 
 @compiled
 @no_type_check
-def _only_first(core, before, after, wins, n):
+def _keep_wins(core, before, after, wins, n):
+    """Clear the mark of each sample that does not precede all samples of its windows.
+
+    Args:
+        core: float32 or float64 [>= n], the samples.
+        before: array of the same dtype, [>= n], maximum of the window before each sample.
+        after: array of the same dtype, [>= n], maximum of the window after each sample.
+        wins: bool [>= n], the marks; modified in place.
+        n: int64, number of samples.
+    """
     for at in range(n):
         wins[at] &= (core[at] > before[at]) & (core[at] >= after[at])
-
-
-@compiled
-@no_type_check
-def _largest_of_cells(maps, keep, sides, one_dimension, ceil_mode, start, end):
-    height, width = maps.shape[1:]
-    for index in range(start, end):
-        side, across = sides[index], 1 if one_dimension else sides[index]
-        for top in range(0, height, side):
-            bottom = min(top + side, height)
-            for first in range(0, width, across):
-                last = min(first + across, width)
-                if not ceil_mode and (bottom - top < side or last - first < across):
-                    continue
-                row_of_most, column_of_most, most = top, first, abs(maps[index, top, first])
-                for row in range(top, bottom):
-                    for column in range(first, last):
-                        if abs(maps[index, row, column]) > most:
-                            row_of_most, column_of_most, most = row, column, abs(maps[index, row, column])
-                keep[index, row_of_most, column_of_most] = True
-
-
-@compiled
-@no_type_check
-def _largest(maps, keep, counts, start, end):
-    n = maps.shape[1]
-    magnitude = np.empty(n, maps.dtype)
-    for index in range(start, end):
-        count = min(counts[index], n)
-        for at in range(n):
-            magnitude[at] = abs(maps[index, at])
-        threshold = np.partition(magnitude, n - count)[n - count]
-        room = count
-        for at in range(n):
-            room -= magnitude[at] > threshold
-        for at in range(n):
-            equal = (magnitude[at] == threshold) & (room > 0)
-            room -= equal
-            keep[index, at] = equal | (magnitude[at] > threshold)

@@ -1,4 +1,4 @@
-"""How the operators are compiled, and shared among threads."""
+"""Compilation of the operators by numba, and their distribution over threads."""
 
 import os
 from collections.abc import Callable
@@ -14,21 +14,31 @@ from numpy.typing import NDArray
 
 __all__ = ["compiled", "share"]
 
-FAST = {"contract"}  # a product and a sum may be rounded once; all sums are taken in the order written
-GRAIN = 20_000  # samples or multiplications for which another thread is worth its start
+FASTMATH = {"contract"}
+"""LLVM's fast-math flags: a product and a sum may be rounded once; sums are taken in the order written."""
+
+WORK_PER_THREAD = 20_000
+"""Samples or multiplications that outweigh the start of one more thread; no effect on results."""
 
 
 def compiled(function: Any) -> Any:
-    """Compile on the first call, without the interpreter's lock, and keep the result on disk where that can be."""
+    """Compile a function on its first call, without the interpreter's lock, and cache it on disk if possible."""
     try:
-        return numba.njit(nogil=True, error_model="numpy", fastmath=FAST, cache=True)(function)
-    except RuntimeError:  # there is no folder that can be written
-        return numba.njit(nogil=True, error_model="numpy", fastmath=FAST)(function)
+        return numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH, cache=True)(function)
+    except RuntimeError:  # no cache folder is writable
+        return numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(function)
 
 
 def share(n: int, work: int, task: Callable[[int, int], None], groups: NDArray[Any] | None = None) -> None:
-    """Do a task on ranges of n items, in threads where there is enough to do; no group of items is divided."""
-    n_threads = max(1, min(torch.get_num_threads(), work // GRAIN, n))
+    """Run a task on consecutive ranges of n items, in several threads if there is enough work.
+
+    Args:
+        n: Number of items.
+        work: Samples or multiplications of all items together, which limits the number of threads.
+        task: Called with the first item of a range and the item after its last.
+        groups: Group of each item, ascending, [n]; no group is divided between threads. None for no groups.
+    """
+    n_threads = max(1, min(torch.get_num_threads(), work // WORK_PER_THREAD, n))
     if n_threads == 1:
         task(0, n)
         return
@@ -46,4 +56,5 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads)
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):  # where processes fork, a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,0 +1,296 @@
+"""Build the parts that a configuration describes, for every command that trains or tests."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import Strategy
+from torch import nn
+
+from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets
+from san.cli.config import check_numbers
+from san.cli.errors import is_mistake
+from san.data.recording import Recording
+from san.data.splits import Splits
+from san.extensions.growing import GrowingNetwork
+from san.extensions.initialization import window_sampler
+from san.metrics import Loss
+from san.networks import SparselyActivatedNetwork
+from san.ops.choices import check_choice
+from san.ops.kernels import KernelSampler
+from san.training.callbacks.epoch_lines import progress
+from san.training.callbacks.kernel_growth import KernelGrowth
+from san.training.callbacks.kernel_restarts import KernelRestarts
+from san.training.data_module import SplitsDataModule
+from san.training.san_module import SANModule
+
+__all__ = [
+    "build_callbacks",
+    "build_data",
+    "build_loggers",
+    "build_module",
+    "build_trainer",
+    "check_counts",
+    "classify",
+    "instantiate",
+    "load_dataset",
+]
+
+Initialization = Literal["normal", "data"]
+Outcome = dict[str, Any]
+
+
+def instantiate(config: DictConfig, place: str, **kwargs: Any) -> Any:
+    """Build the object at a place of a configuration, if everything it names is allowed; see :mod:`san.cli.allow_list`.
+
+    Args:
+        config: The whole configuration.
+        place: Key of the part, such as ``dataset``.
+        **kwargs: Further arguments of the object.
+
+    Returns:
+        The object; None if the part is null.
+
+    Raises:
+        ValueError: If the part names any other object, is not keys and values, or needs a package that is missing.
+    """
+    node = OmegaConf.select(config, place)
+    if node is None:
+        return None
+    if not OmegaConf.is_config(node):
+        raise ValueError(f"{place}={str(node)[:100]!r} must be keys and values with a _target_")
+    # Resolved once, so that the checked object is the called object.
+    part = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    refuse_foreign_targets(part, place)
+    refuse_absent_targets(part, place)
+    if place not in ("classifier", "figure") and not (isinstance(part, dict) and "_target_" in part):
+        raise ValueError(f"{place} names no _target_")
+    try:
+        return hydra.utils.instantiate(part, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError):
+            raise ValueError(f"{place} needs a package that is not installed: {cause}") from error
+        # A message that begins with an argument's name begins with its key on the command line.
+        prefix = f"{place}." if isinstance(part, dict) and str(cause).partition("=")[0] in part else ""
+        for kind in (ValueError, FileNotFoundError):
+            if prefix and type(cause) is kind:
+                raise kind(f"{prefix}{cause}") from error
+        if isinstance(cause, Exception) and is_mistake(cause):
+            raise cause from error
+        raise
+
+
+def check_counts(config: DictConfig, keys: Sequence[str] = ()) -> None:
+    """Refuse counts that are not positive integers, under the usual keys and the given ones.
+
+    Raises:
+        ValueError: If a value is invalid.
+    """
+    check_numbers(config, ("seed", "n_kernels", "batch_size", "num_workers", "kernel_figure_every", *keys))
+
+
+def load_dataset(config: DictConfig) -> Splits:
+    """Load the dataset, and refuse data that cannot be trained on before any training starts.
+
+    Raises:
+        ValueError: If a batch is larger than the data, or the classifier does not fit it.
+    """
+    splits: Splits = instantiate(config, "dataset")
+    batch_sizes = {"batch_size": config.batch_size}
+    if config.classifier:
+        instantiate(config, "classifier").new_classifier(splits, config.seed)
+        batch_sizes["classifier.batch_size"] = config.classifier.batch_size
+    for key, size in batch_sizes.items():
+        if size > len(splits.train):
+            raise ValueError(f"{key}={size} exceeds the {len(splits.train)} training examples; lower it")
+    return splits
+
+
+def build_data(config: DictConfig, splits: Splits) -> SplitsDataModule:
+    """Return the data module of a training."""
+    return SplitsDataModule(
+        splits.examples,
+        config.batch_size,
+        config.seed if config.shuffle else None,
+        num_workers=config.num_workers,
+        name=splits.name,
+        sampling_frequency=splits.sampling_frequency,
+    )
+
+
+def build_module(
+    config: DictConfig,
+    splits: Splits | Recording,
+    models: Sequence[Sequence[int]],
+    start_indices: Sequence[int] | None = None,
+    stored: dict[str, Any] | None = None,
+) -> SANModule:
+    """Return the module that a configuration describes, for the given examples.
+
+    Args:
+        config: The configuration.
+        splits: The examples.
+        models: The kernel sizes of each model.
+        start_indices: One index per model, which distinguishes models of equal sizes.
+        stored: Plain data that every checkpoint of the module stores.
+
+    Raises:
+        ValueError: If a part is invalid, or parts are incompatible.
+    """
+    network: SparselyActivatedNetwork = instantiate(config, "network")(
+        [size for sizes in models for size in sizes],
+        instantiate(config, "activation"),
+        splits.n_dims,
+        decoder=config.decoder,
+        n_models=len(models),
+        seed=config.seed,
+        start_indices=start_indices,
+        sampler=_kernel_sampler(config, splits),
+    )
+    network.check_space(splits.shape[1:])
+    _refuse_incompatible_parts(config, network)
+    return SANModule(
+        network,
+        loss=_checked_loss(instantiate(config, "loss"), config.loss),
+        optimizer=instantiate(config, "optimizer"),
+        count_weights=config.metric.count_weights,
+        config=stored,
+    )
+
+
+def build_callbacks(config: DictConfig, splits: Splits, network: SparselyActivatedNetwork) -> list[pl.Callback]:
+    """Return the callbacks of a training: progress, those under ``callbacks``, and those that change kernels.
+
+    Raises:
+        ValueError: If a callback is invalid.
+    """
+    callbacks: list[pl.Callback] = [*progress(config.trainer.enable_progress_bar)]
+    callbacks += [instantiate(config, f"callbacks.{name}") for name in config.callbacks]
+    if config.restart_every is not None:
+        check_numbers(config, ["restart_every"])
+        callbacks.append(KernelRestarts(splits.train, config.restart_every))
+    if isinstance(network, GrowingNetwork):
+        callbacks.append(KernelGrowth(splits.train, splits.validation, network.every))
+    return callbacks
+
+
+def build_loggers(config: DictConfig, version: str | None = None) -> list[Logger]:
+    """Return the loggers under ``logger``.
+
+    Args:
+        config: The configuration.
+        version: Replaces the version of each logger that has one, so that several trainings of a run stay apart.
+    """
+    loggers = []
+    for name, logger in config.logger.items():
+        renamed = {"version": version} if version is not None and "version" in logger else {}
+        loggers.append(instantiate(config, f"logger.{name}", **renamed))
+    return loggers
+
+
+def build_trainer(config: DictConfig, callbacks: list[pl.Callback], version: str | None = None) -> pl.Trainer:
+    """Return the trainer of a training, which logs and writes into the folder of the run."""
+    trainer: pl.Trainer = instantiate(
+        config,
+        "trainer",
+        default_root_dir=config.paths.output_dir,
+        logger=build_loggers(config, version) or False,
+        callbacks=callbacks,
+        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+    )
+    return trainer
+
+
+def classify(
+    config: DictConfig,
+    name: str,
+    splits: Splits,
+    network: SparselyActivatedNetwork,
+    strategy: Strategy,
+    seeds: Sequence[int],
+) -> list[list[tuple[Outcome, nn.Module]]]:
+    """Train and test classifiers on the reconstructions of a network, one for each seed and model.
+
+    Args:
+        config: The configuration.
+        name: Prefix of the loggers' versions.
+        splits: The examples.
+        network: The selected network, or a bank of them.
+        strategy: Strategy of the trainer that trained the network.
+        seeds: Seeds of the classifiers.
+    """
+    selected = OmegaConf.masked_copy(config, ["classifier", "trainer", "shuffle"])
+    settings = cast("dict[str, Any]", OmegaConf.to_container(selected, resolve=True))
+    del settings["trainer"]["max_epochs"], settings["classifier"]["max_memory"]
+    compared: list[list[tuple[Outcome, nn.Module]]] = instantiate(config, "classifier").compare(
+        network.to(strategy.root_device),
+        splits,
+        seeds=seeds,
+        tested_epoch=config.protocol.tested_epoch,
+        cache=Path(config.paths.cache_dir),
+        settings=settings,
+        new_trainer=partial(_classifier_trainer, config, name),
+        num_workers=config.num_workers,
+    )
+    return compared
+
+
+def _classifier_trainer(
+    config: DictConfig, prefix: str, name: str, max_epochs: int, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    shown = progress(config.trainer.enable_progress_bar, "validation/accuracy")
+    trainer: pl.Trainer = instantiate(
+        config,
+        "trainer",
+        max_epochs=max_epochs,
+        enable_checkpointing=False,
+        default_root_dir=config.paths.output_dir,
+        logger=build_loggers(config, f"{prefix}{name}") or False,
+        callbacks=[*shown, *callbacks],
+    )
+    return trainer
+
+
+def _refuse_incompatible_parts(config: DictConfig, network: SparselyActivatedNetwork) -> None:
+    replacing_kernels = {
+        f"activation={config.activation_name}": network.activation.unit_norm,
+        f"restart_every={config.restart_every}": config.restart_every is not None,
+    }
+    for choice, replaces in replacing_kernels.items():
+        if replaces and type(network) is not SparselyActivatedNetwork:
+            raise ValueError(
+                f"{choice} replaces kernels, but network._target_={config.network._target_} derives them from other "
+                "weights: use network=plain"
+            )
+    smallest = min(network.kernel_sizes)
+    if network.activation.unit_norm and smallest == 1 and max(map(len, network.sizes_of_models)) > 1:
+        raise ValueError(
+            f"kernel_size=1: {config.n_kernels} unit-norm kernels of one sample are equal; use n_kernels=1 or a larger "
+            "kernel_size"
+        )
+
+
+def _kernel_sampler(config: DictConfig, splits: Any) -> KernelSampler | None:
+    """Return the sampler of the initial kernels, None for the network's own distribution."""
+    check_choice("initialization", config.initialization, Initialization)
+    return window_sampler(splits.train, config.decoder == "paper") if config.initialization == "data" else None
+
+
+def _checked_loss(loss: Loss, config: DictConfig) -> Loss:
+    """Return a loss if it returns one value per sample, called as those of torch.nn.functional."""
+    sample = torch.ones(1, 1, 2)
+    try:
+        found = loss(sample, sample, reduction="none")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"loss={config} cannot be computed of a reconstruction and its example: {error}") from error
+    if found.shape != sample.shape:
+        raise ValueError(f"loss={config} must return one value per sample of an example")
+    return loss

@@ -1,0 +1,219 @@
+"""The command ``san.compare``."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from itertools import product
+from math import isfinite, prod
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from san.cli.bank import evaluate_bank, shares, train_bank
+from san.cli.build import check_counts, instantiate, load_dataset
+from san.cli.config import check_numbers, parse_numbers, stored_configuration, with_activation
+from san.cli.model_results import Results
+from san.cli.processes import n_processes
+from san.data.splits import Splits
+from san.peers.tuning import METHODS, mean_metrics, require_installed
+from san.reporting.comparison import summarize_comparison
+from san.reporting.provenance import versions
+from san.reporting.results import METRICS, lowest_phi
+from san.storage.files import write_json
+
+__all__ = ["compare"]
+
+COUNTS = ("kernel_size", "n_kernels", "n_nonzero")
+
+log = logging.getLogger(__name__)
+
+
+def compare(config: DictConfig) -> float:
+    """Tune each method over its grid, test it, and write the table and the figure of all methods.
+
+    Returns:
+        The φ of the best method, on the split that the protocol selects by.
+    """
+    _check(config)
+    require_installed(config.peers)
+    start = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    splits = load_dataset(config)
+    grids = config.grids.signals if splits.n_dims == 1 else config.grids.images
+    banks = [_banks(config, name, grids, splits) for name in config.activations]
+    for name in config.peers:
+        _check_grid(name, grids[name])
+    methods = [_tune_activation(of_activation, splits) for of_activation in banks]
+    methods += [_tune_peer(config, name, grids[name], splits) for name in config.peers]
+    results = {
+        "dataset": splits.name,
+        "space": list(splits.shape[1:]),
+        "selected_by": config.protocol.selected_by,
+        "seed": config.seed,
+        "methods": methods,
+        "wall_seconds": time.perf_counter() - start,
+        "versions": versions(),
+        "config": stored_configuration(config),
+    }
+    folder = Path(config.paths.output_dir)
+    write_json(folder / "results.json", results)
+    summarize_comparison(results, folder)
+    best: Any = lowest_phi([method["chosen"] for method in methods], config.protocol.selected_by)
+    return float(best[config.protocol.selected_by]["phi"])
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse invalid choices before any data is read.
+
+    Raises:
+        ValueError: If there is nothing to compare, or a choice is invalid.
+    """
+    if not (config.activations or config.peers):
+        raise ValueError("activations=[] and peers=[] leave nothing to compare: name some of them")
+    if config.classifier:
+        raise ValueError("classifier: methods are compared by φ alone, so it must be none")
+    if n_processes(config) != 1:
+        raise ValueError(f"trainer.devices={config.trainer.devices}: times are compared in one process: make it 1")
+    check_numbers(config, ["seed", "peer_examples", "batch_size", "num_workers"])
+    for name in config.activations:
+        with_activation(config, name)
+
+
+def _check_grid(name: str, grid: DictConfig) -> None:
+    """Refuse the grid of a baseline method with a value that is not a positive number, or a count not an integer."""
+    for key, values in _lists(grid).items():
+        for value in values:
+            kinds = (int,) if key in COUNTS else (int, float)
+            if type(value) not in kinds or not 0 < value < float("inf"):
+                kind = "an integer, 1 or more" if key in COUNTS else "a number above 0"
+                raise ValueError(f"grids: {key}={value} of {name} must be {kind}")
+
+
+def _lists(grid: DictConfig) -> dict[str, list[Any]]:
+    return {str(key): list(values) if OmegaConf.is_list(values) else [values] for key, values in grid.items()}
+
+
+def _banks(config: DictConfig, name: str, grids: DictConfig, splits: Splits) -> list[DictConfig]:
+    """Return the configurations of the banks of an activation, one per number of kernels.
+
+    Raises:
+        ValueError: If a number of kernels or a kernel size is invalid.
+    """
+    grid = grids.get(name, grids.activations)
+    numbers = grid.n_kernels if config.n_kernels is None else config.n_kernels
+    sizes = parse_numbers("kernel_sizes", grid.kernel_sizes if config.kernel_sizes is None else config.kernel_sizes)
+    if config.kernel_sizes is None:
+        sizes = [size for size in sizes if size <= min(splits.shape[1:])]
+    banks = []
+    for number in numbers if OmegaConf.is_list(numbers) else [numbers]:
+        bank = with_activation(config, name)
+        bank.n_kernels, bank.kernel_sizes, bank.checkpoint = number, sizes, None
+        bank.paths.output_dir = str(Path(config.paths.output_dir, "trainings", f"{number}"))
+        check_counts(bank)
+        banks.append(bank)
+    if not banks:
+        raise ValueError("n_kernels=[] is empty: give a number of kernels, or a list of them")
+    return banks
+
+
+def _tune_activation(banks: Sequence[DictConfig], splits: Splits) -> Results:
+    """Train the models of an activation, and the selected model once more alone, to measure its time."""
+    start = time.perf_counter()
+    settings: list[Results] = []
+    for config in banks:
+        sizes, batch = list(config.kernel_sizes), splits.train[: config.batch_size]
+        for share in shares(sizes, config.n_kernels, batch, config.max_memory):
+            models, failures, _ = evaluate_bank(train_bank(config, share, splits))
+            for failed, reason in failures.items():
+                log.warning("%s, %d kernels: %s", failed, config.n_kernels, reason)
+            settings += [_setting_of(model) for model in models]
+    seconds = time.perf_counter() - start
+    name, selected_by = banks[0].activation_name, banks[0].protocol.selected_by
+    selected = _lowest(name, settings, selected_by)
+    start = time.perf_counter()
+    (alone,) = (bank for bank in banks if bank.n_kernels == selected["setting"]["n_kernels"])
+    train_bank(alone, [selected["setting"]["kernel_size"]], splits)
+    return _tuned(name, settings, selected, grid=seconds, selected_alone=time.perf_counter() - start)
+
+
+def _setting_of(model: Results) -> Results:
+    sizes = model["kernel_sizes"]
+    return {
+        "setting": {"kernel_size": sizes[0], "n_kernels": len(sizes)},
+        "n_weights": model["n_weights"],
+        **{split: {name: model[split][name] for name in METRICS} for split in ("validation", "test")},
+    }
+
+
+def _tune_peer(config: DictConfig, name: str, grid: DictConfig, splits: Splits) -> Results:
+    """Tune a baseline method over its useful settings, and test the selected one on all test examples."""
+    method, lists = METHODS[name], _lists(grid)
+    levels = [{key: value} for key in method.level_names for value in lists.pop(key)]
+    examples = {split: _evenly_spaced(of_split, config.peer_examples) for split, of_split in splits.examples.items()}
+    options: Any = {"loss": instantiate(config, "loss"), "count_weights": config.metric.count_weights}
+    selected_by = config.protocol.selected_by
+    start = time.perf_counter()
+    settings: list[Results] = []
+    best: Any = None
+    for values in product(*lists.values()) if levels else ():
+        learned = dict(zip(lists, values, strict=True))
+        if not _is_useful(learned, splits.shape[1:]):
+            continue
+        learning_start = time.perf_counter()
+        peer = method(examples["train"], **learned, seed=config.seed)
+        learning = time.perf_counter() - learning_start
+        metrics = {split: mean_metrics(peer, examples[split], levels, **options) for split in ("validation", "test")}
+        of_peer: list[Results] = [
+            {
+                "setting": {**learned, **level},
+                "n_weights": peer.n_weights(config.metric.count_weights),
+                **{split: metrics[split][index] for split in metrics},
+            }
+            for index, level in enumerate(levels)
+        ]
+        settings += of_peer
+        lowest = _lowest(name, of_peer, selected_by)
+        if best is None or lowest[selected_by]["phi"] < best[0][selected_by]["phi"]:
+            best = lowest, peer, learning
+    if best is None:
+        raise ValueError(f"grids: {name} has no setting with fewer weights than the samples of an example")
+    seconds = time.perf_counter() - start
+    selected, peer, learning = best
+    if len(examples["test"]) < len(splits.test):
+        level = {key: value for key, value in selected["setting"].items() if key in method.level_names}
+        selected = {**selected, "test": mean_metrics(peer, splits.test, [level], **options)[0]}
+    return _tuned(name, settings, selected, grid=seconds, selected_alone=learning)
+
+
+def _evenly_spaced(examples: Tensor, maximum: int) -> Tensor:
+    """Return at most ``maximum`` examples, evenly spaced."""
+    if len(examples) <= maximum:
+        return examples
+    return examples[[index * len(examples) // maximum for index in range(maximum)]]
+
+
+def _is_useful(setting: Mapping[str, Any], space: Sequence[int]) -> bool:
+    """Return whether an atom fits into an example, and fewer weights are stored than an example has samples."""
+    size = setting["kernel_size"]
+    return bool(size <= min(space) and setting["n_kernels"] * size ** len(space) < prod(space))
+
+
+def _lowest(name: str, settings: Sequence[Results], split: Any) -> Results:
+    """Return the setting of the lowest φ on a split.
+
+    Raises:
+        FloatingPointError: If φ is finite with no setting.
+    """
+    lowest = lowest_phi([setting for setting in settings if isfinite(setting[split]["phi"])], split)
+    if lowest is None:
+        raise FloatingPointError(f"{name}: φ is not finite with any setting: lower optimizer.lr")
+    return lowest
+
+
+def _tuned(name: str, settings: list[Results], selected: Results, *, grid: float, selected_alone: float) -> Results:
+    log.info("%s: %d settings in %.0f s", name, len(settings), grid)
+    seconds = {"grid": grid, "chosen": selected_alone}
+    return {"method": name, "chosen": selected, "seconds": seconds, "settings": settings}

@@ -1,0 +1,203 @@
+"""The command ``san.evaluate``."""
+
+import math
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from san.checkpoint import find, read
+from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets, resolved_parts
+from san.cli.build import build_module, instantiate
+from san.cli.config import check_numbers
+from san.cli.model_results import model_results, warn_of_dead_kernels
+from san.data.recording import Recording
+from san.extensions.streaming import describe
+from san.reporting.results import print_run
+from san.storage.checkpoints import load_state, load_weights, refuse_other_sizes
+from san.storage.files import write_json
+from san.training.callbacks.epoch_lines import progress
+from san.training.data_module import SplitsDataModule
+from san.training.san_module import SANModule
+
+__all__ = ["evaluate"]
+
+# The parts of a checkpoint's configuration that its evaluation uses.
+PARTS = (
+    "activation",
+    "activation_name",
+    "batch_size",
+    "classifier",
+    "decoder",
+    "kernel_size",
+    "kernel_sizes",
+    "loss",
+    "metric",
+    "n_kernels",
+    "network",
+    "optimizer",
+    "seed",
+)
+COUNTS = ("batch_size", "n_kernels", "seed")
+PLAIN_NETWORK = {"_target_": "san.networks.SparselyActivatedNetwork", "_partial_": True}
+DEFAULTS_OF_OLD_CHECKPOINTS = {
+    "kernel_sizes": None,
+    "classifier": {},
+    "initialization": "normal",
+    "restart_every": None,
+    "network": PLAIN_NETWORK,
+}
+MOVED_TARGETS = {  # names in checkpoints of earlier versions
+    "san.activations.AnnealedExtrema": "san.extensions.annealing.AnnealedExtrema",
+    "san.activations.DropoutExtrema": "san.extensions.dropout.DropoutExtrema",
+    "san.activations.Territory": "san.extensions.territory.Territory",
+    "san.classifiers.CNN": "san.training.classifiers.CNN",
+    "san.classifiers.FNN": "san.training.classifiers.FNN",
+    "san.growing.GrowingNetwork": "san.extensions.growing.GrowingNetwork",
+    "san.pursuit.PhiPursuit": "san.extensions.phi_pursuit.PhiPursuit",
+    "san.stacking.Stacking": "san.training.stacking.Stacking",
+    "san.warping.WarpedNetwork": "san.extensions.warping.WarpedNetwork",
+}
+
+
+def evaluate(config: DictConfig) -> float:
+    """Test a checkpoint, write ``results.json`` and print the table.
+
+    Returns:
+        The test φ.
+    """
+    path = find(config.checkpoint, "best")
+    checkpoint = read(path)
+    trained = _trained_configuration(checkpoint["config"], config)
+    source = trained if config.dataset is None else config
+    splits: Any = instantiate(source, "dataset") if config.chunk is None else _open_recording(source, config.chunk)
+    n_kernels, longest = _extent(trained)
+    refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
+    module = build_module(trained, splits, [_kernel_sizes(trained)])
+    load_weights(module, checkpoint, path)
+    trainer = _new_trainer(config)
+    if config.chunk is None:
+        trainer.test(module, SplitsDataModule(splits.examples, trained.batch_size, None), verbose=False)
+    else:
+        _test_in_chunks(module, splits, config.chunk, trainer)
+    classification = None
+    if "classifier" in checkpoint and trained.classifier and splits.labels is not None:
+        stacking = instantiate(trained, "classifier")
+        classifier = stacking.new_classifier(splits, trained.seed)
+        load_state(classifier, checkpoint["classifier"], path)
+        module.network.to(trainer.strategy.root_device)
+        classification = stacking.test(
+            classifier, module.network, splits, cache=Path(config.paths.cache_dir), trainer=_new_trainer(config)
+        )
+    results = {
+        **model_results(trained, splits, module, 0, classification),
+        "best_epoch": checkpoint["epoch"],
+        "checkpoint": str(path),
+        "config": OmegaConf.to_container(config),
+        "trained": checkpoint["config"],
+    }
+    if trainer.is_global_zero:
+        warn_of_dead_kernels(results)
+        folder = Path(config.paths.output_dir)
+        write_json(folder / "results.json", results)
+        print_run(results, folder)
+    return float(results["test"]["phi"])
+
+
+def _new_trainer(config: DictConfig) -> pl.Trainer:
+    shown = progress(config.trainer.enable_progress_bar)
+    trainer: pl.Trainer = instantiate(config, "trainer", logger=False, enable_checkpointing=False, callbacks=shown)
+    return trainer
+
+
+def _trained_configuration(stored: Any, config: DictConfig) -> DictConfig:
+    """Return the used parts of a checkpoint's configuration; the folders of data and results are the reader's.
+
+    Raises:
+        ValueError: If a part is missing, or a number is invalid.
+    """
+    parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
+    given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
+    found = {**DEFAULTS_OF_OLD_CHECKPOINTS, **_with_moved_targets(resolved_parts(stored, parts, given))}
+    missing = [part for part in parts if part not in found]
+    if missing:
+        raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")
+    if isinstance(found.get("dataset"), dict) and "data_dir" in found["dataset"]:
+        found["dataset"]["data_dir"] = config.paths.data_dir
+    trained = OmegaConf.create(found)
+    if not isinstance(trained.activation_name, str):
+        raise ValueError(f"activation_name in checkpoint={config.checkpoint} must be a name")
+    if not OmegaConf.is_dict(trained.metric):
+        raise ValueError(f"metric in checkpoint={config.checkpoint} must be keys and values")
+    check_numbers(trained, (*COUNTS, "kernel_size" if trained.kernel_sizes is None else "kernel_sizes"))
+    return trained
+
+
+def _with_moved_targets(node: Any) -> Any:
+    """Replace the names of classes that earlier versions defined in other modules."""
+    if isinstance(node, dict):
+        replaced = {key: _with_moved_targets(value) for key, value in node.items()}
+        target = replaced.get("_target_")
+        moved = MOVED_TARGETS.get(target) if isinstance(target, str) else None
+        return {**replaced, "_target_": moved} if moved else replaced
+    return [_with_moved_targets(item) for item in node] if isinstance(node, list) else node
+
+
+def _kernel_sizes(trained: DictConfig) -> list[int]:
+    if trained.kernel_sizes is None:
+        return [trained.kernel_size] * trained.n_kernels
+    return list(trained.kernel_sizes)
+
+
+def _extent(trained: DictConfig) -> tuple[int, int]:
+    """Return the number of kernels, and the samples per axis of the largest, without a list of the kernels."""
+    if trained.kernel_sizes is None:
+        return trained.n_kernels, trained.kernel_size
+    return len(trained.kernel_sizes), max(trained.kernel_sizes)
+
+
+def _open_recording(config: DictConfig, chunk: Any) -> Recording:
+    """Open the recording of a dataset whose module has a function ``stream`` beside its ``load``.
+
+    Raises:
+        ValueError: If the chunk is invalid, or the dataset cannot be read in chunks.
+    """
+    if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
+        raise ValueError(f"chunk={chunk} must be an integer, 1 or more, or null to read all at once")
+    dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
+    refuse_foreign_targets(dataset, "dataset")
+    refuse_absent_targets(dataset, "dataset")
+    module = str(dataset.get("_target_")).rpartition(".")[0]
+    if not module or not hasattr(import_module(module), "stream"):
+        raise ValueError(
+            f"chunk={chunk}: {module} cannot read in chunks; give a WFDB record (dataset=wfdb path=RECORD) or one long "
+            "signal in a .npy file (dataset=numpy path=FILE)"
+        )
+    opened = OmegaConf.create({"dataset": {**dataset, "_target_": f"{module}.stream", "chunk": chunk}})
+    recording: Recording = instantiate(opened, "dataset")
+    return recording
+
+
+def _test_in_chunks(module: SANModule, recording: Recording, chunk: int, trainer: pl.Trainer) -> None:
+    """Set the test metrics of a module to those of the whole recording."""
+    if trainer.world_size > 1:
+        raise ValueError(f"trainer.devices={trainer.world_size}: a recording in chunks is read by one process")
+    device = trainer.strategy.root_device
+    description = describe(
+        module.network.to(device),
+        lambda start, stop: recording.read(start, stop).to(device),
+        recording.n_samples,
+        chunk=chunk,
+        loss=module.loss,
+    )
+    cr_inverse = description.inverse_compression_ratio(module.n_weights[0])
+    loss = description.normalized_reconstruction_loss()
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            "the test loss is not finite: the checkpoint has weights that are not finite or too large"
+        )
+    metrics = {"phi": math.hypot(cr_inverse, loss), "cr_inverse": cr_inverse, "loss_normalized": loss}
+    module.metrics["test"] = {name: [value] for name, value in metrics.items()}
+    module.dead_kernels = [kernel for kernel, count in enumerate(description.n_activations) if not count]

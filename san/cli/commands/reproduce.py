@@ -1,0 +1,314 @@
+"""The command ``san.reproduce``."""
+
+import logging
+import os
+import shutil
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from san.cli.build import build_module, instantiate, load_dataset
+from san.cli.config import CONF, paper_databases
+from san.cli.model_results import warn_of_dead_kernels
+from san.cli.processes import start_worker
+from san.cli.trials import Trial, complete
+from san.figures.activation_functions import draw_activations
+from san.figures.forward_pass import draw
+from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
+from san.figures.style import Run, save
+from san.reporting.console import console
+from san.reporting.paper_tables import CLOSE_PHI, NEAR_PHI, table_of_databases, table_of_sizes, write_table
+from san.reporting.provenance import versions
+from san.reporting.report import reproduction_record, write_report
+from san.reporting.results import relative_to_here
+from san.storage.files import write_json
+
+__all__ = ["reproduce"]
+
+log = logging.getLogger(__name__)
+
+DATASET_OF_TABLE = {1: "physionet", 2: "uci_epilepsy", 3: "mnist", 4: "fashion_mnist"}
+PAPER_ACTIVATIONS = ("identity", "relu", "topk_absolutes", "extrema_pool_indices", "extrema")
+SIZES_OF_TABLE = {1: "1..250", 2: "8..15", 3: "1..6", 4: "1..6"}
+TABLES_OF_FIGURE = {1: (), 2: (2, 3), 3: (1,), 4: (1,), 5: (1,)}  # the tables whose models a figure shows
+PROTOCOLS = ("honest", "paper")
+WORK_OF_TRIAL = {1: 1, 2: 20, 3: 60, 4: 60}  # relative duration of a trial of a table, to estimate the remaining time
+
+
+def reproduce(config: DictConfig) -> None:
+    """Complete the trials of the tables, and write tables, figures and a report.
+
+    Raises:
+        ValueError: If a table, a figure or a number is invalid.
+    """
+    tables, figures = _check(config)
+    start = time.perf_counter()
+    folder = Path(config.paths.output_dir)
+    trials = [trial for number in tables for trial in _trials(config, number)]
+    jobs = int(config.jobs or cpu_count())
+    absent = {**(_skipped_databases(config) if 1 in tables else {}), **_complete_all(trials, jobs)}
+    cells: dict[int, dict[tuple[str, str], dict[str, list[Any]]]] = {number: {} for number in tables}
+    seconds_of_tables = dict.fromkeys(tables, 0.0)
+    for trial in trials:
+        if (completed := trial.read()) is not None:
+            by_protocol = cells[trial.table].setdefault((trial.dataset, trial.activation), defaultdict(list))
+            for protocol, models in completed["models"].items():
+                by_protocol[protocol].append(models)
+            seconds_of_tables[trial.table] += completed["seconds"]
+    paper_tables = {}
+    for number in config.tables:
+        if number == 1:
+            paper_tables[number] = table_of_databases(cells[number], absent)
+        else:
+            of_activations = {activation: models for (_, activation), models in cells[number].items()}
+            reason = absent.get(DATASET_OF_TABLE[number], "")
+            paper_tables[number] = table_of_sizes(number, of_activations, reason)
+        write_table(number, paper_tables[number], folder)
+    _draw_figures(config, figures, cells, folder)
+    record = reproduction_record(
+        paper_tables,
+        absent=absent,
+        config=OmegaConf.to_container(config, resolve=True),
+        versions=versions(),
+        jobs=jobs,
+        seconds_of_tables=seconds_of_tables,
+        wall_seconds=time.perf_counter() - start,
+    )
+    write_json(folder / "reproduce.json", record)
+    write_report(record, paper_tables, folder)
+    _print_verdict(record, folder)
+
+
+def _check(config: DictConfig) -> tuple[list[int], list[int]]:
+    """Return the tables whose models to train, and the figures to draw.
+
+    Raises:
+        ValueError: If a table, a figure or a number is invalid.
+    """
+    figures = list(TABLES_OF_FIGURE) if config.figures is None else list(config.figures)
+    for key, given, known in (("tables", config.tables, SIZES_OF_TABLE), ("figures", figures, TABLES_OF_FIGURE)):
+        if any(number not in known for number in given):
+            raise ValueError(f"{key}={list(given)} must be some of {list(known)}")
+    if not config.tables and not config.figures:
+        raise ValueError("tables=[] and figures=[] leave nothing to do: name some of them")
+    counts = {"seeds": config.seeds, "classifier_seeds": config.classifier_seeds, "jobs": config.jobs or 1}
+    for name, count in config.seeds_of.items():
+        if name not in PAPER_ACTIVATIONS:
+            raise ValueError(f"seeds_of.{name}: {name} must be one of {', '.join(PAPER_ACTIVATIONS)}")
+        counts[f"seeds_of.{name}"] = count
+    for key, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{key}={count} must be an integer, 1 or more")
+    if config.figures is None:
+        tables = set(config.tables)
+        figures = [number for number in figures if not TABLES_OF_FIGURE[number] or tables & {*TABLES_OF_FIGURE[number]}]
+        return sorted(tables), figures
+    tables_of_figures = {table for number in figures for table in TABLES_OF_FIGURE[number]}
+    return sorted({*config.tables, *tables_of_figures}), sorted(figures)
+
+
+def _trials(config: DictConfig, number: int) -> Iterator[Trial]:
+    """Yield the trials of a table."""
+    datasets: dict[str, list[str]] = {DATASET_OF_TABLE[number]: []}
+    if number == 1:
+        datasets = {name: [f"dataset.database={name}"] for name in _databases(config)}
+    protocols: dict[str, DictConfig] = {name: OmegaConf.load(CONF / "protocol" / f"{name}.yaml") for name in PROTOCOLS}  # type: ignore[misc]
+    # The two protocols scale Table II differently, so each has its own training.
+    groups = [(name,) for name in PROTOCOLS] if number == 2 else [PROTOCOLS]
+    for dataset, overrides in datasets.items():
+        for activation in PAPER_ACTIVATIONS:
+            n_seeds = max(config.seeds, config.seeds_of.get(activation, 1))
+            n_classifiers = max(n_seeds, config.classifier_seeds)
+            for seed in range(n_seeds):
+                for names in groups:
+                    composed = _compose(config, number, activation, f"seed={seed}", f"protocol={names[0]}", *overrides)
+                    yield Trial(
+                        table=number,
+                        dataset=dataset,
+                        config=composed,
+                        protocols={name: protocols[name] for name in names},
+                        classifier_seeds=range(seed, n_classifiers, n_seeds),
+                        cache=Path(config.paths.cache_dir),
+                    )
+
+
+def _databases(config: DictConfig) -> list[str]:
+    local = Path(config.paths.data_dir) / "physionet"
+    return list(config.databases or (name for name in paper_databases() if (local / name).is_dir()))
+
+
+def _skipped_databases(config: DictConfig) -> dict[str, str]:
+    """Return the reason for each database of Table I without models."""
+    reason = "not one of databases=" if config.databases else "not in paths.data_dir"
+    skipped = [name for name in paper_databases() if name not in _databases(config)]
+    return {name: f"{reason}; databases=[{name}] reads it, from PhysioNet if absent" for name in skipped}
+
+
+def _compose(config: DictConfig, number: int, activation: str, *overrides: str) -> DictConfig:
+    """Compose the sweep of a table and an activation."""
+    composed = compose(
+        "sweep",
+        [
+            f"experiment=table{number}",
+            f"activation={activation}",
+            f"activation_name={activation}",
+            "logger=csv",
+            "trainer.enable_progress_bar=false",
+            f"paths.data_dir={config.paths.data_dir}",
+            f"paths.output_dir={config.paths.output_dir}",
+            *overrides,
+            *config.overrides,
+        ],
+    )
+    composed.kernel_sizes = SIZES_OF_TABLE[number]
+    return composed
+
+
+def _complete_all(trials: Sequence[Trial], jobs: int) -> dict[str, str]:
+    """Complete the trials that are not cached, the longest first, and log the progress and the remaining time.
+
+    Returns:
+        The reason why data is absent, by name of the dataset.
+
+    Raises:
+        OSError: If a process was killed.
+    """
+    due = sorted((trial for trial in trials if trial.read() is None), key=lambda trial: -WORK_OF_TRIAL[trial.table])
+    log.info("%d of %d trials are complete", len(trials) - len(due), len(trials))
+    absent: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=1e9)
+    task = bar.add_task("", total=sum(WORK_OF_TRIAL[trial.table] for trial in due))
+    threads = max(1, cpu_count() // jobs)
+    workers = parallel_config(
+        "loky", n_jobs=jobs, inner_max_num_threads=threads, initializer=start_worker, initargs=[os.getpid()]
+    )
+    with bar, workers:
+        try:
+            with _interrupts_blocked():
+                completed = Parallel(return_as="generator_unordered")(delayed(complete)(trial) for trial in due)
+            for count, (trial, reason) in enumerate(completed, start=1):
+                bar.update(task, advance=WORK_OF_TRIAL[trial.table], description=f"{trial}")
+                if reason is not None:
+                    absent[trial.dataset] = reason
+                    continue
+                rest = bar.tasks[0].time_remaining
+                log.info("%d of %d: %s; %s", count, len(due), trial, "" if rest is None else f"{rest:.0f} s left")
+                for model in trial.read()["models"][next(iter(trial.protocols))]:
+                    warn_of_dead_kernels(model)
+        except TerminatedWorkerError as error:
+            raise OSError(
+                "a training process was killed; if the memory was too small, run again with fewer jobs=N, complete "
+                "trials are kept"
+            ) from error
+    get_reusable_executor(reuse=True).shutdown()  # idle workers would hold memory while figures are drawn
+    for cache in {trial.cache for trial in trials}:
+        shutil.rmtree(cache / "unfinished", ignore_errors=True)
+    for dataset, reason in absent.items():
+        log.warning("%s: data absent (%s)", dataset, reason)
+    return absent
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in the processes started meanwhile: the process that started them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _draw_figures(config: DictConfig, figures: Sequence[int], cells: Mapping[int, Any], folder: Path) -> None:
+    """Draw the figures of the complete trials, by the paper's protocol and the first seed."""
+    if 1 in figures:
+        _draw_activations(folder)
+    for number in (2, 3) if 2 in figures else ():
+        if models := cells.get(number, {}).get((DATASET_OF_TABLE[number], "extrema")):
+            _draw_forward_pass(config, number, models["paper"][0], folder)
+    if models_of_databases := {key: models["paper"][0] for key, models in cells.get(1, {}).items()}:
+        _draw_models(models_of_databases, figures, folder)
+
+
+def _draw_activations(folder: Path) -> None:
+    """Draw Figure 1: each activation on a second of the shipped record and on an image."""
+    config = compose("sweep", ["dataset=physionet", "activation_name=any"])
+    splits = instantiate(config, "dataset")
+    images = compose("sweep", ["dataset=synthetic_images", "activation_name=any"])
+    image = instantiate(images, "dataset").test[0, 0]
+    functions = {
+        name: instantiate(compose("sweep", [f"activation={name}", f"activation_name={name}"]), "activation")
+        for name in PAPER_ACTIVATIONS
+    }
+    length = round(splits.sampling_frequency)
+    with torch.no_grad():
+        drawn = draw_activations(functions, splits.test[0, 0, :length], image, (40, 6), splits.sampling_frequency)
+    _save(drawn, "figure1", folder)
+
+
+def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folder: Path) -> None:
+    """Draw Figure 2: the forward pass of the selected Extrema model, of a signal or of an image."""
+    choice = _compose(config, number, "extrema", "protocol=paper")
+    splits = load_dataset(choice)
+    (model,) = (model for model in models if "atoms" in model)
+    network = build_module(choice, splits, [model["kernel_sizes"]]).network
+    with torch.no_grad():
+        for kernel, atom in zip(network.kernels, model["atoms"], strict=True):
+            kernel.copy_(torch.tensor(atom))
+        # The atom of an atom is the kernel: mirrored twice.
+        for kernel, mirrored in zip(network.kernels, network.atoms, strict=True):
+            kernel.copy_(mirrored)
+    run = Run(splits.name, "extrema", network, splits.test[0], [], 0, splits.sampling_frequency, splits.units)
+    _save(draw(run), "figure2a" if number == 2 else "figure2b", folder)
+
+
+def _save(drawn: Figure, name: str, folder: Path) -> None:
+    for suffix in ("png", "pdf"):
+        save(drawn, folder / f"{name}.{suffix}")
+
+
+def _draw_models(cells: Mapping[tuple[str, str], Any], figures: Sequence[int], folder: Path) -> None:
+    """Draw the figures of Table I's models."""
+    frequencies = {
+        database: model["sampling_frequency"]
+        for (database, _), models in cells.items()
+        for model in models
+        if "sampling_frequency" in model
+    }
+    drawn = {
+        3: lambda: draw_planes(cells),
+        4: lambda: draw_density(cells),
+        5: lambda: draw_kernel_grid(cells, frequencies),
+    }
+    for number in sorted(set(drawn) & set(figures)):
+        _save(drawn[number](), f"figure{number}", folder)
+
+
+def _print_verdict(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the verdict on each table, and the path of the report."""
+    output = console()
+    for title, rows in record["verdict"].items():
+        cells, near, close, far = (sum(row[key] for row in rows) for key in ("cells", "near", "close", "far"))
+        verdict = (
+            f"φ̄ of {cells} cells: {near} within {NEAR_PHI} of the printed value, {close} more within {CLOSE_PHI}, "
+            f"{far} beyond"
+        )
+        output.print(f"{title}: {verdict if rows else 'data absent'}", soft_wrap=True, highlight=False)
+    output.print(relative_to_here(folder / "report.html"), soft_wrap=True, highlight=False)

@@ -1,0 +1,81 @@
+"""The command ``san.sweep``."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from san.cli.bank import TrainedBank, evaluate_bank, shares, train_bank
+from san.cli.build import check_counts, load_dataset
+from san.cli.config import parse_numbers, stored_configuration, with_activation
+from san.cli.model_results import Results
+from san.figures.sweep import draw_sweep
+from san.reporting.results import lowest_phi, summarize_models, sweep_row
+from san.storage.checkpoints import save
+from san.storage.files import write_json
+
+__all__ = ["sweep"]
+
+
+def sweep(config: DictConfig) -> float:
+    """Train a bank of models for each activation, and write the files of a multirun.
+
+    Returns:
+        The φ of the best model, on the split that the protocol selects by.
+    """
+    sizes = parse_numbers("kernel_sizes", config.kernel_sizes)
+    choices = [
+        _with_n_kernels(choice, n_kernels)
+        for choice in (with_activation(config, name) for name in config.activations or [None])
+        for n_kernels in parse_numbers("n_kernels", config.n_kernels)
+    ]
+    for choice in choices:
+        check_counts(choice, ["n_starts"])
+    start = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    splits = load_dataset(config)
+    batch = splits.train[: config.batch_size]
+    results: list[Results] = []
+    failures: dict[str, str] = {}
+    checkpoints: list[dict[str, Any]] = []
+    for choice in choices:
+        for share in shares(sizes, choice.n_kernels * choice.n_starts, batch, config.max_memory):
+            bank = train_bank(choice, share, splits)
+            tested, failed, kept = evaluate_bank(bank)
+            _log_figure(bank, tested)
+            results += tested
+            failures |= failed
+            checkpoints += kept
+    folder, split = Path(config.paths.output_dir), config.protocol.selected_by
+    best = lowest_phi(results, split)
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        if best is not None:
+            save(checkpoints[results.index(best)], folder / "checkpoints" / "best.ckpt")
+        seconds = time.perf_counter() - start
+        stored = stored_configuration(config)
+        write_json(folder / "results.json", {"models": results, "wall_seconds": seconds, "config": stored})
+        summarize_models(results, split, failures, folder)
+    if best is None or failures:
+        n_models = len(failures) + len(results)
+        raise FloatingPointError(f"{len(failures)} of {n_models} models failed; the table lists the reasons")
+    return float(best[split]["phi"])
+
+
+def _with_n_kernels(config: DictConfig, n_kernels: int) -> DictConfig:
+    choice = config.copy()
+    choice.n_kernels = n_kernels
+    return choice
+
+
+def _log_figure(bank: TrainedBank, results: Sequence[Results]) -> None:
+    """Add φ over the kernel size to TensorBoard."""
+    for logger in bank.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and results:
+            drawn = draw_sweep([sweep_row(model) for model in results], bank.config.protocol.selected_by)
+            logger.experiment.add_figure("phi over kernel size", drawn)
+            logger.finalize("success")

@@ -1,0 +1,164 @@
+"""The command ``san.train``."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from san.checkpoint import PhiCheckpoint, find, read
+from san.cli.build import (
+    build_callbacks,
+    build_data,
+    build_module,
+    build_trainer,
+    check_counts,
+    classify,
+    instantiate,
+    load_dataset,
+)
+from san.cli.config import stored_configuration
+from san.cli.model_results import Results, model_results, warn_of_dead_kernels
+from san.data.splits import Splits
+from san.figures.confusion_matrix import draw_confusion
+from san.figures.style import Run, save
+from san.reporting.results import print_run, sweep_row
+from san.storage.checkpoints import add_parts, load_weights
+from san.storage.files import write_json
+from san.training.san_module import SANModule
+
+__all__ = ["kernel_sizes_of", "train"]
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> float:
+    """Train a model, select its epoch, test it, and write the files of a run.
+
+    Returns:
+        The validation φ of the selected epoch, for a sweeper that optimizes it.
+    """
+    stored, folder = stored_configuration(config), Path(config.paths.output_dir)
+    if config.skip_finished and (phi := _finished_phi(folder, stored)) is not None:
+        return phi
+    check_counts(config, ["kernel_size"] if config.kernel_sizes is None else ["kernel_size", "kernel_sizes"])
+    start = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    splits = load_dataset(config)
+    module = build_module(config, splits, [kernel_sizes_of(config)], stored=stored)
+    data = build_data(config, splits)
+    callbacks = build_callbacks(config, splits, module.network)
+    checkpoint = next((callback for callback in callbacks if isinstance(callback, PhiCheckpoint)), None)
+    resumed = _checkpoint_to_resume(config, module, checkpoint)
+    trainer = build_trainer(config, callbacks)
+    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    best_epoch, per_epoch = _selected_epoch(module, checkpoint)
+    if best_epoch is None:
+        raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
+    if checkpoint is not None:
+        best = Path(checkpoint.best_model_path)
+        load_weights(module, read(best), best)
+    trainer.test(module, data, verbose=False)
+    outcome = None
+    if config.classifier:
+        (((outcome, classifier),),) = classify(config, "", splits, module.network, trainer.strategy, [config.seed])
+        if checkpoint is not None and trainer.is_global_zero:
+            add_parts(best, classifier=classifier.state_dict())
+    if trainer.is_global_zero:
+        results = {
+            **model_results(config, splits, module, 0, outcome),
+            "best_epoch": best_epoch,
+            "validation": per_epoch[best_epoch],
+            "phi_per_epoch": [metrics["phi"] for metrics in per_epoch],
+            "wall_seconds": time.perf_counter() - start,
+            "config": stored,
+        }
+        warn_of_dead_kernels(results)
+        _write_run(config, results, splits, module, trainer)
+    return per_epoch[best_epoch]["phi"]
+
+
+def kernel_sizes_of(config: DictConfig) -> list[int]:
+    """Return the kernel sizes of the model that a configuration describes."""
+    return [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
+
+
+def _finished_phi(folder: Path, stored: dict[str, Any]) -> float | None:
+    """Return the validation φ in a folder whose results have an equal configuration, or None."""
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    irrelevant = {"skip_finished", "checkpoint", "num_workers"}
+    same = all(results["config"].get(key) == value for key, value in stored.items() if key not in irrelevant)
+    return float(results["validation"]["phi"]) if same else None
+
+
+def _checkpoint_to_resume(config: DictConfig, module: SANModule, checkpoint: PhiCheckpoint | None) -> Path | None:
+    """Return the checkpoint from which the training resumes, copied into this run's folder; None to start anew.
+
+    Raises:
+        FileNotFoundError: If there is no run at ``checkpoint``.
+        ValueError: If the checkpoint does not fit the model, or nothing in this run reads it.
+    """
+    if config.checkpoint is None:
+        return None
+    if checkpoint is None:
+        raise ValueError(f"checkpoint={config.checkpoint} cannot be resumed without callbacks.phi_checkpoint: keep it")
+    try:
+        given = find(config.checkpoint, "last")
+    except FileNotFoundError:
+        if not Path(config.checkpoint, ".hydra").is_dir():
+            raise
+        log.warning("checkpoint=%s was stopped before its training began: it starts now", config.checkpoint)
+        return None
+    load_weights(module, read(given), given)
+    return checkpoint.adopt(given)
+
+
+def _selected_epoch(module: SANModule, checkpoint: PhiCheckpoint | None) -> tuple[int | None, list[dict[str, float]]]:
+    """Return the selected epoch, None if there is none, and the validation metrics of each epoch."""
+    if checkpoint is not None:
+        return checkpoint.best_epoch, checkpoint.validation_per_epoch
+    per_epoch = [{name: value for name, (value,) in metrics.items()} for metrics in module.validation_per_epoch]
+    return len(per_epoch) - 1 if per_epoch else None, per_epoch
+
+
+def _write_run(config: DictConfig, results: Results, splits: Splits, module: SANModule, trainer: pl.Trainer) -> None:
+    """Write the results and the figures, log the hyperparameters, and print the table."""
+    folder = Path(config.paths.output_dir)
+    write_json(folder / "results.json", results)
+    run = Run(
+        name=splits.name,
+        activation=results["activation"],
+        network=module.network.cpu(),
+        example=splits.test[0],
+        phi_per_epoch=results["phi_per_epoch"],
+        best_epoch=results["best_epoch"],
+        sampling_frequency=splits.sampling_frequency,
+        units=splits.units,
+    )
+    for name, draw in instantiate(config, "figure").items():
+        save(draw(run), folder / "figures" / f"{name}.png")
+    confusion = None
+    if "classifier" in results:
+        confusion = draw_confusion(results["classifier"], splits.name)
+        save(confusion, folder / "figures" / "confusion_matrix.png")
+    row = sweep_row(results)
+    hyperparameters = {
+        **{key: row[key] for key in ("dataset", "activation", "kernel_size", "seed")},
+        **{key: config[key] for key in ("decoder", "batch_size")},
+        "n_kernels": len(results["kernel_sizes"]),
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            metrics = {f"test/{name}": value for name, value in results["test"].items() if value is not None}
+            if confusion is not None:
+                logger.experiment.add_figure("confusion_matrix", confusion)
+            logger.log_hyperparams(hyperparameters, metrics, step=trainer.global_step)
+            logger.finalize("success")
+    print_run(results, folder)

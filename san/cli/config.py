@@ -1,0 +1,114 @@
+"""The configuration: where it is, how parts of it are recomposed, and checks of its numbers."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+__all__ = [
+    "CONF",
+    "PACKAGE",
+    "check_numbers",
+    "paper_databases",
+    "parse_numbers",
+    "stored_configuration",
+    "with_activation",
+]
+
+PACKAGE = Path(__file__).parents[1]
+CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+
+
+def stored_configuration(config: DictConfig) -> dict[str, Any]:
+    """Return the configuration in plain containers, as results and checkpoints store it."""
+    return {**cast("dict[str, Any]", OmegaConf.to_container(config)), "activation_name": config.activation_name}
+
+
+def paper_databases() -> list[str]:
+    """Return the names of the paper's PhysioNet databases, in its order."""
+    physionet: Any = OmegaConf.load(CONF / "dataset" / "physionet.yaml")
+    return list(physionet.dataset.first_records)
+
+
+def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
+    """Refuse values that are not counts, or lists of counts.
+
+    Args:
+        config: The configuration.
+        keys: Keys of the values to check.
+
+    Raises:
+        ValueError: If a value is not an integer of at least 1, or 0 for the seed and the workers.
+    """
+    for key in keys:
+        if key == "kernel_sizes" and not (OmegaConf.is_list(config[key]) and config[key]):
+            raise ValueError(f"kernel_sizes={config[key]} must be a list of integers, such as [10,20]")
+        values = config[key] if key == "kernel_sizes" else [config[key]]
+        least, most = (0, 2**32 - 1) if key in ("seed", "num_workers") else (1, 2**63 - 1)
+        for value in values:
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise ValueError(f"{key}={value} must be an integer, {least} or more, {most} or less")
+
+
+def parse_numbers(key: str, given: Any) -> list[int]:
+    """Return the numbers that ``1..250``, a number, or a list of both denotes, sorted and unique.
+
+    Raises:
+        ValueError: If the value has another form, or a number below 1.
+    """
+    numbers: list[int] = []
+    for part in given if OmegaConf.is_list(given) else [given]:
+        first, dots, last = str(part).partition("..")
+        if not (first.isdecimal() and (last.isdecimal() or not dots) and int(first) >= 1):
+            raise ValueError(f"{key}={given}: {part} must be a number such as 8, or a range such as 1..250")
+        numbers += range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise ValueError(f"{key}={given} is empty: give a number such as 8, or a range such as 1..250")
+    return sorted(set(numbers))
+
+
+def with_activation(config: DictConfig, name: str | None) -> DictConfig:
+    """Recompose the configuration with activation ``name`` and its dependent settings; return it unchanged if None.
+
+    Raises:
+        ValueError: If there is no such activation.
+    """
+    if name is None:
+        return config
+    known = _choices("activation")
+    if name not in known:
+        raise ValueError(f"activations={list(config.activations)}: {name} must be one of {', '.join(known)}")
+    choice = _recompose("activation", name)
+    OmegaConf.set_struct(choice, False)
+    choice.activation_name = name
+    return choice
+
+
+def _choices(group: str) -> list[str]:
+    """Return the choices of a configuration group, in the package and in the user's ``--config-dir``."""
+    folders = [CONF, *(Path(folder) for folder in _user_folders())]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def _user_folders() -> list[str]:
+    """Return the folders of ``--config-dir`` and ``hydra.searchpath``."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [source.path for source in sources if source.schema == "file" and source.provider != "main"]
+
+
+def _recompose(group: str, choice: str) -> DictConfig:
+    """Compose the running command's configuration with another choice of a group."""
+    job = HydraConfig.get()
+    overrides = [override for override in job.overrides.task if not override.startswith(f"{group}=")]
+    if GlobalHydra.instance().is_initialized():
+        context: Any = nullcontext()
+    else:  # in a process that a training started
+        context = hydra.initialize_config_dir(str(CONF), version_base="1.3")
+        overrides += [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in _user_folders())}]"]
+    with context:
+        return hydra.compose(str(job.job.config_name), [*overrides, f"{group}={choice}"])

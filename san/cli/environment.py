@@ -1,0 +1,40 @@
+"""Environment variables, streams and warning filters of a running command."""
+
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from san.cli.allow_list import ALLOW_VARIABLE
+
+__all__ = ["command_environment"]
+
+SPIN_VARIABLE = "GOMP_SPINCOUNT"
+
+
+@contextmanager
+def command_environment() -> Iterator[None]:
+    """Set the variables and warning filters of a command, and restore them at its end.
+
+    Standard output and standard error replace characters that they cannot encode, instead of raising an error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    before = {name: os.environ.get(name) for name in (ALLOW_VARIABLE, SPIN_VARIABLE)}
+    # Threads of torch's OpenMP wait for work by spinning, on cores that the compiled operators could use.
+    os.environ.setdefault(SPIN_VARIABLE, "1000")
+    with warnings.catch_warnings():
+        # The examples are in memory, where worker processes only cost time.
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        # Lightning 2.6 calls torch in a way that torch 2.15 deprecates.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value

@@ -1,0 +1,132 @@
+"""How a command ends: by a signal, by a full disk, or by a user's mistake, each reported in one line."""
+
+import errno
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+__all__ = [
+    "PROGRAM",
+    "disk_error_behind",
+    "interrupt_on_signal",
+    "is_lost_process",
+    "is_mistake",
+    "one_line",
+    "silence_disk_errors",
+]
+
+PROGRAM = "san: "
+MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+MAX_MESSAGE = 2000  # characters of a message, which may quote a file
+OUTPUT_OVERRIDES = ("hydra.run.dir=", "hydra.sweep.dir=")
+LAUNCHER_ADVICE = "; install the launchers by pip install 'san[launchers]'"
+LOST_PROCESS_ADVICE = (
+    "; a job's process was lost and the multirun ended; finished jobs are kept in its folder, "
+    "resume san.train there by hydra.sweep.dir=FOLDER skip_finished=true"
+)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FULL_DISK = tuple(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
+)  # EDQUOT is missing on Windows
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+@contextmanager
+def interrupt_on_signal() -> Iterator[list[signal.Signals]]:
+    """Raise ``KeyboardInterrupt`` on the first SIGINT or SIGTERM, and yield the list that receives the signal.
+
+    Later signals are ignored: every file is complete at any moment, so only child processes remain to be ended.
+    """
+    received: list[signal.Signals] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if not received:
+            received.append(signal.Signals(number))
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
+        yield received
+        return
+    previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def silence_disk_errors() -> Iterator[None]:
+    """Silence repeated disk-full errors from logging handlers and threads; the command reports one."""
+
+    def on_thread_error(thread: Any) -> None:
+        if not isinstance(thread.exc_value, OSError):
+            previous_hook(thread)
+
+    raises, previous_hook = logging.raiseExceptions, threading.excepthook
+    logging.raiseExceptions, threading.excepthook = False, on_thread_error
+    try:
+        yield
+    finally:
+        logging.raiseExceptions, threading.excepthook = raises, previous_hook
+
+
+def disk_error_behind(error: BaseException) -> BaseException:
+    """Return the error of a full or read-only disk that caused an error, or the error itself."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:  # a chain may contain a cycle
+        if isinstance(cause, OSError) and cause.errno in (*FULL_DISK, errno.EROFS):
+            return cause
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Return whether an error is the user's, the data's or the disk's, so that one line reports it."""
+    if isinstance(error, MISTAKES):
+        return True
+    from lightning_fabric.utilities.exceptions import MisconfigurationException  # slow to import, and rarely needed
+
+    return isinstance(error, MisconfigurationException)
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Return whether a launcher lost the process of a job, for example for lack of memory."""
+    return isinstance(error, BrokenProcessPool) or type(error).__module__.startswith("submitit.")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error, and what to do about it where that is known, in one printable line."""
+    cause = error.__cause__
+    detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
+    joined = " ".join(f"{error}{detail}".split())
+    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in joined)
+    message = printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]} ..."
+    return f"{PROGRAM}{message}{_advice(error)}"
+
+
+def _advice(error: BaseException) -> str:
+    """Return what to do about a missing launcher, a lost process, or a file that cannot be written."""
+    if isinstance(error, MissingConfigException) and "hydra/launcher/" in str(error):
+        return LAUNCHER_ADVICE
+    if is_lost_process(error):
+        return LOST_PROCESS_ADVICE
+    number = error.errno if isinstance(error, OSError) else None
+    if number not in FULL_DISK + NOT_WRITABLE:
+        return ""
+    given = (argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith(OUTPUT_OVERRIDES))
+    folder = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else next(given, "outputs")
+    if number in FULL_DISK:
+        return f"; the disk is full: free some space for {folder}, or choose another folder by hydra.run.dir=FOLDER"
+    return f"; if {folder} cannot be written, choose another folder by hydra.run.dir=FOLDER"

@@ -1,0 +1,239 @@
+"""Run a command: compose and check its configuration, run its implementation, and report errors in one line."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers import oc
+
+from san.cli import processes
+from san.cli.allow_list import (
+    ALLOW_VARIABLE,
+    refuse_foreign_hydra,
+    refuse_foreign_targets,
+    take_allowed_packages,
+)
+from san.cli.config import CONF, paper_databases
+from san.cli.environment import command_environment
+from san.cli.errors import (
+    PROGRAM,
+    disk_error_behind,
+    interrupt_on_signal,
+    is_lost_process,
+    is_mistake,
+    one_line,
+    silence_disk_errors,
+)
+from san.storage.files import write_text
+
+__all__ = ["WithoutTraceback", "command"]
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+log = logging.getLogger(__name__)
+
+_launcher_process = ExitStack()  # contexts of a process that a launcher started, until it ends
+
+
+class WithoutTraceback(logging.Formatter):
+    """Omit tracebacks on the console, where one line is enough."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 (the name is logging's)
+        """Return an empty string."""
+        return ""
+
+
+def command(name: str, *, implementation: str = "", resume: str = "") -> Callable[[], None]:
+    """Return the ``main`` function of a command, which imports its implementation when it runs.
+
+    A job whose trainer has several devices runs in as many processes, which this process watches, or in those of
+    torchrun.
+
+    A user's mistake (a ``ValueError``, an ``OSError``, an error of Hydra) is one line on standard error and exit code
+    1; with ``HYDRA_FULL_ERROR=1`` it is a traceback. In a multirun, the job's log has the traceback, the other jobs
+    continue, and the job returns NaN. SIGINT and SIGTERM end the command with one line and exit code 130 or 143.
+
+    Args:
+        name: The command; ``conf/<name>.yaml`` is its primary configuration.
+        implementation: Full name of a function of the composed configuration, whose value a sweeper optimizes; by
+            default ``san.cli.commands.<name>.<name>``.
+        resume: How to resume a stopped run, where ``{folder}`` is its output folder.
+    """
+    job = _Job(implementation or f"san.cli.commands.{name}.{name}", resume)
+
+    def main() -> None:
+        full_error = job.full_error = os.environ.get(FULL_ERROR)
+        arguments = sys.argv[1:]
+        # Hydra prints a traceback for every error around the job, unless it is asked to raise it.
+        os.environ[FULL_ERROR] = "1"
+        with interrupt_on_signal() as received, silence_disk_errors(), command_environment(), _checked_composition():
+            try:
+                sys.argv[1:] = _prepared(arguments)
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+            except BaseException as raised:
+                if received:
+                    if os.environ.get("RANK", "0") == "0":
+                        print(f"{PROGRAM}stopped by {received[0].name}{job.advice}", file=sys.stderr)
+                    sys.exit(128 + received[0])
+                error = disk_error_behind(raised)
+                reportable = isinstance(raised, Exception) and (is_mistake(error) or is_lost_process(error))
+                if full_error == "1" or not reportable:
+                    raise
+                _exit(one_line(error))
+            finally:
+                sys.argv[1:] = arguments
+                _set_full_error(full_error)
+                _close_log()
+
+    main.__module__ = f"san.{name}"
+    return main
+
+
+class _Job:
+    """Run the implementation of a command for a composed configuration; launchers send it to their processes."""
+
+    def __init__(self, implementation: str, resume: str) -> None:
+        self.implementation = implementation
+        self.resume = resume
+        self.full_error: str | None = None
+        self.advice = ""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Prepare the process of a launcher as ``main`` prepares its own."""
+        self.__dict__.update(state)
+        _launcher_process.enter_context(command_environment())
+        _launcher_process.enter_context(_checked_composition())
+
+    def __call__(self, config: DictConfig) -> float | None:
+        from san.reporting.provenance import versions  # imports torch, which the help of a command does not need
+
+        self.advice = _resume_advice(config, self.resume)
+        _set_full_error(self.full_error)
+        versions()  # of the source as it is now: it may be edited while this trains
+        return self._run(config)
+
+    def _run(self, config: DictConfig) -> float | None:
+        """Run the job, and report its mistakes where a user looks for them."""
+        is_multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+        folder = HydraConfig.get().runtime.output_dir
+        reason = Path(folder, "error.txt")
+        if processes.started_by_torchrun():
+            processes.publish_folder(folder)
+        if is_multirun:
+            reason.unlink(missing_ok=True)
+        try:
+            return processes.run(self.implementation, config, _explain)
+        except Exception as raised:
+            error = disk_error_behind(raised)
+            if is_multirun:
+                log.exception(one_line(error))
+                write_text(reason, one_line(error))
+                return float("nan")
+            if os.environ.get(FULL_ERROR) == "1" or not is_mistake(error):
+                raise
+            _exit(one_line(error))
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+            if "summary" in (HydraConfig.get().callbacks or {}) and is_multirun:
+                get_method("san.cli.multirun.summarize_jobs")(
+                    Path(HydraConfig.get().sweep.dir), config.protocol.selected_by
+                )
+            raise
+
+
+def _prepared(arguments: list[str]) -> list[str]:
+    """Return the arguments for Hydra: without ``allow=``, with all databases named, and with those of a torchrun rank.
+
+    Raises:
+        ValueError: If ``allow=`` or a multirun by torchrun is invalid.
+    """
+    others, packages = take_allowed_packages(arguments)
+    given = os.environ.get(ALLOW_VARIABLE)
+    os.environ[ALLOW_VARIABLE] = ",".join([*([given] if given else []), *packages])
+    others = _name_all_databases(others)
+    if processes.started_by_torchrun():
+        processes.end_with_parent()
+        others = processes.arguments_of_rank(others)
+    return others
+
+
+@contextmanager
+def _checked_composition() -> Iterator[None]:
+    """Refuse composed configurations that name foreign objects, before Hydra builds anything from them.
+
+    Hydra has no public hook between composing a configuration and building its callbacks, launchers and loggers, so a
+    method of its loader is replaced inside this context. Two resolvers that create nodes, and so could name an object
+    after the check, are removed; this project uses neither.
+    """
+    load = ConfigLoaderImpl.load_configuration
+
+    def load_checked(loader: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        config = load(loader, *args, **kwargs)
+        content: Any = OmegaConf.to_container(config, resolve=False)
+        if "allow" in content:
+            raise ValueError("allow is for the command line and SAN_ALLOW alone: remove it from the configuration file")
+        refuse_foreign_targets(content, "")
+        refuse_foreign_hydra(content["hydra"])
+        return config
+
+    resolvers: dict[str, Any] = {"oc.create": oc.create, "oc.decode": oc.decode}
+    for resolver in resolvers:
+        OmegaConf.clear_resolver(resolver)
+    ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
+        for resolver, function in resolvers.items():
+            OmegaConf.register_new_resolver(resolver, function)
+
+
+def _name_all_databases(arguments: list[str]) -> list[str]:
+    """Replace ``dataset.database=all`` of a multirun by the names of the paper's databases."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments
+    everything = f"dataset.database={','.join(paper_databases())}"
+    return [everything if argument == "dataset.database=all" else argument for argument in arguments]
+
+
+def _explain(error: Exception) -> tuple[str, bool]:
+    """Return why a job failed, and whether that is a user's mistake."""
+    cause = disk_error_behind(error)
+    return one_line(cause).removeprefix(PROGRAM), is_mistake(cause)
+
+
+def _exit(reason: str) -> NoReturn:
+    """End with one line, printed by only one of the ranks of torchrun."""
+    reported_by_another = processes.started_by_torchrun() and not processes.is_first_to_fail()
+    sys.exit(1 if reported_by_another else reason)
+
+
+def _resume_advice(config: DictConfig, resume: str) -> str:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        folder = HydraConfig.get().sweep.dir
+        return f"; resume by hydra.sweep.dir={folder} skip_finished=true" if "skip_finished" in config else ""
+    return resume and f"; {resume.format(folder=HydraConfig.get().runtime.output_dir)}"
+
+
+def _close_log() -> None:
+    """Close the run's log file, which Hydra leaves open until the next run of the process."""
+    for handler in logging.root.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            logging.root.removeHandler(handler)
+            with suppress(OSError):  # of a full disk, which is already reported
+                handler.close()
+
+
+def _set_full_error(value: str | None) -> None:
+    os.environ.pop(FULL_ERROR, None)
+    if value is not None:
+        os.environ[FULL_ERROR] = value

@@ -1,0 +1,247 @@
+"""Several processes that train together: how they start, what they share, and what happens if one dies."""
+
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, setup_globals
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from san.cli.environment import command_environment
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
+__all__ = [
+    "arguments_of_rank",
+    "end_with_parent",
+    "is_first_to_fail",
+    "n_processes",
+    "publish_folder",
+    "run",
+    "start_worker",
+    "started_by_torchrun",
+]
+
+GRACE = 2.0  # seconds for the other ranks to end by themselves after one has ended, and again after SIGTERM
+POLL = 0.5  # seconds between two checks whether a process is alive
+FOLDER, FAILURES, REASON, VALUE = "san/folder", "san/failures", "san/reason", "san/value"
+LOG_LEVEL_OF_OTHERS = "ERROR"  # rank 0 logs what all ranks would log
+
+Explain = Callable[[Exception], tuple[str, bool]]
+"""Returns why a job failed, and whether that is a user's mistake."""
+
+_worker_contexts = ExitStack()  # contexts of a worker process, until it ends
+
+
+def run(name: str, config: DictConfig, explain: Explain) -> float | None:
+    """Run a job here or, if its trainer has several devices, in one process per rank.
+
+    The processes belong to this job alone, so each job of a multirun has its own. They receive the composed
+    configuration and write to the same folder. This process only watches: if one rank fails or is killed, the others
+    are ended within seconds; if this process ends for any reason, they end too.
+
+    Args:
+        name: Full name of the job's function, which other processes import.
+        config: The configuration of the job.
+        explain: Returns why a rank failed, and whether that is a user's mistake.
+
+    Returns:
+        The value of the function in the first rank.
+
+    Raises:
+        ValueError: If a rank fails by a user's mistake.
+        ChildProcessError: If a rank is killed.
+        RuntimeError: If a rank fails otherwise; its cause has the traceback.
+        SystemExit: If a rank exits with a code.
+    """
+    count = 1 if started_by_torchrun() else n_processes(config)
+    value: float | None = get_method(name)(config) if count == 1 else _watch(count, name, config, explain)
+    return value
+
+
+def started_by_torchrun() -> bool:
+    """Return whether this process is one of several that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def arguments_of_rank(arguments: Sequence[str]) -> list[str]:
+    """Return the command line of a rank of torchrun: its number of devices, and the folder of the first rank.
+
+    Args:
+        arguments: The command line of all ranks.
+
+    Raises:
+        ValueError: If it is a multirun.
+    """
+    if {"-m", "--multirun"} & set(arguments):
+        raise ValueError(
+            "a multirun starts the processes of each job itself: run it without torchrun, with trainer=ddp "
+            "trainer.devices=N"
+        )
+    here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    common = [*arguments, f"trainer.devices={here}", f"trainer.num_nodes={everywhere // here}"]
+    if os.environ["RANK"] == "0":
+        return common
+    folder = _store().get(FOLDER).decode().replace("\\", "\\\\").replace("'", "\\'")
+    of_other_ranks = [
+        f"hydra.run.dir='{folder}'",
+        "hydra.output_subdir=null",
+        f"hydra.job_logging.root.level={LOG_LEVEL_OF_OTHERS}",
+    ]
+    return [*common, *of_other_ranks]
+
+
+def publish_folder(folder: str) -> None:
+    """Send the output folder of the first rank to the others."""
+    if os.environ["RANK"] == "0":
+        _store().set(FOLDER, folder)
+
+
+def is_first_to_fail() -> bool:
+    """Return whether no other rank failed before, so that only one rank reports the failure."""
+    return int(_store().add(FAILURES, 1)) == 1
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """End this process soon after its parent ends, for any reason.
+
+    Args:
+        parent: Identifier of the parent process; None for the current one.
+    """
+    expected = os.getppid() if parent is None else parent
+
+    def watch() -> None:
+        while os.getppid() == expected:
+            time.sleep(POLL)
+        if "RANK" in os.environ:
+            sys.stderr.write(f"san: rank {os.environ['RANK']} ends because its parent process ended\n")
+            sys.stderr.flush()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
+def start_worker(parent: int) -> None:
+    """Prepare a worker process: it ends with its parent, logs nothing, and shows no warning that the parent hides.
+
+    This module imports no Lightning, which writes to the console if it is imported before logging is configured.
+
+    Args:
+        parent: Identifier of the parent process.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())  # the parent reports the results
+    _worker_contexts.enter_context(command_environment())
+    end_with_parent(parent)
+
+
+def n_processes(config: DictConfig) -> int:
+    """Return the number of processes of the trainer of a configuration."""
+    trainer = config.get("trainer")
+    if trainer is None:
+        return 1
+    if type(trainer.devices) is int and trainer.devices > 0:
+        return int(trainer.devices)
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment  # slow; devices are rarely "auto"
+    from pytorch_lightning import Trainer
+
+    alone = Trainer(
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        plugins=[LightningEnvironment()],
+        logger=False,
+        enable_checkpointing=False,
+    )
+    return alone.num_devices
+
+
+def _watch(count: int, name: str, config: DictConfig, explain: Explain) -> float | None:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined] # slow; a single process needs none of it
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
+
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # A launcher's process defines the classes of Hydra's own configuration anew, so they cannot be pickled.
+    hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg)
+    arguments = (count, store.port, name, config, hydra_config, explain)
+    if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():  # joblib sets its own
+        multiprocessing.set_start_method("spawn", force=True)
+    ranks = start_processes(_be_rank, arguments, nprocs=count, join=False)
+    try:
+        while not ranks.join(POLL, GRACE):
+            pass
+    except ProcessRaisedException as error:
+        reason = json.loads(store.get(REASON)) if store.check([REASON]) else {"line": str(error), "mistake": False}
+        if reason["mistake"]:
+            raise ValueError(reason["line"]) from None
+        raise RuntimeError(reason["line"]) from error
+    except ProcessExitedException as error:
+        if error.exit_code > 0:
+            raise SystemExit(error.exit_code) from None
+        folder = Path(config.paths.output_dir)
+        hint = f"; resume by checkpoint={folder}" if (folder / "checkpoints").is_dir() else ""
+        raise ChildProcessError(
+            f"rank {error.error_index} of {count} was ended by {error.signal_name}, and so were the others{hint}"
+        ) from None
+    finally:  # every file is complete at any moment
+        for process in ranks.processes:
+            process.kill()
+    value: float | None = json.loads(store.get(VALUE))
+    return value
+
+
+def _be_rank(
+    rank: int, count: int, port: int, name: str, config: DictConfig, hydra_config: Any, explain: Explain
+) -> None:
+    """Run a job as one of several processes, in the environment that torchrun would provide."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # the keyboard's interrupt is for the watching process
+    os.environ |= {
+        "RANK": f"{rank}",
+        "LOCAL_RANK": f"{rank}",
+        "WORLD_SIZE": f"{count}",
+        "LOCAL_WORLD_SIZE": f"{count}",
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+        "TORCHELASTIC_RUN_ID": f"san-{port}",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    end_with_parent()
+    setup_globals()
+    whole: Any = OmegaConf.create(hydra_config)
+    HydraConfig.instance().cfg = whole
+    configure_log(whole.hydra.job_logging, whole.hydra.verbose)
+    if rank != 0:
+        logging.getLogger().setLevel(LOG_LEVEL_OF_OTHERS)
+    try:
+        with command_environment():
+            value = get_method(name)(config)
+    except Exception as error:
+        if is_first_to_fail():
+            line, mistake = explain(error)
+            _store().set(REASON, json.dumps({"line": line, "mistake": mistake}))
+        raise
+    if rank == 0:
+        _store().set(VALUE, json.dumps(value))
+
+
+@cache
+def _store() -> "Store":
+    """Return the key-value store that all ranks share, kept by the process that started them."""
+    from torch.distributed.rendezvous import rendezvous  # slow; a single process needs none of it
+
+    store: Store
+    store, _, _ = next(rendezvous("env://"))
+    return store

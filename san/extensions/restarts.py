@@ -1,0 +1,79 @@
+"""Dead kernels that are restarted and cropped kernels that are shifted, while training."""
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from san.extensions.initialization import highest_mean_window
+from san.networks import SparselyActivatedNetwork
+from san.ops.shapes import Float
+
+__all__ = ["renew_kernels"]
+
+MIN_ENERGY_GAIN = 1.02  # a kernel is shifted if the energy of its window grows by at least this factor
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *space"]) -> None:
+    r"""Restart dead kernels, and shift kernels whose pattern extends beyond their ends.
+
+    A kernel without an activation restarts from the window with the largest absolute residual of its model; the window
+    is then taken. Any other kernel is extended on both sides by the least-squares fit of the residual r around its
+    activations,
+
+    .. math:: w_j + \sum_p \alpha_p r_{p + j} / \sum_p \alpha_p^2
+
+    and becomes the highest-energy window of the extended kernel, if its energy is at least 2 % higher.
+
+    Args:
+        network: The network or bank; its kernels are changed.
+        x: Examples.
+    """
+    maps = network.encode(x)
+    residual = x - network.decode(maps)
+    per_model = len(network.kernel_sizes) // network.n_models
+    undescribed = residual.abs()
+    for kernel, size in enumerate(network.kernel_sizes):
+        model = slice(kernel // per_model, kernel // per_model + 1)
+        activations = maps[:, kernel]
+        if not activations.any():
+            _, window = highest_mean_window(undescribed[:, model], size)
+            _set_atom(network, kernel, x[window])
+            undescribed[:, model][window] = 0
+            log.info("kernel %d was dead and is restarted", kernel + 1)
+            continue
+        extended = _extended_atom(network, kernel, activations, residual[:, model])
+        energy, window = highest_mean_window(extended.square()[None, None], size)
+        middle = (slice(size // 2, size // 2 + size),) * network.n_dims
+        if energy > MIN_ENERGY_GAIN * extended[middle].square().mean():
+            _set_atom(network, kernel, extended[window[2:]])
+
+
+def _set_atom(network: SparselyActivatedNetwork, kernel: int, atom: Tensor) -> None:
+    """Replace a kernel so that the decoder places it as the atom."""
+    network.kernels[kernel].copy_(atom.flip(tuple(range(atom.dim()))) if network.decoder == "paper" else atom)
+    network.constrain()
+
+
+def _extended_atom(
+    network: SparselyActivatedNetwork, kernel: int, activations: Tensor, residual: Tensor
+) -> Float[Tensor, "*space"]:
+    """Return the atom of a kernel, extended by half its size on each side by the residual [batch, 1, *space]."""
+    size = network.kernel_sizes[kernel]
+    extension = size // 2
+    before = extension + ((size - 1) // 2 if network.decoder == "adjoint" else size // 2)
+    padded = F.pad(residual, [before, size + 2 * extension] * network.n_dims)
+    example, *position = activations.nonzero(as_tuple=True)
+    offsets = torch.arange(size + 2 * extension, device=residual.device)
+    if network.n_dims == 1:
+        windows = padded[example, 0][torch.arange(len(example)).unsqueeze(1), position[0].unsqueeze(1) + offsets]
+    else:
+        rows, columns = position[0].view(-1, 1, 1) + offsets.view(1, -1, 1), position[1].view(-1, 1, 1) + offsets
+        windows = padded[example.view(-1, 1, 1), 0, rows, columns]
+    values = activations[activations != 0]
+    fitted: Tensor = torch.tensordot(values, windows, 1) / values.square().sum()
+    return fitted + F.pad(network.atoms[kernel], [extension] * 2 * network.n_dims)

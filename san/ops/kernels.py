@@ -1,0 +1,72 @@
+"""Kernels of several sizes in one tensor: where each lies in its padding, and how it is initialized."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["KernelSampler", "initial_weight", "kernel_index", "padding_mask", "start_in_padding"]
+
+Integer = TypeVar("Integer", int, Tensor)
+
+KernelSampler = Callable[[Sequence[int], torch.Generator], Tensor]
+"""Draws one kernel: ``sampler(shape, generator)`` returns a tensor of that shape."""
+
+
+def start_in_padding(extent: int, size: Integer) -> Integer:
+    """Return the first sample of a kernel padded to an extent so that both have the same "same" convolution.
+
+    Args:
+        extent: M, samples of the padded kernel along an axis.
+        size: m, samples of the kernel along that axis, at most M; an integer or a tensor of them.
+    """
+    return (extent - 1) // 2 - (size - 1) // 2
+
+
+def kernel_index(kernel: int, size: int, extent: int, n_dims: int) -> tuple[int | slice, ...]:
+    """Return the index of a kernel in a padded tensor [kernels, *extent], without its padding."""
+    start = start_in_padding(extent, size)
+    return (kernel, *[slice(start, start + size)] * n_dims)
+
+
+def padding_mask(sizes: Sequence[int], extent: int, n_dims: int, device: torch.device) -> Tensor:
+    """Mark the samples of padded kernels that are not padding, [kernels, *extent] in bool."""
+    samples = torch.arange(extent, device=device)
+    size = torch.tensor(sizes, device=device).unsqueeze(1)
+    start = start_in_padding(extent, size)
+    inside = (samples >= start) & (samples < start + size)
+    return inside if n_dims == 1 else inside.unsqueeze(1) & inside.unsqueeze(2)
+
+
+def initial_weight(
+    sizes_of_models: Sequence[Sequence[int]],
+    n_dims: int,
+    *,
+    seed: int | None,
+    start_indices: Sequence[int],
+    sampler: KernelSampler,
+) -> Tensor:
+    """Draw the kernels of each model; each kernel is a function of the seed, its size and its model's start index.
+
+    Args:
+        sizes_of_models: Kernel sizes in samples per axis, of each model.
+        n_dims: 1 for signals, 2 for images.
+        seed: Seed of all models; None to draw it from the global generator.
+        start_indices: One index per model, which distinguishes models of equal sizes.
+        sampler: Draws one kernel.
+
+    Returns:
+        The kernels, padded with zeros to the largest, [kernels, *extent].
+    """
+    sizes = [size for own in sizes_of_models for size in own]
+    weight = torch.zeros(len(sizes), *[max(sizes)] * n_dims)
+    entropy = int(torch.randint(2**31, ())) if seed is None else seed
+    kernel = 0
+    for own, start_index in zip(sizes_of_models, start_indices, strict=True):
+        seeds = {size: entropy * 65537 + start_index * 1_000_003 + size for size in own}
+        generators = {size: torch.Generator().manual_seed(seeds[size]) for size in own}
+        for size in own:
+            weight[kernel_index(kernel, size, max(sizes), n_dims)] = sampler([size] * n_dims, generators[size])
+            kernel += 1
+    return weight

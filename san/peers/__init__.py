@@ -1,0 +1,1 @@
+"""Baseline methods from other libraries, one per file, and their metrics."""

@@ -1,0 +1,165 @@
+"""The results of trained models: selection by phi, the rows of sweep.csv, and the tables on the console."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.markup import escape
+from rich.table import Table
+
+from san.figures.style import save
+from san.figures.sweep import SelectionSplit, draw_surface, draw_sweep
+from san.ops.choices import check_choice
+from san.reporting.console import console
+from san.storage.files import write_csv
+
+__all__ = [
+    "METRICS",
+    "SWEEP_COLUMNS",
+    "SelectionSplit",
+    "lowest_phi",
+    "print_run",
+    "print_sweep",
+    "relative_to_here",
+    "summarize_models",
+    "sweep_row",
+]
+
+METRICS = ("phi", "cr_inverse", "loss_normalized")
+SWEEP_COLUMNS = (
+    "dataset",
+    "activation",
+    "kernel_size",
+    "seed",
+    "best_epoch",
+    *(f"{split}_{metric}" for split in ("validation", "test") for metric in METRICS),
+)
+N_KERNELS = "n_kernels"
+ACCURACY = "test_accuracy"
+MAX_CONSOLE_ROWS = 20
+
+Results = Mapping[str, Any]
+R = TypeVar("R", bound=Results)
+
+
+def lowest_phi(models: Iterable[R], split: SelectionSplit) -> R | None:
+    """Return the results of the model with the lowest phi on a split.
+
+    Args:
+        models: The results of each model.
+        split: The split whose phi selects.
+
+    Returns:
+        The results of the selected model, the first of equal ones; None if there are no models.
+
+    Raises:
+        ValueError: If the split is unknown.
+    """
+    check_choice("split", split, SelectionSplit)
+    return min(models, key=lambda results: float(results[split]["phi"]), default=None)
+
+
+def sweep_row(results: Results) -> dict[str, Any]:
+    """Return the row of sweep.csv for the results of a model; different kernel sizes are joined by a plus sign."""
+    sizes = results["kernel_sizes"]
+    return {
+        **{key: results[key] for key in ("dataset", "activation", "seed", "best_epoch")},
+        "kernel_size": sizes[0] if len(set(sizes)) == 1 else "+".join(map(str, sizes)),
+        N_KERNELS: len(sizes),
+        **{f"{split}_{metric}": results[split][metric] for split in ("validation", "test") for metric in METRICS},
+        **({} if results["test"]["accuracy"] is None else {ACCURACY: results["test"]["accuracy"]}),
+    }
+
+
+def print_run(results: Results, folder: Path) -> None:
+    """Print the metrics of a run and its folder.
+
+    Args:
+        results: The results of the run.
+        folder: The run folder.
+    """
+    sizes = ", ".join(map(str, results["kernel_sizes"]))
+    table = Table()
+    table.add_column(escape(results["dataset"]))
+    for heading in ("φ̄", "CR⁻¹", "L̃"):
+        table.add_column(heading, justify="right")
+    for split in ("validation", "test"):
+        if split in results:
+            table.add_row(split, *(f"{results[split][metric]:.4f}" for metric in METRICS))
+    out = console()
+    out.print(table)
+    if "classifier" in results:
+        line = f"test accuracy {results['test']['accuracy']:.2%} on the reconstructions"
+        if "baseline" in results["classifier"]:
+            baseline, change = (results["classifier"][key] for key in ("baseline", "accuracy_change"))
+            line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
+        out.print(line, soft_wrap=True, highlight=False)
+    activation = escape(results["activation"])
+    out.print(f"{activation}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
+    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+
+
+def summarize_models(
+    models: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path
+) -> None:
+    """Write ``sweep.csv`` and ``sweep.png`` for several models, and print their table.
+
+    Args:
+        models: The results of each model.
+        split: The split whose phi selects.
+        failures: The reason of each failure, by the name of the job or model.
+        folder: The folder to write to.
+
+    Raises:
+        ValueError: If the split is unknown.
+    """
+    rows = [sweep_row(results) for results in models]
+    if rows:
+        several = len({row[N_KERNELS] for row in rows}) > 1
+        columns = (
+            *SWEEP_COLUMNS,
+            *((N_KERNELS,) if several else ()),
+            *((ACCURACY,) if any(ACCURACY in row for row in rows) else ()),
+        )
+        write_csv(folder / "sweep.csv", columns, [{key: row[key] for key in columns if key in row} for row in rows])
+        save(draw_surface(rows, split) if several else draw_sweep(rows, split), folder / "sweep.png")
+    print_sweep(rows, split, failures, folder)
+
+
+def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path) -> None:
+    """Print the models of a sweep, sorted by the phi of a split, then each failure with its reason.
+
+    Args:
+        rows: The rows of sweep.csv.
+        split: The split whose phi selects.
+        failures: The reason of each failure, by the name of the job or model.
+        folder: The folder of the sweep, printed last.
+    """
+    varying = [key for key in ("dataset", "activation", "seed", N_KERNELS) if len({row[key] for row in rows}) > 1]
+    table = Table()
+    for key in varying:
+        table.add_column("kernels" if key == N_KERNELS else key, no_wrap=True)
+    for heading in ("kernel size m", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
+        table.add_column(heading, justify="right")
+    if any(ACCURACY in row for row in rows):
+        table.add_column("test accuracy", justify="right")
+    best_first = sorted(rows, key=lambda row: float(row[f"{split}_phi"]))
+    for row in best_first[:MAX_CONSOLE_ROWS]:
+        metrics = (row["validation_phi"], *(row[f"test_{metric}"] for metric in METRICS))
+        keys = (*varying, "kernel_size", "best_epoch")
+        accuracy = [f"{row[ACCURACY]:.2%}"] if ACCURACY in row else []
+        table.add_row(*(str(row[key]) for key in keys), *(f"{value:.4f}" for value in metrics), *accuracy)
+    out = console()
+    if rows:
+        out.print(table)
+    if len(rows) > MAX_CONSOLE_ROWS:
+        out.print(f"and {len(rows) - MAX_CONSOLE_ROWS} more in sweep.csv", highlight=False)
+    for name, reason in failures.items():
+        out.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
+    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+
+
+def relative_to_here(path: Path) -> str:
+    """Return a path relative to the current folder if it is inside it, unchanged otherwise."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

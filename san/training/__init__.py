@@ -1,0 +1,1 @@
+"""Training on PyTorch Lightning: modules, data module, classifiers and callbacks."""

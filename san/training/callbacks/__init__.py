@@ -1,0 +1,1 @@
+"""The Lightning callbacks, one a file."""

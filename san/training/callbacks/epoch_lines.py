@@ -1,0 +1,60 @@
+"""Progress of a training: a bar on a terminal, one line per epoch elsewhere."""
+
+import logging
+import sys
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+
+from san.training.callbacks.phi_checkpoint import MONITOR
+
+__all__ = ["EpochLines", "progress"]
+
+log = logging.getLogger(__name__)
+
+
+def progress(enabled: bool, monitor: str = MONITOR) -> list[ProgressBar]:
+    """Return the progress callbacks: a bar on a terminal, one line per epoch elsewhere, none if disabled.
+
+    Args:
+        enabled: Whether to show progress; the trainer must be given the same.
+        monitor: The metric that a line reports beside the training loss.
+    """
+    if not enabled:
+        return []
+    return [RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines(monitor)]
+
+
+class EpochLines(ProgressBar):
+    """Log one line per epoch.
+
+    Args:
+        monitor: The metric to report beside the training loss.
+    """
+
+    enabled = True
+
+    def __init__(self, monitor: str = MONITOR) -> None:
+        super().__init__()
+        self.monitor = monitor
+
+    def enable(self) -> None:
+        """Log from now on."""
+        self.enabled = True
+
+    def disable(self) -> None:
+        """Stop logging; Lightning disables all ranks but the first."""
+        self.enabled = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the training loss and the metric."""
+        if self.enabled:
+            metrics = trainer.callback_metrics
+            log.info(
+                "epoch %d of %s: training loss %.4f, %s %.4f",
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+                metrics["train/loss"],
+                self.monitor.replace("/", " "),
+                metrics[self.monitor],
+            )
