@@ -8,6 +8,7 @@ from torch import Tensor
 
 from san import functional
 from san.networks import Encoder, SparselyActivatedNetwork
+from san.ops.choices import Flag, check_choice
 from san.ops.shapes import Float
 
 __all__ = ["Extrema", "ExtremaPoolIndices", "Identity", "ReLU", "SparseActivation", "TopKAbsolutes"]
@@ -102,10 +103,14 @@ class ExtremaPoolIndices(SparseActivation):
 
     Args:
         ceil_mode: Whether samples past the last whole cell form a smaller cell.
+
+    Raises:
+        ValueError: If the mode is neither true nor false.
     """
 
     def __init__(self, ceil_mode: bool = False) -> None:
         super().__init__()
+        check_choice("ceil_mode", ceil_mode, Flag)
         self.ceil_mode = ceil_mode
 
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
@@ -125,13 +130,14 @@ class Extrema(SparseActivation):
         require_sign: Whether to exclude negative local maxima and positive local minima.
 
     Raises:
-        ValueError: If the border tolerance is negative or not an integer.
+        ValueError: If the border tolerance is negative or not an integer, or the flag is neither true nor false.
     """
 
     def __init__(self, border_tolerance: int = 2, require_sign: bool = True) -> None:
         super().__init__()
         if not isinstance(border_tolerance, int) or border_tolerance < 0:
             raise ValueError(f"border_tolerance={border_tolerance} must be an integer, 0 or more (samples)")
+        check_choice("require_sign", require_sign, Flag)
         self.border_tolerance = border_tolerance
         self.require_sign = require_sign
 

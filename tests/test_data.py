@@ -151,8 +151,8 @@ def test_constant_signal_is_refused_by_name(load, write_record):
 
 
 @pytest.mark.parametrize("bad", ["dataset.nan=drop", "dataset.split=[6,2]", "dataset.split=[6,2,0]"])
-def test_impossible_choices_are_refused(load, monkeypatch, bad):
-    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+@pytest.mark.usefixtures("untyped")
+def test_impossible_choices_are_refused(load, bad):
     with pytest.raises(ValueError, match=rf"\b{bad.removeprefix('dataset.').partition('=')[0]}=.* must be"):
         load("physionet", bad)
 
@@ -225,11 +225,11 @@ def test_absent_or_damaged_images_say_where_they_should_be(load, write_images, t
         load("fashion_mnist")
 
 
-def test_impossible_image_splits_are_refused(load, write_images, monkeypatch):
+@pytest.mark.usefixtures("untyped")
+def test_impossible_image_splits_are_refused(load, write_images):
     write_images("MNIST")
     with pytest.raises(ValueError, match=r"^dataset.n_validation=20 must be from 1 to 19"):
         load("mnist", "dataset.n_validation=20")
-    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
     with pytest.raises(ValueError, match=r"^dataset.collection=KMNIST must be one of MNIST, FashionMNIST"):
         load("mnist", "dataset.collection=KMNIST")
 
@@ -337,8 +337,8 @@ def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tm
 
 
 @pytest.mark.parametrize("bad", ["split=random", "fractions=[0.5,0.5]", "fractions=[0.5,0.3,0.3]", "value_range=[1,0]"])
-def test_impossible_choices_for_the_table_are_refused(load, write_segments, monkeypatch, bad):
-    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+@pytest.mark.usefixtures("untyped")
+def test_impossible_choices_for_the_table_are_refused(load, write_segments, bad):
     write_segments()
     with pytest.raises(ValueError, match=f"^dataset.{bad.partition('=')[0]}=.* must be"):
         load("uci_epilepsy", f"dataset.{bad}")

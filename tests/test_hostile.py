@@ -264,6 +264,7 @@ def test_names_of_records_are_not_paths(compose, name):
         ({"dataset": 5}, "dataset='5' must be keys and values with a _target_"),
         ({"activation": {}}, "activation names no _target_"),
         ({"activation.border_tolerance": 2.5}, "border_tolerance"),
+        ({"activation.require_sign": "x"}, "activation.require_sign=x must be one of True, False"),
         ({"loss.bogus": 1}, "cannot be computed of a reconstruction"),
         ({"loss._target_": "torch.nn.functional.cosine_embedding_loss"}, "cannot be computed"),
         ({"decoder": "x" * 10**6}, "a text of 1000000 characters"),
@@ -272,6 +273,7 @@ def test_names_of_records_are_not_paths(compose, name):
     ],
     ids=str,
 )  # fmt: skip
+@pytest.mark.usefixtures("untyped")
 def test_absurd_values_in_a_checkpoint_are_refused_before_memory_is_reserved(altered, refused, config, said):
     assert said in refused(evaluate.main, altered(config))
 

@@ -138,8 +138,8 @@ def test_own_data_is_trained_on_and_evaluated(run, files, monkeypatch, arguments
         (["dataset=images", "path=broken"], "cannot be read as an image"),
     ],
 )
-def test_mistakes_name_the_file_and_what_to_do(load, files, monkeypatch, arguments, said):
-    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+@pytest.mark.usefixtures("untyped")
+def test_mistakes_name_the_file_and_what_to_do(load, files, arguments, said):
     (files / "text.csv").write_text("value\n1\ntwo\n3\n", encoding="utf-8")
     np.save(files / "flat.npy", np.ones(4000))
     np.save(files / "deep.npy", np.ones((2, 2, 2, 2)))

@@ -1,8 +1,10 @@
 """Closed choices: the values of a ``Literal``, checked where a user's value arrives."""
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-__all__ = ["check_choice"]
+__all__ = ["Flag", "check_choice"]
+
+Flag = Literal[True, False]
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
