@@ -196,8 +196,17 @@ def build_loggers(config: DictConfig, version: str | None = None) -> list[Logger
     return loggers
 
 
-def build_trainer(config: DictConfig, callbacks: list[pl.Callback], version: str | None = None) -> pl.Trainer:
-    """Return the trainer of a training, which logs and writes into the folder of the run."""
+def build_trainer(
+    config: DictConfig, callbacks: list[pl.Callback], version: str | None = None, **settings: Any
+) -> pl.Trainer:
+    """Return the trainer of a training, which logs and writes into the folder of the run.
+
+    Args:
+        config: The configuration.
+        callbacks: The callbacks.
+        version: Replaces the version of each logger; see :func:`build_loggers`.
+        **settings: Settings that replace those of the configuration.
+    """
     trainer: pl.Trainer = instantiate(
         config,
         "trainer",
@@ -205,6 +214,7 @@ def build_trainer(config: DictConfig, callbacks: list[pl.Callback], version: str
         logger=build_loggers(config, version) or False,
         callbacks=callbacks,
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+        **settings,
     )
     return trainer
 
@@ -247,16 +257,7 @@ def _classifier_trainer(
     config: DictConfig, prefix: str, name: str, max_epochs: int, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     shown = progress(config.trainer.enable_progress_bar, "validation/accuracy")
-    trainer: pl.Trainer = instantiate(
-        config,
-        "trainer",
-        max_epochs=max_epochs,
-        enable_checkpointing=False,
-        default_root_dir=config.paths.output_dir,
-        logger=build_loggers(config, f"{prefix}{name}") or False,
-        callbacks=[*shown, *callbacks],
-    )
-    return trainer
+    return build_trainer(config, [*shown, *callbacks], f"{prefix}{name}", max_epochs=max_epochs)
 
 
 def _refuse_incompatible_parts(config: DictConfig, network: SparselyActivatedNetwork) -> None:

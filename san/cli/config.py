@@ -14,6 +14,7 @@ __all__ = [
     "CONF",
     "PACKAGE",
     "check_numbers",
+    "kernel_sizes_of",
     "paper_databases",
     "parse_numbers",
     "stored_configuration",
@@ -27,6 +28,11 @@ CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 def stored_configuration(config: DictConfig) -> dict[str, Any]:
     """Return the configuration in plain containers, as results and checkpoints store it."""
     return {**cast("dict[str, Any]", OmegaConf.to_container(config)), "activation_name": config.activation_name}
+
+
+def kernel_sizes_of(config: DictConfig) -> list[int]:
+    """Return the kernel sizes of the model that a configuration describes."""
+    return [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
 
 
 def paper_databases() -> list[str]:

@@ -1,4 +1,4 @@
-"""Several processes that train together: how they start, what they share, and what happens if one dies."""
+"""Several processes that train together: how they start, share data, and end if one of them dies."""
 
 import json
 import logging

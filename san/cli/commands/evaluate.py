@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from san.checkpoint import find, read
 from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets, resolved_parts
 from san.cli.build import build_module, instantiate
-from san.cli.config import check_numbers
+from san.cli.config import check_numbers, kernel_sizes_of
 from san.cli.model_results import model_results, warn_of_dead_kernels
 from san.data.recording import Recording
 from san.extensions.streaming import describe
@@ -75,7 +75,7 @@ def evaluate(config: DictConfig) -> float:
     splits: Any = instantiate(source, "dataset") if config.chunk is None else _open_recording(source, config.chunk)
     n_kernels, longest = _extent(trained)
     refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
-    module = build_module(trained, splits, [_kernel_sizes(trained)])
+    module = build_module(trained, splits, [kernel_sizes_of(trained)])
     load_weights(module, checkpoint, path)
     trainer = _new_trainer(config)
     if config.chunk is None:
@@ -143,12 +143,6 @@ def _with_moved_targets(node: Any) -> Any:
         moved = MOVED_TARGETS.get(target) if isinstance(target, str) else None
         return {**replaced, "_target_": moved} if moved else replaced
     return [_with_moved_targets(item) for item in node] if isinstance(node, list) else node
-
-
-def _kernel_sizes(trained: DictConfig) -> list[int]:
-    if trained.kernel_sizes is None:
-        return [trained.kernel_size] * trained.n_kernels
-    return list(trained.kernel_sizes)
 
 
 def _extent(trained: DictConfig) -> tuple[int, int]:

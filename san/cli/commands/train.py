@@ -21,7 +21,7 @@ from san.cli.build import (
     instantiate,
     load_dataset,
 )
-from san.cli.config import stored_configuration
+from san.cli.config import kernel_sizes_of, stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
 from san.data.splits import Splits
 from san.figures.confusion_matrix import draw_confusion
@@ -31,7 +31,7 @@ from san.storage.checkpoints import add_parts, load_weights
 from san.storage.files import write_json
 from san.training.san_module import SANModule
 
-__all__ = ["kernel_sizes_of", "train"]
+__all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,6 @@ def train(config: DictConfig) -> float:
         warn_of_dead_kernels(results)
         _write_run(config, results, splits, module, trainer)
     return per_epoch[best_epoch]["phi"]
-
-
-def kernel_sizes_of(config: DictConfig) -> list[int]:
-    """Return the kernel sizes of the model that a configuration describes."""
-    return [config.kernel_size] * config.n_kernels if config.kernel_sizes is None else list(config.kernel_sizes)
 
 
 def _finished_phi(folder: Path, stored: dict[str, Any]) -> float | None:
