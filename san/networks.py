@@ -171,7 +171,7 @@ class SparselyActivatedNetwork(nn.Module):
             index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)
         partial = self.partial_reconstructions(maps)
-        return partial.view(len(maps), self.n_models, -1, *maps.shape[2:]).sum(2)
+        return partial.view(len(maps), self.n_models, len(self.sizes_of_models[0]), *maps.shape[2:]).sum(2)
 
     def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
         """Return the reconstruction of the input."""

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from san.activations import Extrema, Identity
+from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, TopKAbsolutes
 from san.networks import SparselyActivatedNetwork
 
 SPACES = {1: (14,), 2: (7, 6)}
@@ -131,9 +131,13 @@ def test_weights_are_counted_by_samples_and_by_side():
     assert SparselyActivatedNetwork([3, 5], Identity(), 1).n_weights() == 8
 
 
-def test_an_empty_batch_has_a_gradient_of_zero():
-    network = SparselyActivatedNetwork([3, 4], Extrema())
-    network(torch.zeros(0, 1, 20)).sum().backward()
+@pytest.mark.parametrize("activation", [Identity, ReLU, TopKAbsolutes, ExtremaPoolIndices, Extrema])
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_an_empty_batch_has_a_gradient_of_zero(activation, n_dims):
+    network = SparselyActivatedNetwork([3, 4], activation(), n_dims, n_models=2)
+    reconstruction = network(torch.zeros(0, 1, *[20] * n_dims))
+    assert reconstruction.shape == (0, 2, *[20] * n_dims)
+    reconstruction.sum().backward()
     assert not network.weight.grad.any()
 
 
