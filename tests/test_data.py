@@ -281,6 +281,20 @@ def test_segments_are_split_in_file_order_and_scaled(load, write_segments):
     assert torch.allclose(symmetric.test, 2 * splits.test - 1, atol=1e-6)
 
 
+def test_raw_test_segments_reach_no_other_split_but_by_the_papers_protocol(load, monkeypatch):
+    samples, labels = torch.from_numpy(np.random.default_rng(0).standard_normal((11500, 178))), torch.arange(11500) % 3
+    monkeypatch.setattr("san.data.uci_epilepsy._read_table", lambda _: ([], samples, labels))
+    original = load("uci_epilepsy")
+    samples[-1380:] *= 3
+    honest, paper = load("uci_epilepsy"), load("uci_epilepsy", "protocol=paper")
+    assert honest.scale == original.scale
+    assert torch.equal(honest.train, original.train)
+    assert torch.equal(honest.validation, original.validation)
+    assert float(honest.test.max()) > 1
+    expected = (-1 + 2 * (samples - samples.min()) / (samples.max() - samples.min())).float()
+    assert torch.equal(torch.cat([*paper.examples.values()]).squeeze(1), expected)
+
+
 def test_segments_have_three_classes_in_their_order(load, write_segments):
     table = pd.read_csv(write_segments())
     labels = load("uci_epilepsy").labels

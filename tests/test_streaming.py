@@ -15,6 +15,7 @@ from san import evaluate, train
 from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
 from san.cli.build import instantiate
 from san.data.recording import open_recording
+from san.data.scale import Scale
 from san.extensions.phi_pursuit import PhiPursuit
 from san.extensions.streaming import describe, selectors
 from san.extensions.territory import Territory
@@ -125,10 +126,23 @@ def test_activations_after_zeros_at_the_border_of_a_chunk(activation):
         assert_as_at_once(network, x, 330)
 
 
+def test_a_minimum_above_zero_at_the_border_of_a_chunk_is_excluded_by_the_maximum_after_the_border():
+    """It is an extremum only without ``require_sign``."""
+    network = SparselyActivatedNetwork([8], Extrema(2, require_sign=False))
+    with torch.no_grad():
+        network.weight.fill_(0.1)[0, 3] = 1
+    position = torch.arange(300.0)
+    for minimum in range(110, 130):
+        x = 1 + (position - minimum).abs() * torch.where(position < minimum, 0.1, 1)
+        x[minimum + 6 :] = 0
+        assert_as_at_once(network, x, 128)
+
+
+@pytest.mark.parametrize("sizes", [[40], [7, 40]])
 @pytest.mark.parametrize("ceil_mode", [False, True])
-def test_cells_at_the_border_of_a_chunk(ceil_mode):
+def test_cells_at_the_border_of_a_chunk(ceil_mode, sizes):
     torch.manual_seed(0)
-    network = SparselyActivatedNetwork([40], ExtremaPoolIndices(ceil_mode), initial_deviation=1)
+    network = SparselyActivatedNetwork(sizes, ExtremaPoolIndices(ceil_mode), initial_deviation=1)
     for chunk in range(640, 680, 3):
         assert_as_at_once(network, torch.randn(1500), chunk)
 
@@ -155,10 +169,40 @@ def test_a_chain_of_rising_extrema_is_refused():
     network = SparselyActivatedNetwork([8], Extrema(2))
     with torch.no_grad():
         network.weight.zero_()[0, 3] = 1
-    with pytest.raises(ValueError, match="each extremum depends on the next"):
-        describe_tensor(network, x, 500)
+    for tolerance in (0, 2):
+        network.activation = Extrema(tolerance)
+        with pytest.raises(ValueError, match="from sample 0 to 500 each extremum depends on the next"):
+            describe_tensor(network, x, 500)
     assert_as_at_once(network, x, 3000)
     assert_as_at_once(network, x.flip(0), 500)
+
+
+@pytest.mark.parametrize("first", [9, 20])
+def test_a_chain_of_rising_extrema_after_a_cut_is_refused_once_no_chunk_makes_progress(first):
+    time, reads = torch.arange(3000.0), []
+    x = torch.where((time >= first) & (time % 4 == first % 4), time, 0)
+    network = SparselyActivatedNetwork([8], Extrema(2))
+    with torch.no_grad():
+        network.weight.zero_()[0, 3] = 1
+
+    def read(start, stop):
+        reads.append(start)
+        assert len(reads) < 9
+        return x[start:stop]
+
+    with pytest.raises(ValueError, match=rf"from sample {first - 9} to {first + 491} each extremum depends"):
+        describe(network, read, len(x), chunk=500)
+
+
+def test_a_chunk_of_fewer_than_16_of_the_longest_kernel_is_refused_unless_it_is_the_whole_signal():
+    network = SparselyActivatedNetwork([3, 8], Identity(), seed=0)
+    x = torch.randn(300, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="chunk=127 is too short for kernels of 8 samples; choose 128 or more"):
+        describe_tensor(network, x, 127)
+    with pytest.raises(ValueError, match="chunk=99 is too short"):
+        describe_tensor(network, x[:100], 99)
+    assert_as_at_once(network, x, 128, torch.nn.functional.mse_loss)
+    assert_as_at_once(network, x[:100], 100)
 
 
 def test_a_network_of_several_models_or_for_images_is_refused():
@@ -202,6 +246,30 @@ def test_scaling_uses_the_statistics_of_the_whole_recording(chunk):
     ranged = open_array(x, chunk, scaling="range").read(0, 1000)
     assert (float(ranged.min()), float(ranged.max())) == (-1, 1)
     assert torch.equal(open_array(x, chunk, scaling="none").read(3, 5), torch.tensor(x[3:5], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("scale", [Scale("all", 3.0, 2.0), Scale("range", 3.0, 2.0, -1.0, 1.0)])
+def test_a_given_scale_replaces_the_statistics_of_the_recording(scale):
+    x = np.random.default_rng(0).standard_normal(1000) * 5 + 7
+    recording = open_array(x, 300, scaling=scale.kind, scale=scale.to_dict())
+    expected = scale.apply(torch.tensor(x), "x").float()
+    assert torch.equal(recording.read(10, 990), expected[10:990])
+    assert recording.scale == scale
+    constant = open_array(np.full(9, 5.0), scaling=scale.kind, scale=scale.to_dict())
+    assert constant.read(0, 1) == scale.apply(torch.tensor(5.0), "x")
+    zero = scale.undo(torch.zeros(9)).numpy()
+    with pytest.raises(ValueError, match="everywhere, phi is undefined there"):
+        open_array(zero, scaling=scale.kind, scale=scale.to_dict())
+    with pytest.raises(ValueError, match=f"scaling=example must be {scale.kind}, the scaling of the training data"):
+        open_array(x, scale=scale.to_dict())
+
+
+def test_a_recording_scaled_as_one_example_uses_its_own_statistics_beside_a_scale_by_example():
+    x = np.random.default_rng(0).standard_normal(1000) * 5 + 7
+    alone, given = open_array(x), open_array(x, scale=Scale("example").to_dict())
+    assert torch.equal(alone.read(0, 1000), given.read(0, 1000))
+    assert alone.scale == given.scale == Scale("example")
+    assert torch.allclose(alone.scale.undo(alone.read(0, 1000).double(), alone.statistics), torch.tensor(x), atol=1e-5)
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=60).filter(any), st.integers(1, 70))
@@ -329,7 +397,7 @@ def test_ten_times_the_samples_need_no_more_memory(trained):
         with (trained / "record.dat").open("wb") as file:
             for _ in range(n_samples // 10**6):
                 file.write(random.integers(-2000, 2000, 10**6, dtype="<i2").tobytes())
-        header = f"record 1 250 {n_samples}\nrecord.dat 16 200 16 0 0 0 0 ECG\n"
+        header = f"record 1 250 {n_samples}\nrecord.dat 16 200\n"
         (trained / "record.hea").write_text(header, encoding="utf-8")
         command = [
             *(sys.executable, "-m", "san.evaluate"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from san.data.scale import Scale
 from san.data.splits import Labels, Splits
 from san.ops.choices import check_choice
 
@@ -51,6 +52,7 @@ def load(*, collection: Collection, n_validation: int, data_dir: str) -> Splits:
         validation=validation,
         test=test,
         units="intensity",
+        scale=Scale("none"),
         labels=Labels(DATASETS[collection].classes, train_labels, validation_labels, test_labels),
     )
 

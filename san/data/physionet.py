@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from san.data.scale import Scale
 from san.data.scaling import Nan, finite_samples
 from san.data.splits import Splits, standardize
 from san.data.wfdb_files import SHIPPED_DATABASE, SHIPPED_RECORD, find_record, first_record, read_channel
@@ -73,4 +74,11 @@ def load(
         )
     signals = torch.from_numpy(finite_samples(samples, nan, name)).view(-1, 1, signal_length)
     train, validation, test = standardize(signals, name).split(list(split))
-    return Splits(name=name, train=train, validation=validation, test=test, sampling_frequency=float(content.fs))
+    return Splits(
+        name=name,
+        train=train,
+        validation=validation,
+        test=test,
+        sampling_frequency=float(content.fs),
+        scale=Scale("example"),
+    )

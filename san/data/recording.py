@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.data.scaling import Nan, Scaling, check_scaling
+from san.data.scale import FITTED, Scale, Scaling, Statistics, check_scaling
+from san.data.scaling import Nan
 from san.ops.choices import check_choice
 
 __all__ = ["Recording", "SampleReader", "open_recording"]
@@ -33,14 +34,16 @@ class Recording:
         n_samples: Length of the recording in samples.
         sampling_frequency: Sampling frequency in hertz; None if unknown.
         read_samples: Reads valid samples, unscaled.
-        scale: Scales the samples of a chunk.
+        scale: Scale of the samples.
+        statistics: The numbers that it scales the samples of this recording by.
     """
 
     name: str
     n_samples: int
     sampling_frequency: float | None
     read_samples: SampleReader
-    scale: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    scale: Scale
+    statistics: Statistics
     n_dims = 1
     labels = None
 
@@ -51,7 +54,8 @@ class Recording:
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return the scaled samples from start to before stop, [samples]."""
-        return torch.from_numpy(self.scale(self.read_samples(start, stop))).to(torch.get_default_dtype())
+        samples = torch.tensor(self.read_samples(start, stop))
+        return self.scale.apply(samples, self.name, self.statistics).to(torch.get_default_dtype())
 
 
 def open_recording(
@@ -64,9 +68,10 @@ def open_recording(
     nan: Nan,
     scaling: Scaling,
     value_range: Sequence[float],
+    scale: Mapping[str, Any] | None = None,
     **window_options: Any,
 ) -> Recording:
-    """Open a recording, after one pass over it that computes the statistics for its scaling.
+    """Open a recording, after one pass over it that computes its statistics and refuses invalid samples.
 
     Args:
         read_samples: Reads samples as stored, with invalid samples as NaN.
@@ -75,15 +80,19 @@ def open_recording(
         sampling_frequency: Sampling frequency in hertz; None if unknown.
         chunk: Number of samples to read at a time.
         nan: Treatment of invalid samples: ``refuse``, or ``interpolate`` linearly between valid samples.
-        scaling: ``none``; ``example`` or ``all`` for mean zero and sample standard deviation one; ``range``.
-        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        scaling: ``none``; ``example`` for mean zero and sample standard deviation one; ``all``; ``range``.
+        value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``.
+        scale: Plain data of a :class:`san.data.scale.Scale`, such as the part ``scale`` of a checkpoint: the statistics
+            for ``all`` and ``range``. Without it they are those of the recording.
         **window_options: Options for windows and splits. They do not apply to a single example; the log names them.
 
     Raises:
-        ValueError: If a choice is unknown, or the recording has no samples, has invalid samples or is constant.
+        ValueError: If a choice is unknown, the scale has another scaling or value range, or the recording has no
+            samples, has invalid samples or is constant.
     """
     check_choice("nan", nan, Nan)
-    check_scaling(scaling, value_range)
+    given = None if scale is None else Scale.from_dict(scale)
+    check_scaling(scaling, value_range, given)
     if n_samples < 1:
         raise ValueError(f"{name} has no samples")
     not_applied = "".join(f"; {option} does not apply" for option in window_options)
@@ -91,20 +100,17 @@ def open_recording(
     read_valid = (
         _interpolating(read_samples, n_samples, name) if nan == "interpolate" else _refusing(read_samples, name)
     )
-    statistics = _Statistics()
+    found = _Statistics()
     for start in range(0, n_samples, chunk):
-        statistics.add(read_valid(start, min(start + chunk, n_samples)))
-    minimum, maximum = statistics.minimum, statistics.maximum
-    if minimum == maximum and (scaling != "none" or minimum == 0):
-        raise ValueError(f"{name} is {minimum:g} everywhere, phi is undefined there: choose another channel or file")
-    lowest, span, origin, unit = 0.0, 1.0, 0.0, 1.0
-    if scaling in ("example", "all"):
-        origin, unit = statistics.mean, statistics.deviation
-    elif scaling == "range":
-        lowest, span, origin, unit = value_range[0], value_range[1] - value_range[0], minimum, maximum - minimum
-    return Recording(
-        name, n_samples, sampling_frequency, read_valid, lambda samples: lowest + span * (samples - origin) / unit
-    )
+        found.add(read_valid(start, min(start + chunk, n_samples)))
+    if found.minimum == found.maximum:
+        is_fitted_here = scaling == "example" or (scaling in FITTED and given is None)
+        level = torch.tensor(found.minimum, dtype=torch.float64)
+        if is_fitted_here or not (given or Scale("none")).apply(level, name):
+            raise ValueError(f"{name} is {level:g} everywhere, phi is undefined there: choose another channel or file")
+    fitted = given or Scale.of(scaling, found.standard, found.extent, value_range)
+    numbers = Statistics(*(found.standard if scaling == "example" else (fitted.offset, fitted.unit)))
+    return Recording(name, n_samples, sampling_frequency, read_valid, fitted, numbers)
 
 
 class _Statistics:
@@ -120,9 +126,14 @@ class _Statistics:
         self.minimum, self.maximum = math.inf, -math.inf
 
     @property
-    def deviation(self) -> float:
-        """The sample standard deviation."""
-        return math.sqrt(self.squared_deviations / (self.count - 1))
+    def standard(self) -> tuple[float, float]:
+        """The mean and the sample standard deviation."""
+        return self.mean, math.sqrt(self.squared_deviations / max(1, self.count - 1))
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The minimum and the width."""
+        return self.minimum, self.maximum - self.minimum
 
     def add(self, samples: NDArray[np.float64]) -> None:
         """Add the samples of a chunk."""

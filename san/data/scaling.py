@@ -1,22 +1,23 @@
 """From samples to splits: treat invalid samples, divide signals into windows, split and scale them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.data.splits import Labels, Splits, standardize
+from san.data.scale import Scale, ScaledBy, Scaling, check_scaling
+from san.data.splits import Labels, Splits
 from san.ops.choices import check_choice
 
 __all__ = [
     "Nan",
+    "ScaledBy",
     "Scaling",
-    "check_scaling",
     "finite_samples",
     "scaled_splits",
     "signal_splits",
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 Nan = Literal["refuse", "interpolate"]
-Scaling = Literal["none", "example", "all", "range"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ def signal_splits(
     fractions: Sequence[float],
     scaling: Scaling,
     value_range: Sequence[float],
+    scaled_by: ScaledBy,
     nan: Nan,
+    scale: Mapping[str, Any] | None = None,
 ) -> Splits:
     """Make splits from one long signal.
 
@@ -52,8 +54,10 @@ def signal_splits(
         stride: Samples from the start of one window to the start of the next; None for windows without overlap.
         fractions: Fractions of the signal for training, validation and test, in order.
         scaling: Scaling of the windows; see :func:`scaled_splits`.
-        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``.
+        scaled_by: Windows with the statistics for ``all`` and ``range``; see :func:`scaled_splits`.
         nan: Treatment of invalid samples, ``refuse`` or ``interpolate``; see :func:`finite_samples`.
+        scale: Scale of a checkpoint, whose statistics replace those of this signal; see :func:`scaled_splits`.
 
     Raises:
         ValueError: If an argument is invalid, or the signal is too short, constant or has invalid samples.
@@ -61,7 +65,13 @@ def signal_splits(
     signal = torch.from_numpy(finite_samples(samples, nan, name))
     parts = split_into_windows(signal, window=window, stride=stride, fractions=fractions, name=name)
     return scaled_splits(
-        parts, name=name, scaling=scaling, value_range=value_range, sampling_frequency=sampling_frequency
+        parts,
+        name=name,
+        scaling=scaling,
+        value_range=value_range,
+        scaled_by=scaled_by,
+        scale=scale,
+        sampling_frequency=sampling_frequency,
     )
 
 
@@ -136,27 +146,14 @@ def split_into_windows(
     return [part.unfold(0, window, step).unsqueeze(1) for part in parts]
 
 
-def check_scaling(scaling: Scaling, value_range: Sequence[float]) -> None:
-    """Refuse an unknown scaling, and a value range that does not increase if scaling is ``range``.
-
-    Args:
-        scaling: The scaling.
-        value_range: Smallest and largest value after scaling; unused by the other scalings.
-
-    Raises:
-        ValueError: If the scaling is unknown or the value range is not two increasing numbers.
-    """
-    check_choice("scaling", scaling, Scaling)
-    if scaling == "range" and (len(value_range) != 2 or value_range[0] >= value_range[1]):
-        raise ValueError(f"value_range={list(value_range)} must be two numbers, the smaller one first")
-
-
 def scaled_splits(
     parts: Sequence[Tensor],
     *,
     name: str,
     scaling: Scaling,
     value_range: Sequence[float],
+    scaled_by: ScaledBy,
+    scale: Mapping[str, Any] | None = None,
     sampling_frequency: float | None = None,
     labels: Labels | None = None,
 ) -> Splits:
@@ -165,31 +162,27 @@ def scaled_splits(
     Args:
         parts: The three parts, each [examples, 1, *space], in float64.
         name: Name of the data in results and errors.
-        scaling: ``none``; ``example`` for mean zero and sample standard deviation one in each example; ``all`` for the
-            same over all samples of the three parts; ``range`` to map the smallest and the largest of all samples to
-            the value range.
-        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        scaling: ``none``; ``example`` for mean zero and sample standard deviation one in each example; ``all`` to
+            subtract one mean from all examples and divide them by one deviation; ``range`` to map one minimum and one
+            maximum to the value range.
+        value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``. Samples beyond the
+            minimum and the maximum, which validation and test examples may have, are scaled to values outside it.
+        scaled_by: Examples whose mean and deviation, or minimum and maximum, scale all examples: ``train``, or ``all``
+            for those of the three parts, as in the paper.
+        scale: Plain data of a :class:`san.data.scale.Scale`, such as the part ``scale`` of a checkpoint: its statistics
+            replace those of the parts.
         sampling_frequency: Sampling frequency in hertz; None if unknown or not applicable.
         labels: Classes of the examples; None without classes.
 
     Raises:
-        ValueError: If the choice is unknown, the value range is invalid, or the data to scale are constant.
+        ValueError: If a choice is unknown, the value range is invalid, the data to scale are constant, or the scale has
+            another scaling or value range.
     """
-    check_scaling(scaling, value_range)
-    samples = torch.cat([part.flatten() for part in parts])
-    if scaling in ("all", "range") and samples.min() == samples.max():
-        raise ValueError(f"{name} is constant: there is nothing to scale")
-    if scaling == "example":
-        scaled = [standardize(part, name) for part in parts]
-    elif scaling == "all":
-        scaled = [(part - samples.mean()) / samples.std() for part in parts]
-    elif scaling == "range":
-        lowest, highest = value_range
-        width = samples.max() - samples.min()
-        scaled = [lowest + (highest - lowest) * (part - samples.min()) / width for part in parts]
-    else:
-        scaled = list(parts)
-    train, validation, test = (part.to(torch.get_default_dtype()) for part in scaled)
+    check_choice("scaled_by", scaled_by, ScaledBy)
+    given = None if scale is None else Scale.from_dict(scale)
+    check_scaling(scaling, value_range, given)
+    fitted = given or Scale.fit(scaling, parts if scaled_by == "all" else parts[:1], value_range, name)
+    train, validation, test = (fitted.apply(part, name).to(torch.get_default_dtype()) for part in parts)
     units = {"none": "amplitude", "range": "amplitude (scaled)"}.get(scaling, "amplitude (SD)")
     return Splits(
         name=name,
@@ -199,4 +192,5 @@ def scaled_splits(
         sampling_frequency=sampling_frequency,
         units=units,
         labels=labels,
+        scale=fitted,
     )

@@ -7,6 +7,8 @@ from math import inf
 import torch
 from torch import Tensor
 
+from san.data.scale import Scale
+
 __all__ = ["Labels", "Splits", "standardize"]
 
 SPLITS = ("train", "validation", "test")
@@ -65,6 +67,7 @@ class Splits:
         units: Label of the amplitude axis.
         planted: Kernels that generated synthetic data, each [m] or [m, m].
         labels: Classes of the examples; None without classes.
+        scale: How the examples were scaled; None if unknown.
 
     Raises:
         ValueError: If a split is empty; if an example differs in shape, is not finite or is zero everywhere (phi is
@@ -80,6 +83,7 @@ class Splits:
     units: str = "amplitude (SD)"
     planted: list[Tensor] = field(default_factory=list)
     labels: Labels | None = None
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         """Check the sampling frequency, the examples and the labels."""
@@ -131,13 +135,4 @@ def standardize(signals: Tensor, name: str) -> Tensor:
     Raises:
         ValueError: If a signal is constant.
     """
-    flat = signals.flatten(1)
-    constant = (flat == flat[:, :1]).all(1)
-    if constant.any():
-        index, length = int(constant.nonzero()[0]), flat.shape[1]
-        raise ValueError(
-            f"{name}: signal {index} (samples {index * length} to {(index + 1) * length - 1}) is constant, "
-            "phi is undefined there: choose another record, channel or signal_length"
-        )
-    scaled = (flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True)
-    return scaled.view_as(signals).to(torch.get_default_dtype())
+    return Scale("example").apply(signals, name).to(torch.get_default_dtype())

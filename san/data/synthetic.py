@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from san.activations import Identity
+from san.data.scale import Scale
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
 
@@ -79,6 +80,7 @@ def load(
         validation=validation,
         test=test,
         units="amplitude",
+        scale=Scale("none"),
         planted=kernels,
     )
 

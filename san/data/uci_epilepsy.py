@@ -1,9 +1,9 @@
 """UCI Epileptic Seizure Recognition: 11,500 one-second segments of 500 EEG recordings."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from san.data import csv_files
-from san.data.scaling import scaled_splits, split_in_order
+from san.data.scaling import ScaledBy, scaled_splits, split_in_order
 from san.data.splits import Labels, Splits
 from san.ops.choices import check_choice
 
@@ -28,8 +28,16 @@ SHA1 = "33b6fa1c9f1229e040be2fabb824cfa1d76a5700"
 SAMPLING_FREQUENCY = 173.61  # hertz: 4,097 samples of a recording span 23.6 seconds
 
 
-def load(*, path: str, split: SegmentSplit, fractions: Sequence[float], value_range: Sequence[float]) -> Splits:
-    """Read ``data.csv`` or a mirror of it, and scale all segments by their common minimum and maximum.
+def load(
+    *,
+    path: str,
+    split: SegmentSplit,
+    fractions: Sequence[float],
+    value_range: Sequence[float],
+    scaled_by: ScaledBy,
+    scale: Mapping[str, Any] | None = None,
+) -> Splits:
+    """Read ``data.csv`` or a mirror of it, and scale all segments by one minimum and one maximum.
 
     In the order of the file, the paper's protocol, the segments of one recording fall on both sides of the split: every
     recording in the test split also has segments in the training split. ``by_recording`` keeps them together.
@@ -38,7 +46,10 @@ def load(*, path: str, split: SegmentSplit, fractions: Sequence[float], value_ra
         path: Path of the file. Each row has an id, 178 samples and a class ``y`` from 1 to 5.
         split: ``file_order`` or ``by_recording``.
         fractions: Fractions of the segments (or of the recordings) for training, validation and test.
-        value_range: Values that the smallest and the largest of all samples are mapped to.
+        value_range: Values that the minimum and the maximum are scaled to.
+        scaled_by: Segments whose samples have this minimum and maximum: ``train``, or ``all``, the paper's.
+        scale: Scale of a checkpoint, whose statistics replace those of the file; see
+            :func:`san.data.scaling.scaled_splits`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -60,6 +71,8 @@ def load(*, path: str, split: SegmentSplit, fractions: Sequence[float], value_ra
         name=name,
         scaling="range",
         value_range=value_range,
+        scaled_by=scaled_by,
+        scale=scale,
         sampling_frequency=SAMPLING_FREQUENCY,
         labels=Labels(CLASSES, *(classes[mask] for mask in masks)),
     )
