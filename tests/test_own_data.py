@@ -88,18 +88,21 @@ def test_images_of_any_format_are_read_in_grey(load):
     assert load("dataset=images", "path=images", "dataset.size=[8,8]").shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("protocol", ["honest", "paper"])
 @pytest.mark.parametrize("arguments", [OWN["numpy"], ["dataset=images", "path=images"]], ids=["signal", "images"])
-def test_scaling_does_what_it_says(load, arguments):
+def test_scaling_does_what_it_says(load, arguments, protocol):
     signal = [*arguments, "dataset.window=200"] if arguments is OWN["numpy"] else arguments
 
-    def everything(scaling):
-        splits = load(*signal, f"dataset.scaling={scaling}", "dataset.value_range=[0,2]")
-        return torch.cat([splits.train, splits.validation, splits.test])
+    def fitted(scaling):
+        given = [*signal, f"dataset.scaling={scaling}", "dataset.value_range=[0,2]", f"protocol={protocol}"]
+        splits = load(*given)
+        return splits.train if protocol == "honest" else torch.cat([*splits.examples.values()])
 
-    assert everything("example").flatten(1).mean(1).abs().max() < 1e-5
-    assert torch.allclose(everything("example").flatten(1).std(1), torch.tensor(1.0))
-    assert float(everything("all").std()) == pytest.approx(1, abs=1e-5)
-    assert (float(everything("range").min()), float(everything("range").max())) == (0, 2)
+    assert fitted("example").flatten(1).mean(1).abs().max() < 1e-5
+    assert torch.allclose(fitted("example").flatten(1).std(1), torch.tensor(1.0))
+    assert float(fitted("all").std()) == pytest.approx(1, abs=1e-5)
+    assert float(fitted("all").mean()) == pytest.approx(0, abs=1e-5)
+    assert (float(fitted("range").min()), float(fitted("range").max())) == (0, 2)
 
 
 @pytest.mark.parametrize("arguments", [*OWN.values(), ["dataset=images", "path=images"]], ids=[*OWN, "images"])

@@ -1,18 +1,30 @@
 """The user's own images: all images of a folder, in gray."""
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader, has_file_allowed_extension
-from torchvision.transforms import functional as transforms
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from san.data.scaling import Scaling, scaled_splits, split_in_order
+from san.data.scaling import ScaledBy, Scaling, scaled_splits, split_in_order
 from san.data.splits import Splits
 
 __all__ = ["load"]
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Of Pillow, which would otherwise recognize by content any format, and run Ghostscript for PostScript.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+SWAPS_AXES = (5, 6, 7, 8)  # values of the EXIF orientation
+WHITE_IS_ZERO = 0  # a value of the TIFF tag PhotometricInterpretation
+PHOTOMETRIC_INTERPRETATION = 262
+
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -22,42 +34,162 @@ def load(
     fractions: Sequence[float],
     scaling: Scaling,
     value_range: Sequence[float],
+    scaled_by: ScaledBy,
+    scale: Mapping[str, Any] | None = None,
 ) -> Splits:
     """Read all images of a folder and its subfolders, in the order of their paths.
+
+    Black is 0, and 1 is the largest value that the pixels of the file can have: 255 for 8 bits, 65535 for 16 bits.
+    Pixels stored as floating-point numbers or 32-bit integers have no such value: they are read as they are, if all of
+    them are in [0, 1]. Colors become gray by the luma of ITU-R 601-2. The EXIF orientation is applied, color profiles
+    are not.
 
     Args:
         path: Path of the folder.
         size: Rows and columns to resize every image to; None if all images have the same size.
         fractions: Fractions of the images for training, validation and test, in order.
         scaling: Scaling of the pixels, which are in [0, 1]; see :func:`san.data.scaling.scaled_splits`.
-        value_range: Smallest and largest value after scaling, if scaling is ``range``.
+        value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``.
+        scaled_by: Images with the statistics for ``all`` and ``range``; see :func:`san.data.scaling.scaled_splits`.
+        scale: Scale of a checkpoint, whose statistics replace those of these images.
 
     Raises:
         FileNotFoundError: If the folder does not exist or has no image.
-        ValueError: If an image cannot be read or differs in size, or a choice is unknown.
+        ValueError: If an image cannot be read, has several frames, transparent pixels, 16-bit colors or pixels without
+            a range, or differs in size, or a choice is unknown.
     """
     folder = Path(path)
-    files = sorted(file for file in folder.rglob("*") if has_file_allowed_extension(file.name, IMG_EXTENSIONS))
-    if not files:
-        raise FileNotFoundError(f"path={path} has no image: give a folder of {', '.join(IMG_EXTENSIONS)} files")
-    images = [_read_image(file, size) for file in files]
-    for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
+    files = _image_files(folder)
+    if size is not None and ([type(number) for number in size] != [int, int] or min(size) < 1):
+        raise ValueError(f"size={list(size)} must be two positive numbers of pixels, [rows, columns]")
+    shape = _common_shape(files) if size is None else tuple(size)
+    # Pixels that scaling does not change are read in their final precision, which needs half the memory.
+    dtype = torch.get_default_dtype() if scaling == "none" else torch.float64
+    images = torch.empty(len(files), 1, *shape, dtype=dtype)
+    values = images.numpy()
+    for image, file in zip(values, files, strict=True):
+        image[0] = _read_image(file, shape, resize=size is not None, dtype=values.dtype)
+    parts = split_in_order(images, fractions, folder.name)
+    return scaled_splits(
+        parts,
+        name=f"images/{folder.name}",
+        scaling=scaling,
+        value_range=value_range,
+        scaled_by=scaled_by,
+        scale=scale,
+    )
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder and its subfolders by their suffixes, sorted; report the files skipped."""
+    files = sorted(file for file in folder.rglob("*") if not file.is_dir())
+    skipped = [file for file in files if file.suffix.lower() not in SUFFIXES]
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not images:
+        raise FileNotFoundError(f"path={folder} has no image: give a folder of {', '.join(SUFFIXES)} files")
+    if skipped:
+        log.warning("%s: %d files skipped by their suffix, the first %s", folder, len(skipped), skipped[0])
+    return images
+
+
+def _common_shape(files: Sequence[Path]) -> tuple[int, ...]:
+    """Return the rows and columns of all images, from their headers, and refuse images that differ in size."""
+    shape: tuple[int, int] = (0, 0)
+    for file in files:
+        with _opened(file) as image:
+            columns, rows = image.size
+            # Pillow applies the orientation of a TIFF file itself; to ask a PNG file can decode its pixels.
+            if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+                orientation = None
+            else:
+                orientation = image.getexif().get(ExifTags.Base.Orientation)
+            found = (columns, rows) if orientation in SWAPS_AXES else (rows, columns)
+        if file == files[0]:
+            shape = found
+        if found != shape:
+            raise _differs(file, found, shape)
+    return shape
+
+
+def _differs(file: Path, found: tuple[int, ...], expected: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{file} has {found[0]} x {found[1]} pixels (rows x columns), the images before it have {expected[0]} x "
+        f"{expected[1]}: give size=[rows,columns] to resize all"
+    )
+
+
+def _read_image(file: Path, shape: tuple[int, ...], *, resize: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the gray pixels of an image, [rows, columns] in [0, 1]."""
+    with _opened(file) as image:
+        gray, white = _gray(image)
+        pixels = np.asarray(gray)
+        if white is None and not ((pixels >= 0) & (pixels <= 1)).all():
             raise ValueError(
-                f"{file} has {tuple(image.shape[1:])} pixels, {files[0].name} {tuple(images[0].shape[1:])}: "
-                "give size=[rows,columns] to resize all"
+                f"its {pixels.dtype} pixels are from {pixels.min():g} to {pixels.max():g} and have no largest value: "
+                "rescale all images to [0, 1] by the same numbers, or save them with 16 bits, without sign"
             )
-    parts = split_in_order(torch.stack(images), fractions, folder.name)
-    return scaled_splits(parts, name=f"images/{folder.name}", scaling=scaling, value_range=value_range)
+        if resize:
+            if gray.mode != "L":  # Pillow rounds 16-bit pixels wrongly
+                gray = Image.fromarray(pixels.astype(np.float32))
+            pixels = np.asarray(gray.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    if pixels.shape != shape:
+        raise _differs(file, pixels.shape, shape)
+    scaled = pixels.astype(dtype)
+    scaled /= white or 1
+    return scaled
 
 
-def _read_image(file: Path, size: Sequence[int] | None) -> Tensor:
-    """Return the gray pixels of an image, [1, rows, columns] in [0, 1] and float64."""
+def _gray(image: ImageFile.ImageFile) -> tuple[Image.Image, float | None]:
+    """Return an image with one channel, and the value of white; None if the format has no such value."""
+    stored = str([tile.args for tile in image.tile])  # known until the pixels are loaded
+    is_16_bit = image.mode.startswith("I;16")
+    if not is_16_bit and image.mode != "I" and (";16" in stored or _is_wide_ppm(image)):
+        raise ValueError(
+            "it has colors or transparency of 16 bits, of which only 8 can be read: save it in 16-bit gray"
+        )
+    tags = image.getexif() if image.format == "TIFF" else {}
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO and image.mode not in ("1", "L"):  # Pillow inverts these
+        raise ValueError("white is stored as 0 (WhiteIsZero), which is read for 8 bits only: invert it")
+    ImageOps.exif_transpose(image, in_place=True)
+    if _has_transparent_pixels(image):
+        raise ValueError("it has transparent pixels: put it on a background, and save it without transparency")
+    if is_16_bit:
+        return image, 4095 if ";12" in stored else 65535
+    if image.mode == "I" and image.format == "PPM":  # Pillow scales all of them to 16 bits
+        return image, 65535
+    if image.mode in ("I", "F"):
+        return image, None
+    if image.mode == "L":
+        return image, 255
+    return (image if image.mode in ("1", "LA") else image.convert("RGB")).convert("L"), 255
+
+
+def _is_wide_ppm(image: ImageFile.ImageFile) -> bool:
+    """Return whether an image is a PPM file with more than 8 bits per channel."""
+    arguments = image.tile[0].args if image.format == "PPM" else ""
+    return isinstance(arguments, tuple) and image.mode == "RGB" and arguments[1] > 255
+
+
+def _has_transparent_pixels(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    if image.mode.startswith("I;16"):
+        return bool((np.asarray(image) == image.info["transparency"]).any())
+    return bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image with one frame, and raise every error on it as a ``ValueError`` that names the file."""
     try:
-        gray = transforms.to_grayscale(default_loader(str(file)))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if not file.is_file():
+            raise ValueError("it is not a regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                # The second picture of a JPEG file (format MPO) is a preview, a depth map or a gain map of the first.
+                if getattr(image, "is_animated", False) and image.format != "MPO":
+                    raise ValueError("it has several pages or frames: save each as an image of its own")
+                yield image
+    except Exception as error:
         raise ValueError(f"{file} cannot be read as an image: {error}") from error
-    if size is not None:
-        gray = transforms.resize(gray, list(size))
-    pixels: Tensor = transforms.pil_to_tensor(gray)
-    return pixels.double() / 255

@@ -4,7 +4,7 @@ import logging
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 # Private, because wfdb has no public way to set a timeout on its session.
 from wfdb.io import _url
 
+from san.data.names import index_of
+from san.data.wfdb_samples import ChannelReader
+
 __all__ = ["SHIPPED_DATABASE", "SHIPPED_RECORD", "find_record", "first_record", "open_channel", "read_channel"]
 
 RECORDS = Path(__file__).parent / "records"
@@ -31,6 +34,8 @@ MAX_SAMPLES_PER_FRAME, MAX_SKEW_FRAMES = 10_000, 1_000  # of all channels in a f
 BYTES_PER_SAMPLE = {
     "8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
 }  # fmt: skip
+
+DIFFERENCES = "8"  # the format of differences, which only a reader from the first sample can add up
 
 Content = TypeVar("Content")
 
@@ -99,7 +104,8 @@ def read_channel(name: str, path: Path, channel: int | str, n_samples: int | Non
         n_samples: Maximum number of samples to read, from the start; None for all.
 
     Raises:
-        ValueError: If there is no such channel, or the files are damaged.
+        ValueError: If there is no such channel, or the files are damaged: for example, if all samples are read and the
+            checksum of the header is not theirs.
     """
     return _read(name, str(path), None, channel, n_samples)
 
@@ -116,31 +122,43 @@ def open_channel(
 
     Returns:
         A function that reads samples, ``read_samples(start, stop)``; the number of samples; and the sampling frequency
-        in hertz. The function raises ``ValueError`` if the files are damaged.
+        in hertz. The function raises ``ValueError`` if the files are damaged, and for a wrong checksum once all samples
+        have been read in order.
 
     Raises:
-        ValueError: If there is no such channel, or the header is damaged or has no number of samples.
+        ValueError: If there is no such channel, or the header is damaged or has no number of samples, or the format of
+            the samples does not allow it.
     """
-    with _damage_as_value_error(name):
-        header = wfdb.rdheader(str(path))
-    index = _channel_index(channel, header.sig_name, name)
-    if not header.sig_len:
+    reader, n_samples = _open(name, str(path), None, channel, None)
+    header = reader.header
+    if not n_samples:
         raise ValueError(f"{name} cannot be read in chunks: its header does not give the number of samples")
+    if header.fmt[reader.index] == DIFFERENCES:
+        raise ValueError(f"{name} cannot be read in chunks: its format {DIFFERENCES} stores differences of samples")
 
     def read_samples(start: int, stop: int) -> NDArray[np.float64]:
         with _damage_as_value_error(name):
-            signal = wfdb.rdrecord(str(path), sampfrom=start, sampto=stop, channels=[index]).p_signal
+            signal = reader.read(start, stop).p_signal
         if len(signal) != stop - start:
-            raise ValueError(f"{name} ends at sample {start + len(signal)}, but its header gives {header.sig_len}")
+            raise ValueError(f"{name} ends at sample {start + len(signal)}, but its header gives {n_samples}")
         return np.asarray(signal[:, 0], dtype=np.float64)
 
-    return read_samples, int(header.sig_len), float(header.fs)
+    return read_samples, n_samples, float(header.fs)
 
 
 def _read(
     name: str, location: str, remote_database: str | None, channel: int | str, n_samples: int | None
 ) -> wfdb.Record:
     """Read one channel of a record on disk, or of a record in a database of PhysioNet."""
+    reader, stop = _open(name, location, remote_database, channel, n_samples)
+    with _damage_as_value_error(name):
+        return reader.read(0, stop)
+
+
+def _open(
+    name: str, location: str, remote_database: str | None, channel: int | str, n_samples: int | None
+) -> tuple[ChannelReader, int | None]:
+    """Return a reader of a channel, and where to stop; None for the end, which the header does not give."""
     folder = Path(location).parent if remote_database is None else None
     with _damage_as_value_error(name):
         if folder is not None:
@@ -148,11 +166,19 @@ def _read(
         header = wfdb.rdheader(location, pn_dir=remote_database)
     if isinstance(header, wfdb.MultiRecord):
         raise ValueError(f"{name} has {header.n_seg} segments, each a separate record: give one of them")
-    index = _channel_index(channel, header.sig_name or [], name)
-    stop = min((length for length in (n_samples, header.sig_len) if length is not None), default=None)
+    names = [signal or str(position) for position, signal in enumerate(header.sig_name or [])]
+    index = index_of("channel", channel, names, name)
+    stop = min((int(length) for length in (n_samples, header.sig_len) if length is not None), default=None)
     with _damage_as_value_error(name):
         _refuse_excessive_claims(header, index, stop, folder)
-        return wfdb.rdrecord(location, pn_dir=remote_database, channels=[index], sampto=stop)
+    if header.samps_per_frame[index] > 1:
+        log.warning(
+            "%s, channel %s: the %d samples of each frame are averaged",
+            name,
+            names[index],
+            header.samps_per_frame[index],
+        )
+    return ChannelReader(location, remote_database, header, index), stop
 
 
 def _refuse_long_header(path: Path) -> None:
@@ -289,13 +315,3 @@ def _damage_as_value_error(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ValueError(f"{name} cannot be read, its files are damaged or incomplete: {error}") from error
-
-
-def _channel_index(channel: int | str, names: Sequence[str], record: str) -> int:
-    """Return the index of a channel, given its index or name and the names of all channels."""
-    if isinstance(channel, int) and 0 <= channel < len(names):
-        return channel
-    if channel in names:
-        return names.index(str(channel))
-    choices = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
-    raise ValueError(f"channel={channel} is not a channel of {record}; choose one of {choices}")
