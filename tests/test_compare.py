@@ -18,12 +18,14 @@ from san.reporting.comparison import comparison_row
 COMMON = (
     "trainer.max_epochs=2", "kernel_sizes=[10,41]", "dataset.split=[4,2,3]",
     "grids.signals.patches_omp.kernel_size=[10,25]", "grids.signals.patches_omp.n_kernels=[1,2]",
-    "grids.signals.patches_omp.n_nonzero=[1]", "grids.signals.patches_omp.tolerance=[0.2,0.8]",
+    "grids.signals.patches_omp.alpha=1", "grids.signals.patches_omp.n_nonzero=[1]",
+    "grids.signals.patches_omp.tolerance=[0.2,0.8]",
     "grids.signals.patches_omp.tolerance_or_none=[0.2]",
     "grids.signals.csc.kernel_size=20", "grids.signals.csc.n_kernels=[1]", "grids.signals.csc.sparsity=[0.5]",
     "grids.signals.csc.threshold=[0.2,0.4,1.6]",
 )  # fmt: skip
 PEER_SIZE = 4
+OPTIONS = {"loss": F.l1_loss, "n_weights": 8}  # of levels that minimize φ, and these tests describe by others
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_a_comparison_leaves_a_table_a_figure_and_all_settings(run_compare):
     names = [*compared["config"]["activations"], "patches_omp", "csc"]
     assert [method["method"] for method in compared["methods"]] == [one["method"] for one in rows] == names
     settings = {method["method"]: len(method["settings"]) for method in compared["methods"]}
-    expected = {**dict.fromkeys(names, 6), "phi_pursuit": 8, "patches_omp": 16, "csc": 3}  # two sizes by 1, 2(, 3), 4
+    expected = {**dict.fromkeys(names, 6), "phi_pursuit": 8, "patches_omp": 20, "csc": 4}  # two sizes by 1, 2(, 3), 4
     assert settings == expected
     for method, one in zip(compared["methods"], rows, strict=True):
         lowest = min(setting["validation"]["phi"] for setting in method["settings"])
@@ -135,10 +137,10 @@ def test_patches_are_counted_as_by_hand():
     """One atom of four samples describes every patch exactly but the padded one, so W = 4 and A counts patches."""
     atom = torch.tensor([1.0, -2.0, 3.0, 0.5])
     train = torch.cat([atom, 2 * atom, -atom]).view(1, 1, 12)
-    peer = METHODS["patches_omp"](train, kernel_size=4, n_kernels=1, seed=0)
+    peer = METHODS["patches_omp"](train, kernel_size=4, n_kernels=1, alpha=1, seed=0)
     peer.atoms = (atom / atom.norm()).double().view(1, 4).numpy()
     x = torch.cat([-2 * atom, torch.zeros(4), atom[:2]]).view(1, 1, 10)
-    ((maps, reconstruction),) = peer.describe(x[..., :8], [{"n_nonzero": 1}])
+    ((maps, reconstruction),) = peer.describe(x[..., :8], [{"n_nonzero": 1}], **OPTIONS)
     assert maps.shape == (1, 1, 8)
     assert maps[0, 0].nonzero().flatten().tolist() == [0]
     torch.testing.assert_close(reconstruction, x[..., :8])
@@ -159,8 +161,8 @@ def test_patches_are_counted_as_by_hand():
 @pytest.mark.parametrize("count_weights", ["samples", "side"])
 def test_patches_of_images_are_put_back_where_they_were(count_weights):
     x = torch.randn(3, 1, 7, 9, generator=torch.Generator().manual_seed(0))
-    peer = METHODS["patches_omp"](x, kernel_size=2, n_kernels=4, seed=0)
-    ((maps, reconstruction),) = peer.describe(x, [{"n_nonzero": 4}])
+    peer = METHODS["patches_omp"](x, kernel_size=2, n_kernels=4, alpha=1, seed=0)
+    ((maps, reconstruction),) = peer.describe(x, [{"n_nonzero": 4}], **OPTIONS)
     rebuilt = torch.zeros(3, 8, 10)
     for example, kernel, first, second in maps.nonzero().tolist():
         atom = torch.from_numpy(peer.atoms[kernel]).float().view(2, 2)
@@ -181,7 +183,7 @@ def test_sparse_codes_are_counted_and_put_back_as_by_hand(space):
     peer = METHODS["csc"](x, kernel_size=PEER_SIZE, n_kernels=2, sparsity=0.5, seed=0)
     levels = [{"threshold": 0.2}, {"threshold": 0.5}]
     offsets = list(product(range(PEER_SIZE), repeat=len(space)))
-    for level, (maps, reconstruction) in zip(levels, peer.describe(x, levels), strict=True):
+    for level, (maps, reconstruction) in zip(levels, peer.describe(x, levels, **OPTIONS), strict=True):
         assert 0 < maps.count_nonzero() <= x.numel() / (len(space) + 1)
         rebuilt, instances = torch.zeros_like(x), []
         for example, kernel, *position in maps.nonzero().tolist():
@@ -203,7 +205,8 @@ def test_sparse_codes_are_counted_and_put_back_as_by_hand(space):
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("name", "setting", "level"), [
-    ("patches_omp", {}, {"tolerance": 0.1}), ("csc", {"sparsity": 0.5}, {"threshold": 0.5}),
+    ("patches_omp", {"alpha": 1}, {"tolerance": 0.1}), ("patches_omp", {"alpha": 1}, {"n_nonzero_by_phi": 2}),
+    ("csc", {"sparsity": 0.5}, {"threshold": 0.5}), ("csc", {"sparsity": 0.5}, {"threshold_by_phi": 0.1}),
 ])  # fmt: skip
 def test_the_metrics_of_a_peer_do_not_depend_on_the_unit_of_the_data(name, setting, level):
     x = torch.randn(3, 1, 60, generator=torch.Generator().manual_seed(1)).cumsum(-1)
@@ -224,6 +227,44 @@ def test_a_selected_peer_is_tested_on_every_example_and_tuned_on_peer_examples(r
     assert tuned["test"] != chosen["test"]
 
 
+@pytest.mark.parametrize(("protocol", "selected_by"), [("honest", "validation"), ("paper", "test")])
+def test_a_peer_learns_from_training_and_is_selected_by_the_split_of_the_protocol(
+    run_compare, monkeypatch, protocol, selected_by
+):
+    """With a size and a level that are best on validation (2 examples), and others that are best on test (3)."""
+    best = {
+        "validation": {"kernel_size": 10, "n_kernels": 1, "alpha": 1, "tolerance": 0.2},
+        "test": {"kernel_size": 25, "n_kernels": 1, "alpha": 1, "tolerance": 0.8},
+    }
+    learned_from = []
+
+    class Recorder(METHODS["patches_omp"]):
+        def __init__(self, train, *, kernel_size, n_kernels, alpha, seed):
+            learned_from.append(train)
+            self.kernel_size = kernel_size
+
+        def n_weights(self, count="samples"):
+            return self.kernel_size
+
+    def prescribed(peer, x, levels, **_):
+        of_split = best[{2: "validation", 3: "test"}[len(x)]]
+        size = 0.1 * (peer.kernel_size == of_split["kernel_size"])
+        phis = [0.8 - size - 0.2 * (level.get("tolerance") == of_split["tolerance"]) for level in levels]
+        return [{"phi": phi, "cr_inverse": 0.1, "loss_normalized": 0.1} for phi in phis]
+
+    monkeypatch.setitem(METHODS, "patches_omp", Recorder)
+    monkeypatch.setattr(tuning, "find_spec", lambda _: True)
+    monkeypatch.setattr("san.cli.commands.compare.mean_metrics", prescribed)
+    arguments = ("activations=[]", "peers=[patches_omp]", f"protocol={protocol}", "dataset.split=[4,2,3]")
+    folder, _ = run_compare("run", *arguments)
+    (method,) = results(folder)["methods"]
+    assert method["chosen"]["setting"] == best[selected_by]
+    assert method["chosen"][selected_by]["phi"] == pytest.approx(0.5)
+    assert all(torch.equal(train, learned_from[0]) for train in learned_from)
+    assert len(learned_from) == 4
+    assert len(learned_from[0]) == 4
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run_compare, monkeypatch, name):
     monkeypatch.setattr(tuning, "find_spec", lambda _: None)
@@ -240,7 +281,7 @@ def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run
         (["activations=[]", "peers=[]"], "nothing to compare"),
         (["peers=[kmeans]"], "unknown baseline method 'kmeans'; choose from patches_omp, csc"),
         (["activations=[sparse]"], "sparse must be one of annealed_extrema"),
-        (["peers=[]", "n_kernels=0"], "n_kernels=0 must be an integer, 1 or more"),
+        (["peers=[]", "n_kernels=0"], "n_kernels=0: 0 must be a number such as 8, or a range such as 1..250"),
         (["peers=[]", "n_kernels=[]"], "n_kernels=[] is empty"),
         (["peers=[]", "kernel_sizes=0"], "0 must be a number such as 8"),
         (["peers=[]", "peer_examples=0"], "peer_examples=0 must be an integer"),
@@ -265,9 +306,13 @@ def test_times_are_not_compared_in_several_processes(run_compare):
     ("arguments", "said"),
     [
         (["grids.signals.csc.sparsity=[0]"], "sparsity=0 of csc must be a number above 0"),
+        (["grids.signals.csc.threshold_by_phi=-1"], "threshold_by_phi=-1 of csc must be a number above 0"),
         (["grids.signals.csc.kernel_size=[1.5]"], "kernel_size=1.5 of csc must be an integer, 1 or more"),
         (["grids.signals.csc.kernel_size=1000"], "csc has no setting with fewer weights"),
-        (["grids.signals.csc.threshold=[]"], "csc has no setting with fewer weights"),
+        (
+            ["grids.signals.csc.threshold=[]", "grids.signals.csc.threshold_by_phi=[]"],
+            "csc has no setting with fewer weights",
+        ),
     ],
 )
 def test_mistakes_in_a_grid_are_one_line(run_compare, arguments, said):

@@ -1,13 +1,17 @@
 """Convolutional dictionary learning and sparse coding by basis pursuit denoising (sporco)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import product
+from math import inf
 
 import numpy as np
 import torch
-from scipy.linalg import lstsq
 from torch import Tensor
 
+from san.metrics import Loss, inverse_compression_ratio, normalized_reconstruction_loss, phi
 from san.ops.shapes import Float
+from san.peers.least_absolute import solve_least_absolute, solve_least_squares
 from san.peers.peer import Array, Level, Peer
 
 __all__ = ["ConvolutionalSparseCoding"]
@@ -15,6 +19,12 @@ __all__ = ["ConvolutionalSparseCoding"]
 # These constants change the atoms and the maps, and so the metrics.
 MAX_ITERATIONS = 100  # iterations of the learning, and of the coding, at most; fewer leave the objective higher
 RELATIVE_TOLERANCE = 1e-3  # relative primal and dual residuals, dimensionless, at which the coding has converged
+
+Description = tuple[Tensor, Tensor]
+"""The maps and the reconstruction of one example, [1, kernels, *space] and [1, 1, *space]."""
+
+Solve = Callable[[Array, Array], Array]
+"""A fit: the amplitudes, given the atoms at their positions, [samples, activations], and the samples."""
 
 
 class ConvolutionalSparseCoding(Peer):
@@ -24,11 +34,16 @@ class ConvolutionalSparseCoding(Peer):
         \min_{\alpha} \frac{1}{2} \Big\lVert x - \sum_i \alpha^{(i)} * w^{(i)} \Big\rVert_2^2
         + \lambda \sum_i \lVert \alpha^{(i)} \rVert_1
 
-    A level of sparsity is a ``threshold``, in units of the root mean square of the training examples: activations of an
-    absolute value above the threshold are kept. Their amplitudes are refitted by least squares if the numbers stored
-    for an example, (dim + 1) per activation, are at most its samples. The convolution is circular, as sporco defines
-    it, so an atom may wrap around the end of an example. The maps of a batch converge together, so they depend
-    slightly on the other examples of the batch.
+    Activations of an absolute value above a threshold, in units of the root mean square of the training examples, are
+    kept. Their amplitudes are refitted by least squares if the numbers stored for an example, (dim + 1) per activation,
+    are at most its samples. The levels of sparsity:
+
+    - ``threshold``: this threshold.
+    - ``threshold_by_phi``: for each example, the threshold that gives the lowest φ: this value, or this value doubled
+      any number of times. The amplitudes are refitted to the least absolute error if that gives a lower φ.
+
+    The convolution is circular, as sporco defines it, so an atom may wrap around the end of an example. Each example is
+    coded alone, because sporco adapts and stops the coding of a batch by all of its examples.
 
     Args:
         train: Training examples.
@@ -43,7 +58,7 @@ class ConvolutionalSparseCoding(Peer):
     """
 
     package = "sporco"
-    level_names = ("threshold",)
+    level_names = ("threshold", "threshold_by_phi")
 
     def __init__(
         self,
@@ -69,7 +84,7 @@ class ConvolutionalSparseCoding(Peer):
         self.atoms = learning.solve().reshape(-1, n_kernels).T
 
     def describe(
-        self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level]
+        self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level], *, loss: Loss, n_weights: int
     ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch 1 *space"]]]:
         """Yield the activation maps and the reconstructions of the examples, one pair per level of sparsity.
 
@@ -77,21 +92,32 @@ class ConvolutionalSparseCoding(Peer):
 
         Args:
             x: The examples.
-            levels: Levels of sparsity: ``threshold``; see the class.
+            levels: Levels of sparsity: ``threshold`` or ``threshold_by_phi``; see the class.
+            loss: The reconstruction loss of φ.
+            n_weights: W of φ, the number of weights of the atoms.
         """
-        from sporco.admm.cbpdn import ConvBPDN
+        described = [list(self._describe_one(example[None], levels, loss, n_weights)) for example in x]
+        for of_level in zip(*described, strict=True):
+            maps, reconstructions = zip(*of_level, strict=True)
+            yield torch.cat(maps), torch.cat(reconstructions)
 
-        options = ConvBPDN.Options({"Verbose": False, "MaxMainIter": MAX_ITERATIONS, "RelStopTol": RELATIVE_TOLERANCE})
-        atoms = self.atoms.T.reshape(*self.atom_shape, self.n_kernels)
-        coding = ConvBPDN(atoms, self._examples_last(x), self.sparsity, options, dimK=1, dimN=self.n_dims)
-        space = x.shape[2:]
-        coded = coding.solve().reshape(*space, len(x), self.n_kernels)
-        coded = np.moveaxis(coded, (-2, -1), (0, 1))
-        examples = x.squeeze(1).flatten(1).double().numpy() / self.scale
+    def _describe_one(self, x: Tensor, levels: Sequence[Level], loss: Loss, n_weights: int) -> Iterator[Description]:
+        """Yield the maps and the reconstruction of one example for each level of sparsity."""
+        coded = self._code(x)
+
+        @cache  # levels share thresholds
+        def keep(threshold: float, solve: Solve) -> Description:
+            return self._refit(np.where(np.abs(coded) > threshold, coded, 0), x, solve)
+
         for level in levels:
-            maps = np.where(np.abs(coded) > level["threshold"], coded, 0)
-            reconstructions = np.stack([self._refit(*pair, space) for pair in zip(maps, examples, strict=True)])
-            yield self._in_data_units(maps), self._in_data_units(reconstructions.reshape(x.shape))
+            ((name, value),) = level.items()
+            if name == "threshold":
+                yield keep(value, solve_least_squares)
+            else:
+                thresholds = [value]
+                while thresholds[-1] < np.abs(coded).max():
+                    thresholds.append(2 * thresholds[-1])
+                yield _lowest_phi(keep, thresholds, x, loss, n_weights)
 
     def _initial_atoms(self, train: Tensor) -> Array:
         """Draw a window of a training example for each atom, or noise if the window is zero, [*atom_shape, kernels]."""
@@ -104,26 +130,35 @@ class ConvolutionalSparseCoding(Peer):
             atoms[..., kernel] = window if window.any() else generator.standard_normal(self.atom_shape)
         return atoms
 
-    def _refit(self, maps: Array, example: Array, space: Sequence[int]) -> Array:
-        """Refit the amplitudes of one example by least squares, in place, and return its reconstruction.
+    def _code(self, x: Tensor) -> Array:
+        """Return the activation maps of one example before the threshold, [kernels, *space]."""
+        from sporco.admm.cbpdn import ConvBPDN
+
+        options = ConvBPDN.Options({"Verbose": False, "MaxMainIter": MAX_ITERATIONS, "RelStopTol": RELATIVE_TOLERANCE})
+        atoms = self.atoms.T.reshape(*self.atom_shape, self.n_kernels)
+        coding = ConvBPDN(atoms, self._examples_last(x), self.sparsity, options, dimK=1, dimN=self.n_dims)
+        coded: Array = np.moveaxis(coding.solve().reshape(*x.shape[2:], self.n_kernels), -1, 0)
+        return coded
+
+    def _refit(self, maps: Array, x: Tensor, solve: Solve) -> Description:
+        """Refit the amplitudes of one example and return its maps and its reconstruction, in the unit of the data.
 
         Args:
-            maps: The activation maps of the example, [kernels, *space]; the nonzero samples are overwritten.
-            example: The example, [samples].
-            space: Samples of the example along each axis.
+            maps: The activation maps, [kernels, *space]; the nonzero samples are overwritten.
+            x: The example, [1, 1, *space].
+            solve: The fit of the amplitudes.
         """
+        example = x.double().numpy().ravel() / self.scale
         kernels, *positions = maps.nonzero()
         offsets = np.indices(self.atom_shape).reshape(self.n_dims, -1, 1)
+        space = x.shape[2:]
         covered = (np.stack(positions).reshape(self.n_dims, 1, -1) + offsets) % np.reshape(space, (-1, 1, 1))
         placed_atoms = np.zeros((example.size, len(kernels)))
-        placed_atoms[np.ravel_multi_index(tuple(covered), tuple(space)), np.arange(len(kernels))] = self.atoms[
-            kernels
-        ].T
+        placed_atoms[np.ravel_multi_index(tuple(covered), space), np.arange(len(kernels))] = self.atoms[kernels].T
         if 0 < len(kernels) * (self.n_dims + 1) <= example.size:
-            solved = lstsq(placed_atoms, example, lapack_driver="gelsy", check_finite=False)
-            maps[(kernels, *positions)] = solved[0]
-        reconstruction: Array = placed_atoms @ maps[(kernels, *positions)]
-        return reconstruction
+            maps[(kernels, *positions)] = solve(placed_atoms, example)
+        reconstruction = placed_atoms @ maps[(kernels, *positions)]
+        return self._in_data_units(maps[None]), self._in_data_units(reconstruction.reshape(x.shape))
 
     def _examples_last(self, x: Tensor) -> Array:
         """Return the scaled examples in sporco's order of axes, [*space, examples]."""
@@ -132,3 +167,19 @@ class ConvolutionalSparseCoding(Peer):
 
     def _in_data_units(self, values: Array) -> Tensor:
         return torch.from_numpy(self.scale * values).float()
+
+
+def _lowest_phi(
+    keep: Callable[[float, Solve], Description], thresholds: Sequence[float], x: Tensor, loss: Loss, n_weights: int
+) -> Description:
+    """Return the description of one example with the lowest φ, over ascending thresholds and both fits."""
+    best, lowest = keep(thresholds[-1], solve_least_squares), inf
+    for threshold, solve in product(reversed(thresholds), (solve_least_squares, solve_least_absolute)):
+        maps, reconstruction = keep(threshold, solve)
+        ratio = inverse_compression_ratio(maps, n_weights)
+        if ratio.item() > lowest:  # a lower threshold keeps more activations
+            break
+        of_fit = phi(ratio, normalized_reconstruction_loss(reconstruction, x, loss)).item()
+        if of_fit < lowest:
+            best, lowest = (maps, reconstruction), of_fit
+    return best

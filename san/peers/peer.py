@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from san.activations import Identity
+from san.metrics import Loss
 from san.networks import Dimensions, SparselyActivatedNetwork, WeightCount
 from san.ops.shapes import Float
 
@@ -57,11 +58,15 @@ class Peer(ABC):
 
     @abstractmethod
     def describe(
-        self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level]
+        self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level], *, loss: Loss, n_weights: int
     ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch 1 *space"]]]:
         """Yield the activation maps and the reconstructions of the examples, one pair per level of sparsity.
+
+        The description of an example does not depend on the other examples.
 
         Args:
             x: The examples.
             levels: Levels of sparsity.
+            loss: The reconstruction loss of φ, for a level that minimizes φ.
+            n_weights: W of φ, the number of weights of the atoms.
         """

@@ -17,9 +17,7 @@ __all__ = ["METHODS", "mean_metrics", "require_installed"]
 
 METHODS: dict[str, type[Peer]] = {"patches_omp": PatchesOMP, "csc": ConvolutionalSparseCoding}
 
-# Examples that a method describes at a time: a larger batch takes more memory. The maps of convolutional sparse coding
-# converge together in a batch, so this number changes its metrics slightly.
-BATCH_SIZE = 200
+BATCH_SIZE = 50  # examples that a method describes at a time; a larger batch takes more memory, with the same metrics
 
 
 def require_installed(names: Sequence[str]) -> None:
@@ -61,7 +59,7 @@ def mean_metrics(
     for batch in x.split(BATCH_SIZE):
         per_level = [
             (inverse_compression_ratio(maps, n_weights), normalized_reconstruction_loss(reconstruction, batch, loss))
-            for maps, reconstruction in peer.describe(batch, levels)
+            for maps, reconstruction in peer.describe(batch, levels, loss=loss, n_weights=n_weights)
         ]
         ratios, losses = (torch.stack(values, dim=1).flatten() for values in zip(*per_level, strict=True))
         mean_phi.update(ratios, losses)

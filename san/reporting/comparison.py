@@ -10,7 +10,7 @@ from rich.table import Table
 from san.figures.frontier import draw_frontier
 from san.figures.style import save
 from san.figures.sweep import SelectionSplit
-from san.reporting.console import console
+from san.reporting.console import column, console, print_table
 from san.reporting.results import METRICS, relative_to_here
 from san.storage.files import write_csv, write_text
 
@@ -38,19 +38,21 @@ Results = Mapping[str, Any]
 
 
 def summarize_comparison(results: Results, folder: Path) -> None:
-    """Write ``compare.csv``, ``compare.md`` and ``figures/frontier``, and print the table.
+    """Write ``compare.csv``, ``compare.md`` and ``figures/frontier``; print the table even if these cannot be written.
 
     Args:
         results: The results of a comparison.
         folder: The folder to write to.
     """
     rows = [comparison_row(method, results["space"]) for method in results["methods"]]
-    write_csv(folder / "compare.csv", list(rows[0]), rows)
-    write_text(folder / "compare.md", comparison_markdown(results))
-    drawn = draw_frontier(results["methods"], results["dataset"])
-    for suffix in ("png", "pdf"):
-        save(drawn, folder / "figures" / f"frontier.{suffix}")
-    _print(rows, results["selected_by"], folder)
+    try:
+        write_csv(folder / "compare.csv", list(rows[0]), rows)
+        write_text(folder / "compare.md", comparison_markdown(results))
+        drawn = draw_frontier(results["methods"], results["dataset"])
+        for suffix in ("png", "pdf"):
+            save(drawn, folder / "figures" / f"frontier.{suffix}")
+    finally:
+        _print(rows, results["selected_by"], folder)
 
 
 def comparison_row(method: Results, space: Sequence[int]) -> dict[str, Any]:
@@ -97,14 +99,13 @@ def comparison_markdown(results: Results) -> str:
 
 def _print(rows: Sequence[Results], split: SelectionSplit, folder: Path) -> None:
     """Print the methods, sorted by the phi of a split."""
-    table = Table()
-    for key, heading in CONSOLE_HEADINGS.items():
-        table.add_column(heading, justify="left" if key == "method" else "right")
+    table = Table(
+        *(column(heading, "left" if key == "method" else "right") for key, heading in CONSOLE_HEADINGS.items())
+    )
     for row in sorted(rows, key=lambda row: float(row[f"{split}_phi"])):
         table.add_row(*(_text(key, row[key]) for key in CONSOLE_HEADINGS))
-    out = console()
-    out.print(table)
-    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+    print_table(table)
+    console().print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
 
 
 def _text(key: str, value: Any) -> str:

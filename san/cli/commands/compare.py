@@ -26,7 +26,7 @@ from san.storage.files import write_json
 
 __all__ = ["compare"]
 
-COUNTS = ("kernel_size", "n_kernels", "n_nonzero")
+COUNTS = ("kernel_size", "n_kernels", "n_nonzero", "n_nonzero_by_phi")
 
 log = logging.getLogger(__name__)
 
@@ -103,19 +103,17 @@ def _banks(config: DictConfig, name: str, grids: DictConfig, splits: Splits) -> 
         ValueError: If a number of kernels or a kernel size is invalid.
     """
     grid = grids.get(name, grids.activations)
-    numbers = grid.n_kernels if config.n_kernels is None else config.n_kernels
+    numbers = parse_numbers("n_kernels", grid.n_kernels if config.n_kernels is None else config.n_kernels)
     sizes = parse_numbers("kernel_sizes", grid.kernel_sizes if config.kernel_sizes is None else config.kernel_sizes)
     if config.kernel_sizes is None:
         sizes = [size for size in sizes if size <= min(splits.shape[1:])]
     banks = []
-    for number in numbers if OmegaConf.is_list(numbers) else [numbers]:
+    for number in numbers:
         bank = with_activation(config, name)
         bank.n_kernels, bank.kernel_sizes, bank.checkpoint = number, sizes, None
         bank.paths.output_dir = str(Path(config.paths.output_dir, "trainings", f"{number}"))
         check_counts(bank)
         banks.append(bank)
-    if not banks:
-        raise ValueError("n_kernels=[] is empty: give a number of kernels, or a list of them")
     return banks
 
 

@@ -1,0 +1,169 @@
+"""Baseline methods: exact fits and allocations, and examples that do not depend on one another."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linprog
+
+from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
+from san.peers.allocation import allocate_atoms
+from san.peers.least_absolute import fit_least_absolute, solve_least_absolute
+from san.peers.tuning import METHODS
+
+SETTINGS = {"patches_omp": {"alpha": 1}, "csc": {"sparsity": 0.5}}
+LEVELS = {
+    "patches_omp": [{"n_nonzero": 1}, {"tolerance": 0.1}, {"tolerance_or_none": 0.3}, {"n_nonzero_by_phi": 3}],
+    "csc": [{"threshold": 0.2}, {"threshold_by_phi": 0.1}],
+}
+
+
+def walks(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).cumsum(-1)
+
+
+def peer(name, x, n_kernels=3, kernel_size=5):
+    pytest.importorskip(METHODS[name].package, reason="not installed: pip install 'san[peers]'")
+    return METHODS[name](x, kernel_size=kernel_size, n_kernels=n_kernels, seed=0, **SETTINGS[name])
+
+
+def phi_of(of_peer, x, level, loss=F.l1_loss):
+    """Return φ of each example."""
+    n_weights = of_peer.n_weights()
+    ((maps, reconstruction),) = of_peer.describe(x, [level], loss=loss, n_weights=n_weights)
+    return phi(inverse_compression_ratio(maps, n_weights), normalized_reconstruction_loss(reconstruction, x, loss))
+
+
+def lowest_absolute_error(atoms, samples):
+    """By the primal program: the sum of the positive and negative parts of the residual."""
+    n_atoms, n_samples = atoms.shape
+    costs = np.concatenate([np.zeros(n_atoms), np.ones(2 * n_samples)])
+    equal = np.hstack([atoms.T, np.eye(n_samples), -np.eye(n_samples)])
+    bounds = [(None, None)] * n_atoms + [(0, None)] * (2 * n_samples)
+    return linprog(costs, A_eq=equal, b_eq=samples, bounds=bounds).fun
+
+
+@pytest.mark.parametrize("rounded", [False, True], ids=["continuous", "with ties"])
+@pytest.mark.parametrize(("n_atoms", "n_samples"), [(1, 1), (1, 9), (2, 8), (3, 30), (5, 5), (8, 40)])
+def test_the_least_absolute_fit_is_optimal(n_atoms, n_samples, rounded):
+    generator = np.random.default_rng(n_atoms)
+    atoms = generator.normal(size=(20, n_atoms, n_samples))
+    samples = 1000 * generator.normal(size=(20, n_samples))
+    samples[:, ::3] = 0
+    if rounded:
+        samples = 1000 * np.round(samples / 1000)
+    start = np.stack([np.linalg.lstsq(a.T, s)[0] for a, s in zip(atoms, samples, strict=True)])
+    fitted = fit_least_absolute(atoms, samples, start)
+    for of_atoms, of_samples, amplitudes in zip(atoms, samples, fitted, strict=True):
+        error = np.abs(of_samples - amplitudes @ of_atoms).sum()
+        optimum = lowest_absolute_error(of_atoms, of_samples)
+        assert error == pytest.approx(optimum, rel=1e-6, abs=1e-6 * np.abs(of_samples).sum())
+        alone = solve_least_absolute(of_atoms.T, of_samples)
+        assert np.abs(of_samples - alone @ of_atoms).sum() == pytest.approx(error, rel=1e-6, abs=1e-3)
+
+
+def test_the_least_absolute_fit_of_one_atom_is_a_weighted_median():
+    atoms, samples = np.array([[[1.0, 2, 1, 1, 1]]]), np.array([[1.0, 6, 2, 90, 4]])
+    assert fit_least_absolute(atoms, samples, np.array([[9.0]])) == pytest.approx(np.array([[3]]))
+    assert fit_least_absolute(atoms, 0 * samples, np.array([[0.0]])).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_atoms_are_allocated_with_the_lowest_phi_of_all_allocations(seed):
+    """And never with a higher φ than one atom at a time, in the patch where φ falls most."""
+    generator = np.random.default_rng(seed)
+    losses = np.sort(generator.uniform(0, 1, size=(4, 4)))[:, ::-1]
+    losses[:, 2] = losses[:, 1 + seed % 2]  # a first or second atom that lowers nothing
+
+    def phi_with(n_atoms):
+        total = sum(of_patch[n] for of_patch, n in zip(losses, n_atoms, strict=True))
+        return np.hypot((4 + 3 * sum(n_atoms)) / 100, total / losses[:, 0].sum())
+
+    allocated = allocate_atoms(losses, n_weights=4, n_samples=100, n_dims=2).tolist()
+    assert phi_with(allocated) == pytest.approx(min(map(phi_with, product(range(4), repeat=4))), rel=1e-12)
+    greedy = [0, 0, 0, 0]
+    while sum(greedy) < 12:
+        one_more = [[n + (at == patch) for at, n in enumerate(greedy)] for patch in range(4) if greedy[patch] < 3]
+        greedy = min(one_more, key=phi_with)
+        assert phi_with(allocated) <= phi_with(greedy)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("space", [(37,), (9, 8)])
+def test_an_example_is_described_the_same_in_any_batch(name, space):
+    x = walks(4, 1, *space) * torch.tensor([1.0, 1, 20, 0.1]).view(4, *[1] * (len(space) + 1))
+    of_peer = peer(name, x, kernel_size=4)
+    options = {"loss": F.l1_loss, "n_weights": of_peer.n_weights()}
+    together = list(of_peer.describe(x, LEVELS[name], **options))
+    assert any(maps.count_nonzero() for maps, _ in together)
+    for index in range(4):
+        alone = of_peer.describe(x[index : index + 1], LEVELS[name], **options)
+        for of_batch, of_one in zip(together, alone, strict=True):
+            for values, value in zip(of_batch, of_one, strict=True):
+                torch.testing.assert_close(values[index], value[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])
+@pytest.mark.parametrize("space", [(38,), (9, 8)])
+def test_patches_with_the_lowest_phi_have_a_lower_phi_than_every_other_level(space, loss):
+    x = walks(5, 1, *space)
+    of_peer = peer("patches_omp", x, kernel_size=4)
+    lowest = phi_of(of_peer, x, {"n_nonzero_by_phi": 3}, loss)
+    for name, values in {"n_nonzero": (1, 2, 3), "tolerance": (0.01, 0.1, 1), "tolerance_or_none": (0.1, 1)}.items():
+        for value in values:
+            assert (lowest <= phi_of(of_peer, x, {name: value}, loss) + 1e-6).all()
+    assert (phi_of(of_peer, x, {"n_nonzero_by_phi": 1}, loss) >= lowest - 1e-6).all()
+
+
+def test_the_padding_of_the_last_patch_does_not_count_in_phi():
+    """One sample of 5 and padding: an amplitude of 5 / 4 for each sample lowers the error to 15 / 4."""
+    x = torch.zeros(1, 1, 25)
+    x[..., -1] = 5
+    of_peer = peer("patches_omp", x, n_kernels=1, kernel_size=4)
+    of_peer.atoms = np.full((1, 4), 0.5)
+    assert phi_of(of_peer, x, {"n_nonzero_by_phi": 1}).item() == pytest.approx(np.hypot((4 + 2) / 25, 3 / 4))
+
+
+@pytest.mark.parametrize(("loss", "fit"), [(F.l1_loss, "least absolute"), (F.mse_loss, "least squares")])
+def test_amplitudes_are_fitted_to_the_loss(loss, fit):
+    x = walks(2, 1, 160)
+    of_peer = peer("patches_omp", x, kernel_size=40)
+    ((maps, reconstruction),) = of_peer.describe(x, [{"n_nonzero_by_phi": 3}], loss=loss, n_weights=120)
+    errors = loss(reconstruction, x, reduction="none").view(2, 4, 40).sum(2)
+    n_several = 0
+    for (example, patch), error in np.ndenumerate(errors.numpy()):
+        kernels = maps[example, :, 40 * patch].nonzero().flatten().numpy()
+        samples = x[example, 0, 40 * patch : 40 * patch + 40].double().numpy()
+        atoms = of_peer.atoms[kernels]
+        squares = np.square(samples - np.linalg.lstsq(atoms.T, samples)[0] @ atoms).sum() if len(atoms) else 0
+        optimum = lowest_absolute_error(atoms, samples) if fit == "least absolute" else squares
+        if len(atoms):
+            assert error == pytest.approx(optimum, rel=1e-4)
+            n_several += len(atoms) > 1
+    assert n_several
+
+
+def test_pursuits_stop_as_in_scikit_learn():
+    x = walks(6, 1, 40)
+    of_peer = peer("patches_omp", x, n_kernels=4, kernel_size=10)
+    from sklearn.linear_model import orthogonal_mp
+
+    patches = x.double().numpy().reshape(-1, 10) / of_peer.scale
+    for level, stop in ({"n_nonzero": 2}, {"n_nonzero_coefs": 2}), ({"tolerance": 0.05}, {"tol": 0.05 * 10}):
+        expected = orthogonal_mp(of_peer.atoms.T, patches.T, **stop)
+        ((maps, _),) = of_peer.describe(x, [level], loss=F.l1_loss, n_weights=40)
+        found = maps[..., ::10].movedim(1, -1).reshape(-1, 4) / of_peer.scale
+        np.testing.assert_allclose(found, expected.T, atol=1e-5)
+    assert len(set(np.count_nonzero(expected, axis=0))) > 2  # pursuits of different lengths
+
+
+@pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])
+def test_sparse_codes_with_the_lowest_phi_have_a_lower_phi_than_every_threshold(loss):
+    x = walks(3, 1, 60)
+    of_peer = peer("csc", x, n_kernels=2)
+    lowest = phi_of(of_peer, x, {"threshold_by_phi": 0.05}, loss)
+    of_thresholds = torch.stack([phi_of(of_peer, x, {"threshold": 0.05 * 2**power}, loss) for power in range(9)])
+    assert (lowest <= of_thresholds.amin(0) + 1e-6).all()
+    assert (lowest < of_thresholds.amin(0) - 1e-3).any() == (loss is F.l1_loss)
