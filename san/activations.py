@@ -91,7 +91,7 @@ class TopKAbsolutes(SparseActivation):
 
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
         """Return k: the number of kernels that fit side by side into the space, at least 1."""
-        return max(1, prod(length // kernel_size for length in space))
+        return max(1, prod([length // kernel_size for length in space]))
 
     def select(self, similarity: Tensor, density: Sequence[int]) -> Tensor:
         """Return the k largest samples of each map."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -170,14 +171,14 @@ class SparselyActivatedNetwork(nn.Module):
         if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
             index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)
-        partial = self.partial_reconstructions(maps)
-        return partial.view(len(maps), self.n_models, len(self.sizes_of_models[0]), *maps.shape[2:]).sum(2)
+        return torch.sum(self.partial_reconstructions(maps).unflatten(1, (self.n_models, -1)), dim=2)
 
     def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
         """Return the reconstruction of the input."""
         if self.activation.sparse and not torch.compiler.is_compiling():
             return self._sparse_forward(x)
-        return self.decode(self.encode(x))
+        reconstruction = self.decode(self.encode(x))
+        return reconstruction if self.activation.keeps_similarity else without_rounding(reconstruction, x)
 
     @property
     def kernels(self) -> list[Tensor]:
@@ -220,16 +221,15 @@ class SparselyActivatedNetwork(nn.Module):
         if longest > shortest:
             raise ValueError(f"kernel_size={longest} exceeds the signal length {shortest}; choose 1 to {shortest}")
 
-    # A bank of models.
-
     def in_use(self, model: int) -> list[bool]:
         """Return whether each kernel of a model is in use; always, unless a subclass adds or drops kernels."""
         return [True] * len(self.sizes_of_models[model])
 
     def model(self, index: int) -> "SparselyActivatedNetwork":
-        """Return a copy of one model of the bank, as a network of its own."""
-        sizes = self.sizes_of_models[index]
-        alone = type(self)(sizes, self.activation, self.n_dims, decoder=self.decoder, seed=0, **self.options)
+        """Return a copy of one model of the bank, as a network of its own that encodes as in evaluation."""
+        sizes, activation = self.sizes_of_models[index], deepcopy(self.activation)
+        activation.step = None
+        alone = type(self)(sizes, activation, self.n_dims, decoder=self.decoder, seed=0, **self.options).to(self.weight)
         with torch.no_grad():
             for kernel in range(len(sizes)):
                 alone.weight[alone._index(kernel)] = self.weight[self._index(index * len(sizes) + kernel)]

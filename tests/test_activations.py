@@ -1,5 +1,7 @@
 """The contract of all activation functions, of the paper and of the extensions."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import choices
@@ -11,8 +13,10 @@ from san.cli.build import instantiate
 from san.cli.config import CONF
 from san.extensions.annealing import AnnealedExtrema
 from san.extensions.dropout import DropoutExtrema
+from san.extensions.growing import GrowingNetwork
 from san.extensions.territory import Territory
-from san.networks import TrainingStep
+from san.extensions.warping import WarpedNetwork
+from san.networks import SparselyActivatedNetwork, TrainingStep
 
 SPACES = [(40,), (9, 12)]
 SIZES = [3, 5]
@@ -75,6 +79,33 @@ def test_the_gradient_is_a_multiplication_by_the_mask(activation, maps):
 
 def test_a_map_of_zeros_stays_zero(activation, maps):
     assert not activation(torch.zeros_like(maps), SIZES).any()
+
+
+NETWORKS = {
+    "plain": SparselyActivatedNetwork,
+    "growing": partial(GrowingNetwork, every=1),
+    "warped": partial(WarpedNetwork, n_scales=2),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("n_dims", [1, 2])
+@pytest.mark.parametrize("name", choices("activation"))
+def test_an_empty_batch_has_empty_maps_and_reconstructions_and_a_gradient_of_zero(compose, name, n_dims, network):
+    encoder = instantiate(compose(f"activation={name}"), "activation")
+    bank, space = NETWORKS[network]([3, 3, 4, 4], encoder, n_dims, n_models=2), [20, 17][:n_dims]
+    x = torch.zeros(0, 1, *space)
+    for step in (None, TrainingStep(epoch=0, batch=0, rank=1, world_size=2)):
+        encoder.step = step
+        with torch.no_grad():
+            maps = bank.encode(x)
+            assert bank.decode(maps).shape == bank(x).shape == (0, 2, *space)
+        assert maps.shape == bank.encode(x).shape == (0, 4, *space)
+        reconstruction = bank(x)
+        assert reconstruction.shape == bank.decode(bank.encode(x)).shape == (0, 2, *space)
+        bank.weight.grad = None
+        reconstruction.sum().backward()
+        assert bank.weight.grad.count_nonzero() == 0
 
 
 def test_density_follows_the_definition_of_the_paper():

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, TopKAbsolutes
-from san.networks import SparselyActivatedNetwork
+from san.activations import Extrema, Identity
+from san.extensions.annealing import AnnealedExtrema
+from san.networks import SparselyActivatedNetwork, TrainingStep
 
 SPACES = {1: (14,), 2: (7, 6)}
 
@@ -125,20 +126,25 @@ def test_a_bank_reconstructs_model_by_model():
         SparselyActivatedNetwork([3, 8, 5], Identity(), n_models=2)
 
 
+def test_a_model_of_a_bank_is_a_copy_that_encodes_as_in_evaluation():
+    bank = SparselyActivatedNetwork([5, 9], AnnealedExtrema(epochs=5), n_models=2, seed=0).double()
+    x = torch.randn(2, 1, 60, dtype=torch.float64)
+    expected = bank.encode(x)[:, [1]]
+    with bank.activation.during(TrainingStep(epoch=0, batch=0)):
+        alone = bank.model(1)
+        assert alone.encode(x).equal(expected)
+        assert not bank.encode(x)[:, [1]].equal(expected)
+    with alone.activation.during(TrainingStep(epoch=0, batch=0)):
+        assert bank.encode(x)[:, [1]].equal(expected)
+    alone.activation.border_tolerance = 0
+    assert bank.encode(x)[:, [1]].equal(expected)
+    assert alone.weight.equal(bank.weight[[1]])
+
+
 def test_weights_are_counted_by_samples_and_by_side():
     assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights() == 34
     assert SparselyActivatedNetwork([3, 5], Identity(), 2).n_weights("side") == 8
     assert SparselyActivatedNetwork([3, 5], Identity(), 1).n_weights() == 8
-
-
-@pytest.mark.parametrize("activation", [Identity, ReLU, TopKAbsolutes, ExtremaPoolIndices, Extrema])
-@pytest.mark.parametrize("n_dims", [1, 2])
-def test_an_empty_batch_has_a_gradient_of_zero(activation, n_dims):
-    network = SparselyActivatedNetwork([3, 4], activation(), n_dims, n_models=2)
-    reconstruction = network(torch.zeros(0, 1, *[20] * n_dims))
-    assert reconstruction.shape == (0, 2, *[20] * n_dims)
-    reconstruction.sum().backward()
-    assert not network.weight.grad.any()
 
 
 def test_invalid_arguments_are_refused(untyped):

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from san.activations import Extrema, ExtremaPoolIndices, TopKAbsolutes
+from san.activations import Extrema, ExtremaPoolIndices, Identity, TopKAbsolutes
 from san.functional import extrema
 from san.networks import SparselyActivatedNetwork
-from san.ops import backend, convolution, placement, selection, vectorized
+from san.ops import backend, convolution, placement, pursuit, selection, vectorized
 from san.ops.compiled import threads
 
 SELECTIONS = {
@@ -133,10 +133,13 @@ def test_gradients_of_the_placement_are_right(n_dims, sign):
 def test_torch_sees_through_the_operators(n_dims):
     values, weight, x, target, index, sizes = operands(n_dims)
     maps = torch.randn(2, 2, *x.shape[2:])
+    kernels = [torch.randn([size] * n_dims, dtype=torch.float64) for size in (3, 4)]
     checks = {
         selection.topk_absolutes: (maps, [2, 3]),
         selection.extrema_pool_indices: (maps, [2, 3], False),
         selection.extrema: (maps, [2, 3], True),
+        selection.territory: (maps, [2, 3], 1, True),
+        pursuit.pursue: (x, kernels, [8], [1, 2], True, False, 0, 1e6, 1, 1, 1),
         placement.gather: (target.requires_grad_(), weight.requires_grad_(), index, sizes, 1),
         placement.place: (values.requires_grad_(), weight, index, sizes, -1, list(target.shape)),
         placement.weigh: (values, target, index, sizes, 1, weight.shape[-1]),
@@ -266,17 +269,18 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_it_compiles_and_exports_in_one_graph():
-    """In a process of its own, where no type checks stand between torch and the code."""
+    """In a process of its own, where no type checks stand between torch and the code; tests/test_export.py has all."""
     run("""
 import torch
-from san.activations import Extrema
+from san.activations import TopKAbsolutes
 from san.networks import SparselyActivatedNetwork
-network, x = SparselyActivatedNetwork([5], Extrema()), torch.randn(3, 1, 90)
+network, x = SparselyActivatedNetwork([5], TopKAbsolutes()), torch.randn(3, 1, 90)
 expected = network(x).detach()
-exported = torch.export.export(network, (x,)).module()
+exported = torch.export.export(network, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
 compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
 for one in (exported(x), compiled(x)):
     assert torch.allclose(one, expected, atol=1e-6)
+assert torch.allclose(exported(x[:2]), expected[:2], atol=1e-6)
 network(x).square().sum().backward()
 expected, network.weight.grad = network.weight.grad, None
 compiled(x).square().sum().backward()
@@ -287,3 +291,26 @@ assert torch.allclose(network.weight.grad, expected, atol=1e-4)
 def run(program):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
+
+
+def test_similarity_by_transforms_is_exactly_zero_where_a_kernel_covers_zeros_alone():
+    """A gradient selects transforms; their rounding would count as activations."""
+    x = torch.zeros(2, 1, 4000)
+    x[:, :, 1000:1010] = torch.randn(2, 1, 10, generator=torch.Generator().manual_seed(0))
+    x[1, 0, 0] = x[1, 0, 3999] = 1
+    network = SparselyActivatedNetwork([301, 200], Identity(), seed=0)
+    assert not convolution.is_direct(x, network.weight)
+    similarity = network.similarity(x)
+    assert similarity.requires_grad
+    for kernel, size in enumerate(network.kernel_sizes):
+        padded = torch.nn.functional.pad((x != 0).float(), [(size - 1) // 2, size // 2])
+        covers_a_sample = torch.nn.functional.conv1d(padded, torch.ones(1, 1, size)) > 0
+        assert (similarity[:, [kernel]] != 0).equal(covers_a_sample)
+
+
+def test_only_residuals_of_the_size_of_rounding_are_removed_relative_to_each_example():
+    x = torch.tensor([[[1000.0, 1.0, 0.0]], [[1.0, -2.0, 0.0]]], dtype=torch.float64)
+    residual = torch.tensor([[[0.9e-3, -0.9e-3, 1.1e-3]], [[1.9e-6, -2.1e-6, 1e-4]]], dtype=torch.float64)
+    kept = torch.tensor([[[0, 0, 1]], [[0, 1, 1]]], dtype=torch.bool)
+    found = placement.without_rounding(x + residual, x)
+    assert found.equal(torch.where(kept, x + residual, x))

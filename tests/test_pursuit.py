@@ -136,6 +136,49 @@ def test_encoding_is_deterministic_and_examples_and_models_do_not_interact(probl
     assert bank.encode(x)[:, : len(kernels)].equal(maps)
 
 
+@pytest.mark.parametrize("loss", [torch.nn.functional.l1_loss, torch.nn.functional.mse_loss])
+@pytest.mark.parametrize("space", [(120,), (14, 11)])
+def test_the_norms_of_the_kernels_change_the_amplitudes_alone(space, loss):
+    generator = torch.Generator().manual_seed(0)
+    options, one = {"loss": f"torch.nn.functional.{loss.__name__}"}, [1] * len(space)
+    factors = torch.tensor([100, 0.013, 1, 1e-4, 3], dtype=torch.float64).view(-1, *one)
+    for decoder in ("paper", "adjoint"):
+        kernels = [
+            torch.randn([size] * len(space), generator=generator, dtype=torch.float64) for size in (4, 5, 5, 7, 3)
+        ]
+        unit_kernels = [kernel / kernel.norm() for kernel in kernels]
+        scaled = [factor * kernel for factor, kernel in zip(factors.flatten(), unit_kernels, strict=True)]
+        x = torch.randn(3, 1, *space, generator=generator, dtype=torch.float64)
+        unscaled, network = (network_of(given, pursuit(**options), decoder) for given in (unit_kernels, scaled))
+        for step in (None, training()):
+            unscaled.activation.step = network.activation.step = step
+            expected, maps = unscaled.encode(x), network.encode(x)
+            assert (maps != 0).equal(expected != 0)
+            torch.testing.assert_close(maps * factors, expected)
+            torch.testing.assert_close(phi_of(network, maps, x, loss), phi_of(unscaled, expected, x, loss))
+
+
+@pytest.mark.parametrize("space", [(120,), (14, 11)])
+def test_a_power_of_two_and_the_rounding_of_a_unit_norm_change_no_bit(space):
+    n_dims = len(space)
+    x = torch.randn(2, 1, *space, generator=torch.Generator().manual_seed(0))
+    network = SparselyActivatedNetwork([5, 8], pursuit(), n_dims, seed=0)
+    norms = network.weight.detach().double().flatten(1).norm(dim=1)
+    assert (norms != 1).all()
+    expected = network.encode(x)
+    factors = torch.tensor([64.0, 0.125]).view(-1, *[1] * n_dims)
+    with torch.no_grad():
+        network.weight.mul_(factors)
+    assert (network.encode(x) * factors).equal(expected)
+
+
+def test_a_kernel_of_zeros_has_no_activations():
+    x = torch.randn(2, 1, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    maps = network_of([unit(1, 3, -2), torch.zeros(3)], pursuit()).encode(x)
+    assert maps[:, 0].any()
+    assert not maps[:, 1].any()
+
+
 def test_separate_instances_are_found_with_their_positions_and_amplitudes():
     x = torch.zeros(1, 1, 60, dtype=torch.float64)
     kernel = unit(1, 3, -2, 1, 2)
@@ -317,3 +360,68 @@ def _correlation(kernel, other):
     """Return the largest correlation of two kernels over shifts."""
     padded = torch.nn.functional.pad(other.view(1, 1, -1), [19, 19])
     return torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1)).abs().max()
+
+
+def test_samples_fitted_up_to_rounding_are_returned_exactly_and_without_a_gradient():
+    """The sign of a rounding error has no effect on the gradient; each example is scaled differently."""
+    network = network_of([unit(1.0, 2.0, -1.0, 0.5)], pursuit()).float()
+    x = torch.zeros(40, 1, 20)
+    x[:, 0, 5:9] = torch.linspace(0.3, 7, 40).unsqueeze(1) * torch.tensor([1.0, 2.0, -1.0, 0.3])
+    maps = network.encode(x)
+    placed = network.decode(maps).detach()
+    is_fitted = torch.ones_like(x, dtype=torch.bool)
+    is_fitted[:, :, 8] = False
+    assert (placed != x)[is_fitted].any()
+    assert network(x)[is_fitted].equal(x[is_fitted])
+    assert network(x)[~is_fitted].equal(placed[~is_fitted])
+    (network(x) - x).abs().sum().backward()
+    torch.testing.assert_close(network.weight.grad[0], torch.tensor([0, 0, 0, float(maps.sum())]))
+
+
+def test_the_activations_of_extrema_are_an_alternative_start_outside_of_training_steps():
+    """Greedy selection stops at a spike that no kernel describes; Extrema also selects the instances after it."""
+    kernel = unit(1, 3, -2, 1, 2)
+    x = torch.zeros(1, 1, 60, dtype=torch.float64)
+    x[0, 0, 5] = 9
+    for start in (20, 32, 44):
+        x[0, 0, start : start + 5] = kernel
+    greedy = pursuit(patience=0, refinements=0, training_refinements=0, perturbations=0)
+    network, extrema = network_of([kernel], greedy), network_of([kernel], Extrema())
+    assert network.encode(x).equal(extrema.encode(x))
+    assert extrema.encode(x).count_nonzero() > 3
+    with network.activation.during(training()):
+        assert not network.encode(x).any()
+
+
+@pytest.mark.parametrize(
+    ("box", "outlier", "value", "greedy", "refined"),
+    [
+        ((slice(10, 15),), (16,), 2.5, [14], [12]),
+        ((slice(6, 11), slice(10, 15)), (12, 12), 11, [10, 12], [8, 12]),
+        ((slice(6, 11), slice(10, 15)), (8, 16), 11, [8, 14], [8, 12]),
+    ],
+    ids=["signal", "rows", "columns"],
+)
+def test_a_refinement_moves_an_atom_by_two_samples(box, outlier, value, greedy, refined):
+    """An outlier two samples beside the box attracts the lowest squared error, but not the lowest absolute error."""
+    x = torch.zeros([20] * len(box), dtype=torch.float64)
+    x[box], x[outlier] = 1, value
+    kernel = torch.ones([5] * len(box), dtype=torch.float64)
+    for refinements, expected in ((0, greedy), (1, refined)):
+        options = {"max_activations": 1, "training_refinements": refinements}
+        network = network_of([kernel / kernel.norm()], pursuit(**options))
+        with network.activation.during(training()):
+            maps = network.encode(x[None, None])
+        assert maps.nonzero()[:, 2:].tolist() == [expected]
+    assert float(maps.sum() / kernel.norm()) == pytest.approx(1)
+
+
+def test_atoms_with_little_energy_inside_the_example_are_not_used():
+    """At the border, two weak samples of the kernel would describe the example with an amplitude of 100."""
+    x = torch.zeros(1, 1, 20, dtype=torch.float64)
+    x[0, 0, 18:] = 1
+    maps = network_of([unit(0.01, 0.01, 1, 1)], pursuit()).encode(x)
+    assert maps[0, 0, 19] == 0
+    assert maps.abs().max() < 2
+    inside = network_of([unit(0.1, 0.1, 1, 1)], pursuit()).encode(x)
+    assert inside[0, 0, 19] == pytest.approx(10 * np.sqrt(2.02))

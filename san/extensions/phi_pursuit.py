@@ -1,6 +1,5 @@
 """An encoder that searches for the description of the lowest φ, given the kernels."""
 
-from math import prod
 from typing import Literal
 
 import torch
@@ -8,9 +7,8 @@ from torch import Tensor
 
 from san.activations import Extrema
 from san.networks import Encoder, SparselyActivatedNetwork, WeightCount
-from san.ops.backend import compiled_for
 from san.ops.choices import check_choice
-from san.ops.convolution import correlate
+from san.ops.pursuit import pursue
 
 __all__ = ["PhiPursuit"]
 
@@ -44,7 +42,7 @@ class PhiPursuit(Encoder):
        φ is lower.
 
     The maps are constants in the gradient, because the gradient through an optimal amplitude is zero. The kernels are
-    kept at unit norm.
+    kept at unit norm; kernels of other norms have the same activations, with amplitudes divided by their norms.
 
     Args:
         loss: Target of the loss in φ, as the configuration names it.
@@ -104,34 +102,19 @@ class PhiPursuit(Encoder):
             ValueError: If numba is not available.
         """
         network.check_space(x.shape[2:])
-        compiled = compiled_for(torch.empty(0))
-        if compiled is None:
-            raise ValueError("PhiPursuit needs numba, which is not available: pip install numba, or choose Extrema")
-        space, is_evaluation = x.shape[2:], self.step is None
+        is_evaluation = self.step is None
         with torch.no_grad():
-            maps: Tensor = compiled.pursue(
+            maps: Tensor = pursue(
                 x,
-                network.atoms,
-                adjoint=network.decoder == "adjoint",
+                [kernel.detach() for kernel in network.kernels],
                 n_weights=[network.n_weights(self.count_weights, model) for model in range(network.n_models)],
-                initial_maps=self.extrema(_similarity(x, network), network.kernel_sizes) if is_evaluation else None,
+                distances=[self.extrema.density(size, x.shape[2:]) for size in network.kernel_sizes if is_evaluation],
+                adjoint=network.decoder == "adjoint",
                 squared=self.squared,
-                per_activation=len(space) + 1,
-                max_activations=prod(space) if self.max_activations is None else self.max_activations,
+                max_activations=self.max_activations or 0,
+                max_work=float(self.max_work),
                 patience=self.patience,
                 refinements=self.refinements if is_evaluation else self.training_refinements,
                 perturbations=self.perturbations if is_evaluation else 0,
-                max_work=self.max_work,
             )
         return maps
-
-
-def _similarity(x: Tensor, network: SparselyActivatedNetwork) -> Tensor:
-    """Return the similarity maps; each is the same in any batch and bank, to the last bit.
-
-    torch rounds a two-dimensional convolution differently in a larger one, and the search amplifies the difference.
-    """
-    if network.n_dims == 1:
-        return network.similarity(x)
-    kernels = [kernel.unsqueeze(0) for kernel in network.kernels]
-    return torch.cat([torch.cat([correlate(example, kernel) for kernel in kernels], 1) for example in x.split(1)])

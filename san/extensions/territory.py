@@ -7,7 +7,7 @@ from torch import Tensor
 
 from san.activations import Extrema
 from san.functional import Density, densities_per_kernel
-from san.ops import vectorized
+from san.ops import selection
 from san.ops.shapes import Float
 
 __all__ = ["Territory", "territory"]
@@ -71,5 +71,5 @@ def territory(
     """
     if n_models < 1 or similarity.shape[1] % n_models:
         raise ValueError(f"n_models={n_models} must divide the number of kernels, {similarity.shape[1]}")
-    keep = vectorized.territory(similarity.detach(), densities_per_kernel(density, similarity), n_models, require_sign)
+    keep = selection.territory(similarity, densities_per_kernel(density, similarity), n_models, require_sign)
     return torch.where(keep, similarity, 0)

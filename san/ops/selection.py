@@ -12,7 +12,7 @@ from torch import Tensor
 from san.ops import vectorized
 from san.ops.backend import compiled_for
 
-__all__ = ["extrema", "extrema_pool_indices", "topk_absolutes"]
+__all__ = ["extrema", "extrema_pool_indices", "territory", "topk_absolutes"]
 
 
 @torch.library.custom_op("san::topk_absolutes", mutates_args=())
@@ -59,6 +59,19 @@ def extrema(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tenso
     return keep
 
 
+@torch.library.custom_op("san::territory", mutates_args=())
+def territory(maps: Tensor, distances: Sequence[int], n_models: int, require_sign: bool) -> Tensor:
+    """Mark the extrema that are primary across all kernels of their model.
+
+    Args:
+        maps: The similarity maps, [batch, kernels, *space].
+        distances: Minimum extrema distance in samples, >= 1, per kernel.
+        n_models: Number of models, which have equally many kernels.
+        require_sign: Whether to exclude negative local maxima and positive local minima.
+    """
+    return vectorized.territory(maps, distances, n_models, require_sign).contiguous()
+
+
 @topk_absolutes.register_fake
 @no_type_check  # sizes are symbols there
 def _(maps: Tensor, counts: Sequence[int]) -> Tensor:
@@ -74,4 +87,10 @@ def _(maps: Tensor, sides: Sequence[int], ceil_mode: bool) -> Tensor:
 @extrema.register_fake
 @no_type_check  # sizes are symbols there
 def _(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tensor:
+    return maps.new_empty(maps.shape, dtype=torch.bool)
+
+
+@territory.register_fake
+@no_type_check  # sizes are symbols there
+def _(maps: Tensor, distances: Sequence[int], n_models: int, require_sign: bool) -> Tensor:
     return maps.new_empty(maps.shape, dtype=torch.bool)

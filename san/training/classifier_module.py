@@ -1,6 +1,6 @@
 """The LightningModule of classifiers, one or a bank of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from torchmetrics.wrappers import MultitaskWrapper
 
 from san.metrics import MeanPerModel
 from san.training.global_mean import mean_over_global_batch
+from san.training.trainer_checks import OptimizerFactory, independent_optimizer, refuse_joint_clipping
 
 __all__ = ["ClassifierModule"]
 
@@ -45,7 +46,7 @@ class ClassifierModule(pl.LightningModule):
         models: Sequence[nn.Module],
         *,
         n_classes: int,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: OptimizerFactory,
     ) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
@@ -64,8 +65,11 @@ class ClassifierModule(pl.LightningModule):
         self.outcomes: list[dict[str, Any]] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimizer."""
-        return self.optimizer(self.parameters())
+        """Return the optimizer, if it trains each classifier as if alone."""
+        n_models, n_processes = len(self.models), self.trainer.world_size
+        refuse_joint_clipping(self.trainer, n_models)
+        parameters = list(self.parameters())
+        return independent_optimizer(self.optimizer, parameters, n_models=n_models, n_processes=n_processes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of each classifier for its channel, [batch, models, classes]."""

@@ -6,17 +6,18 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 __all__ = ["GlobalBatches", "SplitsDataModule"]
 
 
-class GlobalBatches(Sampler[Tensor]):
+class GlobalBatches(DistributedSampler[Tensor]):
     """Yield, for each global batch, the indices of the examples that this rank trains on.
 
     The global batches are those of a single process, and their order is a function of seed and epoch alone, so neither
     the number of processes nor an interruption changes the training. Every rank has the same number of batches, some of
-    which may be empty, and no example is seen twice.
+    which may be empty, and no example is seen twice. Lightning does not share a ``DistributedSampler`` among the ranks
+    once more, whatever its ``use_distributed_sampler`` is.
 
     Args:
         n_examples: Number of examples.
@@ -29,7 +30,7 @@ class GlobalBatches(Sampler[Tensor]):
     def __init__(self, n_examples: int, batch_size: int, seed: int | None, rank: int, world_size: int) -> None:
         self.n_examples = n_examples
         self.batch_size = batch_size
-        self.seed = seed
+        self.order_seed = seed
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -45,8 +46,8 @@ class GlobalBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         """Yield the indices of each batch."""
         order = torch.arange(self.n_examples)
-        if self.seed is not None:
-            order = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.n_examples))
+        if self.order_seed is not None:
+            order = torch.from_numpy(np.random.default_rng([self.order_seed, self.epoch]).permutation(self.n_examples))
         for batch in order.split(self.batch_size):
             yield batch[self.rank :: self.world_size]
 
@@ -101,6 +102,8 @@ class SplitsDataModule(pl.LightningDataModule):
         examples = self.examples[split]
         parts = (examples,) if self.labels is None else (examples, self.labels[split])
         batches = GlobalBatches(len(examples), self.batch_size, seed, rank, world_size)
+        if self.trainer:  # a resumed training asks its loading processes for batches before Lightning sets the epoch
+            batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return DataLoader(
             TensorDataset(*parts),
             sampler=batches,

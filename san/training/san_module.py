@@ -1,6 +1,6 @@
 """The LightningModule of a network or a bank: trained by its reconstruction loss, evaluated by φ."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,11 +8,18 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
+from san.data.scale import Scale
 from san.extensions.bank_metrics import metrics_per_model, models_as_examples
 from san.metrics import Loss, MeanPerModel, MeanPhi, loss_per_example
 from san.networks import SparselyActivatedNetwork, TrainingStep, WeightCount
 from san.ops.choices import check_choice
 from san.training.global_mean import mean_over_global_batch
+from san.training.trainer_checks import (
+    OptimizerFactory,
+    independent_optimizer,
+    refuse_inexact_trainer,
+    refuse_joint_clipping,
+)
 
 __all__ = ["Metrics", "SANModule"]
 
@@ -26,8 +33,9 @@ class SANModule(pl.LightningModule):
     """Train the models of a Sparsely Activated Network, one or a bank of them, and evaluate each by φ.
 
     The training loss of a model is the mean over the global batch, so gradients do not depend on the number of
-    processes. The losses of a bank are added: an optimizer that updates each weight from its own gradient alone, as
-    Adam does, then trains each model as if it were alone.
+    processes. The losses of a bank are added: an optimizer that changes each weight by its own gradient alone, as Adam
+    does, then trains each model as if it were alone. Any other optimizer is refused for a bank; see
+    :mod:`san.training.trainer_checks`.
 
     For a bank, the logged metrics are those of its best model in that epoch.
 
@@ -38,9 +46,10 @@ class SANModule(pl.LightningModule):
         count_weights: How φ counts the weights of a two-dimensional kernel;
             see :meth:`san.networks.SparselyActivatedNetwork.n_weights`.
         config: Plain data that every checkpoint of this module stores.
+        scale: Scale of the training data, which every checkpoint stores; None if unknown.
 
     Raises:
-        ValueError: If the choice is unknown.
+        ValueError: If the choice is unknown; when training or testing, if the trainer or the optimizer does not fit.
         FloatingPointError: While training or evaluating a single model, if its loss is not finite; the error names the
             epoch and the batch. The models of a bank continue.
 
@@ -53,9 +62,10 @@ class SANModule(pl.LightningModule):
         network: SparselyActivatedNetwork,
         *,
         loss: Loss,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: OptimizerFactory,
         count_weights: WeightCount,
         config: Mapping[str, Any] | None = None,
+        scale: Scale | None = None,
     ) -> None:
         super().__init__()
         check_choice("count_weights", count_weights, WeightCount)
@@ -64,6 +74,7 @@ class SANModule(pl.LightningModule):
         self.optimizer = optimizer
         self.count_weights = count_weights
         self.config = config
+        self.scale = scale
         self.train_loss = MeanMetric(nan_strategy="ignore")
         self.validation_means = _MetricMeans(network.n_models)
         self.test_means = _MetricMeans(network.n_models)
@@ -71,15 +82,28 @@ class SANModule(pl.LightningModule):
         self.metrics: dict[str, Metrics] = {}
         self.validation_per_epoch: list[Metrics] = []
         self.dead_kernels: list[int] = []
+        self.stops = False
 
     @property
     def n_weights(self) -> list[int]:
         """The current W of each model."""
         return [self.network.n_weights(self.count_weights, model) for model in range(self.network.n_models)]
 
+    @property
+    def stored_scale(self) -> dict[str, Any]:
+        """The scale as a part of a checkpoint, empty if it is unknown."""
+        return {} if self.scale is None else {"scale": self.scale.to_dict()}
+
+    def setup(self, stage: str) -> None:
+        """Refuse a trainer under which a loss, a metric or an epoch would not be what it says."""
+        refuse_inexact_trainer(self.trainer, stage)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimizer."""
-        return self.optimizer(self.parameters())
+        """Return the optimizer, if it trains each model as if alone."""
+        n_models, n_processes = self.network.n_models, self.trainer.world_size
+        refuse_joint_clipping(self.trainer, n_models)
+        parameters = list(self.parameters())
+        return independent_optimizer(self.optimizer, parameters, n_models=n_models, n_processes=n_processes)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
@@ -93,8 +117,10 @@ class SANModule(pl.LightningModule):
         return mean_over_global_batch(losses, len(x), trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Scale the kernels to unit norm if the encoder requires it."""
+        """Scale the kernels to unit norm if the encoder requires it, and defer a stop to the end of the epoch."""
         self.network.constrain()
+        self.stops = self.stops or self.trainer.should_stop
+        self.trainer.should_stop = self.stops and self.trainer.is_last_batch
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add a batch to the validation metrics."""
@@ -103,7 +129,8 @@ class SANModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the validation metrics."""
         self._compute_metrics("validation", self.validation_means)
-        self.validation_per_epoch.append(self.metrics["validation"])
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.validation_per_epoch.append(self.metrics["validation"])
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Add a batch to the test metrics."""
@@ -118,8 +145,9 @@ class SANModule(pl.LightningModule):
         self.activations.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the configuration, unless a callback has stored one."""
+        """Store the scale of the data, and the configuration unless a callback has stored one."""
         checkpoint.setdefault("config", self.config)
+        checkpoint.update(self.stored_scale)
 
     def _describe(self, x: Tensor, split: str, means: "_MetricMeans", batch_index: int) -> Tensor:
         maps = self.network.encode(x)
