@@ -141,8 +141,17 @@ open(f"{devices}-{trainer.global_rank}.json", "w").write(json.dumps(metrics))
         assert rank == pytest.approx(alone, abs=1e-6)
 
 
-def test_help_is_printed_without_loading_torch(tmp_path):
-    program = "import sys, san.train\ntry: san.train.main()\nfinally: print('torch' in sys.modules)"
-    said = start(sys.executable, "-c", program, "--help", cwd=tmp_path)
-    assert said.stdout.splitlines()[-1] == "False"
-    assert "activation: annealed_extrema" in said.stdout
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_printed_without_loading_what_a_run_needs(tmp_path, flag):
+    slow = {"torch", "numpy", "matplotlib", "pandas", "rich", "pytorch_lightning", "joblib"}
+    program = f"import sys, san.train\nsan.train.main()\nprint(sorted({slow} & sys.modules.keys()))"
+    said = start(sys.executable, "-c", program, flag, "dataset=csv", cwd=tmp_path)
+    assert said.stdout.splitlines()[-1] == "[]"
+    assert "* csv" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_options_of_hydra_still_work(tmp_path):
+    assert "kernel_size: 9" in start(SCRIPTS / "san-train", "--cfg", "job", "kernel_size=9", cwd=tmp_path).stdout
+    assert "hydra/launcher" in start(SCRIPTS / "san-train", "--hydra-help", cwd=tmp_path).stdout
+    assert start(SCRIPTS / "san-train", "--version", cwd=tmp_path).stdout.startswith("Hydra 1.3")

@@ -1,10 +1,13 @@
+import re
+
 import pytest
 import torch
 from conftest import choices
 
 from san.activations import Extrema
 from san.cli.build import instantiate
-from san.figures.style import Run, method_color, save
+from san.figures.kernels import draw_kernels
+from san.figures.style import MAX_DRAWN_KERNELS, Run, method_color, save
 from san.figures.sweep import draw_sweep
 from san.networks import SparselyActivatedNetwork
 
@@ -42,6 +45,46 @@ def check(drawn, path):
 def test_every_figure_draws_with_labels(compose, tmp_path, name, n_dims, sizes):
     (draw,) = instantiate(compose(f"figure=[{name}]"), "figure").values()
     check(draw(finished_run(n_dims, sizes)), tmp_path / "figure.png")
+
+
+def texts(drawn):
+    """Return the titles of a figure and of its panels."""
+    titles = [drawn.get_suptitle()]
+    return titles + [axes.get_title() or axes.get_title(loc="left") for axes in drawn.axes]
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+@pytest.mark.parametrize("name", ["forward_pass", "kernels"])
+def test_of_many_kernels_those_with_the_most_energy_are_drawn(compose, caplog, name, n_dims):
+    (draw,) = instantiate(compose(f"figure=[{name}]"), "figure").values()
+    run = finished_run(n_dims, [5] * (MAX_DRAWN_KERNELS + 8))
+    strong = [1, 4, *range(8, 6 + MAX_DRAWN_KERNELS)]
+    with torch.no_grad():
+        run.network.weight.mul_(0.1)
+        run.network.weight[strong] *= 50
+    caplog.set_level("INFO")
+    said = texts(draw(run))
+    note = f"the {MAX_DRAWN_KERNELS} of {MAX_DRAWN_KERNELS + 8} kernels with the most energy"
+    assert any(note in text for text in said)
+    assert note in caplog.text
+    drawn = [int(number) for text in said for number in re.findall(r"^kernel \D*(\d+)", text)]
+    assert drawn == [index + 1 for index in strong]
+
+
+@pytest.mark.parametrize("name", ["forward_pass", "kernels"])
+def test_few_kernels_are_all_drawn_without_a_note(compose, caplog, name):
+    (draw,) = instantiate(compose(f"figure=[{name}]"), "figure").values()
+    caplog.set_level("INFO")
+    said = texts(draw(finished_run(1, [5] * 3)))
+    assert len([text for text in said if text.startswith("kernel ")]) == 3
+    assert not any("energy" in text for text in [*said, caplog.text])
+
+
+def test_kernels_of_a_bank_are_drawn_evenly_spaced():
+    bank = SparselyActivatedNetwork(list(range(1, 101)), Extrema(), 1, n_models=100)
+    said = texts(draw_kernels(bank, "mine", None))
+    assert said[0] == f"mine: {MAX_DRAWN_KERNELS} of 100 kernels, evenly spaced from the first to the last"
+    assert (said[1], said[-1]) == ("kernel 1, m = 1 samples", "kernel 100, m = 100 samples")
 
 
 def row(**values):

@@ -19,6 +19,7 @@ LINES = [
 ]
 COMMANDS = [words[2:] for words in LINES if words[1] == "-m"]
 MAINS = {"san.train": train.main, "san.sweep": sweep.main}
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 PREPARATIONS = [words[2] for words in LINES if words[1] == "-c"]
 
 
@@ -44,6 +45,21 @@ def test_the_quoted_speeds_are_results_of_the_last_benchmark():
     quoted = re.findall(r"\*\*([\d.]+)\*\*", section)
     assert len(quoted) >= 4
     assert set(quoted) <= {f"{row['measured']:.2g}" for row in rows}
+
+
+def test_the_quoted_misses_are_those_of_the_last_benchmark():
+    rows = json.loads((PROJECT / "benchmarks" / "results" / "bench.json").read_text(encoding="utf-8"))["rows"]
+    (section,) = re.findall(r"## Speed\n(.*?)\n## ", README, re.DOTALL)
+    (paragraph,) = (text for text in section.split("\n\n") if "miss their targets" in text)
+    count, total = re.findall(r"^(\w+) of the (\d+) measurements miss their targets", paragraph)[0]
+    missed = [row for row in rows if not row["met"]]
+    assert (NUMBERS.index(count.lower()), int(total)) == (len(missed), len(rows))
+    quoted = {float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d(?:\.\d+)?", paragraph)}
+    assert {float(row["target"]) for row in missed} <= quoted
+    loops = [row["measured"] for row in missed if "plain loops" in row["what"]]
+    others = [row["measured"] for row in missed if "plain loops" not in row["what"]]
+    for measured in (min(loops), max(loops), *others):
+        assert quoted & {float(f"{measured:.0f}"), float(f"{measured:.2g}")}
 
 
 def test_the_page_on_reproduction_shows_the_last_run():

@@ -79,8 +79,8 @@ RULES = (
     ),
     Rule(
         r"hydra\.callbacks\.\w+",
-        r"san\.cli\.multirun\.MultirunSummary|hydra\.experimental\.callbacks\.[A-Z]\w*Callback",
-        "the multirun summary of san or a callback of hydra.experimental.callbacks",
+        r"san\.cli\.multirun\.Multirun(Failures|Summary)|hydra\.experimental\.callbacks\.[A-Z]\w*Callback",
+        "a multirun callback of san or a callback of hydra.experimental.callbacks",
     ),
     Rule(r"hydra\.launcher", r"hydra(\._internal\.core)?_plugins(\.\w+){1,2}\.[A-Z]\w*Launcher", "a launcher of Hydra"),
     Rule(r"hydra\.sweeper", r"hydra(\._internal\.core)?_plugins(\.\w+){1,2}\.[A-Z]\w*Sweeper", "a sweeper of Hydra"),

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 __all__ = [
     "PROGRAM",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 PROGRAM = "san: "
-MISTAKES = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+MISTAKES = (ValueError, OSError, FloatingPointError, YAMLError, HydraException, OmegaConfBaseException)
 MAX_MESSAGE = 2000  # characters of a message, which may quote a file
 OUTPUT_OVERRIDES = ("hydra.run.dir=", "hydra.sweep.dir=")
 LAUNCHER_ADVICE = "; install the launchers by pip install 'san[launchers]'"

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import get_args
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
@@ -34,6 +34,8 @@ from san.cli.errors import (
     one_line,
     silence_disk_errors,
 )
+from san.cli.help import help_text
+from san.cli.multirun import summarized_if_stopped
 from san.storage.files import write_text
 
 __all__ = ["WithoutTraceback", "command"]
@@ -79,7 +81,11 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
         with interrupt_on_signal() as received, silence_disk_errors(), command_environment(), _checked_composition():
             try:
                 sys.argv[1:] = _prepared(arguments)
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+                if (given := get_args()).help:
+                    print(help_text(name, given))
+                else:
+                    with summarized_if_stopped():
+                        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except BaseException as raised:
                 if received:
                     if os.environ.get("RANK", "0") == "0":
@@ -115,12 +121,19 @@ class _Job:
         _launcher_process.enter_context(_checked_composition())
 
     def __call__(self, config: DictConfig) -> float | None:
-        from san.reporting.provenance import versions  # imports torch, which the help of a command does not need
+        # imports torch, which the help of a command does not need
+        from san.reporting.provenance import code_fingerprint, versions
 
         self.advice = _resume_advice(config, self.resume)
-        _set_full_error(self.full_error)
         versions()  # of the source as it is now: it may be edited while this trains
-        return self._run(config)
+        code_fingerprint(OmegaConf.to_container(config))
+        between_jobs = os.environ.get(FULL_ERROR)
+        _set_full_error(self.full_error)
+        try:
+            return self._run(config)
+        finally:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                _set_full_error(between_jobs)
 
     def _run(self, config: DictConfig) -> float | None:
         """Run the job, and report its mistakes where a user looks for them."""
@@ -137,17 +150,14 @@ class _Job:
             error = disk_error_behind(raised)
             if is_multirun:
                 log.exception(one_line(error))
-                write_text(reason, one_line(error))
+                try:
+                    write_text(reason, one_line(error))
+                except OSError as unwritable:  # the other jobs would fail like this one
+                    _exit(one_line(unwritable))
                 return float("nan")
             if os.environ.get(FULL_ERROR) == "1" or not is_mistake(error):
                 raise
             _exit(one_line(error))
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-            if "summary" in (HydraConfig.get().callbacks or {}) and is_multirun:
-                get_method("san.cli.multirun.summarize_jobs")(
-                    Path(HydraConfig.get().sweep.dir), config.protocol.selected_by
-                )
-            raise
 
 
 def _prepared(arguments: list[str]) -> list[str]:

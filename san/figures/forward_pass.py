@@ -1,5 +1,8 @@
 """The forward pass of one example, step by step, as in Fig. 2 of the paper."""
 
+import logging
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -7,14 +10,28 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.figures.style import COLORS, Run, figure, method_label, show_image, styled, time_axis
+from san.figures.style import (
+    COLORS,
+    Run,
+    figure,
+    kernels_to_draw,
+    method_label,
+    show_image,
+    styled,
+    time_axis,
+)
 
 __all__ = ["draw"]
+
+log = logging.getLogger(__name__)
 
 
 @styled
 def draw(run: Run) -> Figure:
-    """Draw the input, the kernels, the similarity and activation maps, and the partial and complete reconstructions."""
+    """Draw the input, the kernels, the similarity and activation maps, and the partial and complete reconstructions.
+
+    Of too many kernels to read, those whose partial reconstructions have the most energy are drawn; the title says so.
+    """
     network, x = run.network, run.example.unsqueeze(0)
     with torch.no_grad():
         similarity, maps = network.similarity(x)[0], network.encode(x)[0]
@@ -24,11 +41,16 @@ def draw(run: Run) -> Figure:
             "partial": network.partial_reconstructions(maps.unsqueeze(0))[0],
             "reconstruction": network.decode(maps.unsqueeze(0))[0],
         }
-    return _signals(run, steps) if network.n_dims == 1 else _images(run, steps)
+    indices, note = kernels_to_draw(steps["partial"].flatten(1).square().sum(1).tolist())
+    title = f"{run.name}, {method_label(run.activation)}"
+    if note:
+        log.info("the figure of the forward pass shows %s", note)
+        title += f", {note}"
+    return (_signals if network.n_dims == 1 else _images)(run, steps, indices, title)
 
 
-def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
-    x, n_kernels = run.example[0].numpy(), len(steps["maps"])
+def _signals(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: str) -> Figure:
+    x, n_kernels = run.example[0].numpy(), len(indices)
     times, time_label = time_axis(len(x), run.sampling_frequency)
     heights = {"x": 2.0, "kernel": 1.4, "similarity": 2.0, "maps": 2.0, "partial": 2.0, "reconstruction": 2.0}
     if n_kernels == 1:
@@ -45,21 +67,22 @@ def _signals(run: Run, steps: dict[str, Tensor]) -> Figure:
         return axes
 
     all_columns = slice(None)
-    axes = add("x", all_columns, f"{run.name}, {method_label(run.activation)}: input x", run.units)
+    axes = add("x", all_columns, f"{title}: input x", run.units)
     axes.plot(times, x, color=COLORS["input"])
-    for index in range(n_kernels):
+    atoms = run.network.atoms
+    for place, index in enumerate(indices):
         number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
-        atom, similarity, activations = run.network.atoms[index], steps["similarity"][index], steps["maps"][index]
+        atom, similarity, activations = atoms[index], steps["similarity"][index], steps["maps"][index]
         middle = (len(x) - len(atom)) // 2
-        axes = add("kernel", index, f"kernel w{number}, m = {len(atom)}, as the decoder places it", "weight")
+        axes = add("kernel", place, f"kernel w{number}, m = {len(atom)}, as the decoder places it", "weight")
         axes.plot(times[middle : middle + len(atom)], atom.detach(), color=COLORS["kernel"])
-        axes = add("similarity", index, f"similarity s{number}", "similarity")
+        axes = add("similarity", place, f"similarity s{number}", "similarity")
         axes.plot(times, similarity, color=COLORS["similarity"])
         count = int(activations.count_nonzero())
-        axes = add("maps", index, f"activations α{number}: {count} of {len(x)} samples", "similarity")
+        axes = add("maps", place, f"activations α{number}: {count} of {len(x)} samples", "similarity")
         _draw_activations(axes, times, similarity, activations)
         if "partial" in rows:
-            axes = add("partial", index, f"partial reconstruction r{number}", run.units)
+            axes = add("partial", place, f"partial reconstruction r{number}", run.units)
             axes.plot(times, steps["partial"][index], color=COLORS["reconstruction"])
     axes = add("reconstruction", all_columns, "reconstruction x̂ over the input", run.units)
     axes.plot(times, x, color=COLORS["input"], alpha=0.4)
@@ -76,22 +99,21 @@ def _draw_activations(axes: Axes, times: NDArray[np.float64], similarity: Tensor
     axes.plot(times[kept], activations[kept], "o", color=COLORS["activation"], markersize=2.5)
 
 
-def _images(run: Run, steps: dict[str, Tensor]) -> Figure:
-    n_kernels = len(steps["maps"])
+def _images(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: str) -> Figure:
+    n_kernels, atoms = len(indices), run.network.atoms
     drawn = figure(9.0, 1.7 * max(n_kernels, 1) + 0.4)
     grid = drawn.add_gridspec(n_kernels, 6)
     show_image(drawn.add_subplot(grid[:, 0]), run.example[0], "input x")
-    for index in range(n_kernels):
+    for row, index in enumerate(indices):
         number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
         panels = {
-            f"kernel w{number}": run.network.atoms[index],
+            f"kernel w{number}": atoms[index],
             f"similarity s{number}": steps["similarity"][index],
             f"activations α{number}: {int(steps['maps'][index].count_nonzero())}": steps["maps"][index],
             f"partial r{number}": steps["partial"][index],
         }
-        for column, (title, image) in enumerate(panels.items(), start=1):
-            show_image(drawn.add_subplot(grid[index, column]), image, title)
+        for column, (panel, image) in enumerate(panels.items(), start=1):
+            show_image(drawn.add_subplot(grid[row, column]), image, panel)
     show_image(drawn.add_subplot(grid[:, 5]), steps["reconstruction"][0], "reconstruction x̂")
-    title = f"{run.name}, {method_label(run.activation)}"
-    drawn.suptitle(f"{title}: red positive, blue negative, each panel scaled to its largest magnitude")
+    drawn.suptitle(f"{title}\nred positive, blue negative, each panel scaled to its largest magnitude")
     return drawn

@@ -1,19 +1,33 @@
 """The learned kernels, as the decoder places them."""
 
+import logging
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from san.figures.style import COLORS, Run, figure, show_image, styled, time_axis
+from san.figures.style import (
+    COLORS,
+    MAX_DRAWN_KERNELS,
+    Run,
+    figure,
+    kernels_to_draw,
+    show_image,
+    styled,
+    time_axis,
+)
 from san.networks import SparselyActivatedNetwork
 
 __all__ = ["draw", "draw_kernels"]
 
-MAX_DRAWN_KERNELS = 12
+log = logging.getLogger(__name__)
 
 
 @styled
 def draw(run: Run) -> Figure:
-    """Draw each kernel of the selected network."""
+    """Draw the kernels of the selected network."""
+    _, note = _drawn(run.network)
+    if note:
+        log.info("the figure of the kernels shows %s", note)
     return draw_kernels(run.network, run.name, run.sampling_frequency)
 
 
@@ -21,22 +35,23 @@ def draw(run: Run) -> Figure:
 def draw_kernels(network: SparselyActivatedNetwork, name: str, sampling_frequency: float | None) -> Figure:
     """Draw each kernel of a network as the decoder places it at an activation of 1: mirrored by the paper's decoder.
 
-    From a larger network, ``MAX_DRAWN_KERNELS`` kernels are drawn, evenly spaced from the first to the last.
+    Of too many kernels to read, those with the largest sum of squared weights are drawn; of a bank of models, kernels
+    evenly spaced from the first to the last. The title says so.
 
     Args:
         network: The network.
         name: Name of the dataset.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
     """
-    atoms = dict(enumerate(atom.detach().cpu() for atom in network.atoms))
-    if len(atoms) > MAX_DRAWN_KERNELS:
-        atoms = {round(index): atoms[round(index)] for index in np.linspace(0, len(atoms) - 1, MAX_DRAWN_KERNELS)}
+    indices, note = _drawn(network)
+    all_atoms = network.atoms
+    atoms = {index: all_atoms[index].detach().cpu() for index in indices}
     columns = min(len(atoms), 6)
     rows = -(-len(atoms) // columns)
     drawn = figure(3.2 * columns, 2.6 * rows)
     for place, (index, atom) in enumerate(atoms.items(), start=1):
         axes = drawn.add_subplot(rows, columns, place)
-        title = f"kernel {index + 1}" if len(atoms) > 1 else "kernel"
+        title = f"kernel {index + 1}" if len(all_atoms) > 1 else "kernel"
         if network.n_dims == 1:
             times, time_label = time_axis(len(atom), sampling_frequency)
             axes.axhline(0, color="0.8", linewidth=0.8)
@@ -44,5 +59,14 @@ def draw_kernels(network: SparselyActivatedNetwork, name: str, sampling_frequenc
             axes.set(title=f"{title}, m = {len(atom)} samples", xlabel=time_label, ylabel="weight")
         else:
             show_image(axes, atom, f"{title}, m = {len(atom)} pixels per axis")
-    drawn.suptitle(name)
+    drawn.suptitle(f"{name}: {note}" if note else name)
     return drawn
+
+
+def _drawn(network: SparselyActivatedNetwork) -> tuple[list[int], str]:
+    """Return the indices of the kernels to draw, and what the title says about them."""
+    n_kernels = len(network.kernel_sizes)
+    if len(network.sizes_of_models) > 1 and n_kernels > MAX_DRAWN_KERNELS:
+        indices = [round(index) for index in np.linspace(0, n_kernels - 1, MAX_DRAWN_KERNELS)]
+        return indices, f"{len(indices)} of {n_kernels} kernels, evenly spaced from the first to the last"
+    return kernels_to_draw([float(kernel.detach().square().sum()) for kernel in network.kernels])

@@ -20,9 +20,11 @@ from san.storage.files import replacing
 __all__ = [
     "BASELINE_METHOD_STYLES",
     "COLORS",
+    "MAX_DRAWN_KERNELS",
     "Run",
     "figure",
     "in_paper_order",
+    "kernels_to_draw",
     "method_color",
     "method_label",
     "save",
@@ -60,6 +62,7 @@ BASELINE_METHOD_STYLES = {
     "csc": MethodStyle("convolutional sparse coding", "#CC79A7"),
 }
 METHOD_STYLES = ACTIVATION_STYLES | BASELINE_METHOD_STYLES
+MAX_DRAWN_KERNELS = 12
 OTHER_COLORS = ("#F0E442", "#882255", "#44AA99", "#999933", "#332288")  # the last four are from Tol's muted scheme
 IMAGE_COLORMAP = "RdBu_r"
 MATPLOTLIB_STYLE: Any = {
@@ -152,6 +155,21 @@ def in_paper_order(names: Iterable[str]) -> list[str]:
     """Sort names of activation functions: first the paper's, in its order, then the others by name."""
     order = list(ACTIVATION_STYLES)
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def kernels_to_draw(energies: Sequence[float]) -> tuple[list[int], str]:
+    """Return the kernels to draw, those with the most energy if there are too many to read.
+
+    Args:
+        energies: The energy of each kernel.
+
+    Returns:
+        The indices of the kernels, in order, and what the title says about them; empty if all are drawn.
+    """
+    by_energy = sorted(range(len(energies)), key=lambda index: -energies[index])
+    drawn = sorted(by_energy[:MAX_DRAWN_KERNELS])
+    left_out = len(drawn) < len(energies)
+    return drawn, f"the {len(drawn)} of {len(energies)} kernels with the most energy" if left_out else ""
 
 
 def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from san.figures.style import save
 from san.figures.sweep import SelectionSplit, draw_surface, draw_sweep
 from san.ops.choices import check_choice
-from san.reporting.console import console
+from san.reporting.console import column, console, print_table
 from san.storage.files import write_csv
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SWEEP_COLUMNS",
     "SelectionSplit",
     "lowest_phi",
+    "print_failures",
     "print_run",
     "print_sweep",
     "relative_to_here",
@@ -79,16 +80,16 @@ def print_run(results: Results, folder: Path) -> None:
         results: The results of the run.
         folder: The run folder.
     """
-    sizes = ", ".join(map(str, results["kernel_sizes"]))
-    table = Table()
-    table.add_column(escape(results["dataset"]))
-    for heading in ("φ̄", "CR⁻¹", "L̃"):
-        table.add_column(heading, justify="right")
+    sizes = results["kernel_sizes"]
+    equal = len(set(sizes)) == 1 < len(sizes)
+    kernels = f"{len(sizes)} kernels of size {sizes[0]}" if equal else f"kernel size {', '.join(map(str, sizes))}"
+    headings = ("φ̄", "CR⁻¹", "L̃")
+    table = Table(column(escape(results["dataset"])), *(column(heading, "right") for heading in headings))
     for split in ("validation", "test"):
         if split in results:
             table.add_row(split, *(f"{results[split][metric]:.4f}" for metric in METRICS))
+    print_table(table)
     out = console()
-    out.print(table)
     if "classifier" in results:
         line = f"test accuracy {results['test']['accuracy']:.2%} on the reconstructions"
         if "baseline" in results["classifier"]:
@@ -96,14 +97,14 @@ def print_run(results: Results, folder: Path) -> None:
             line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
         out.print(line, soft_wrap=True, highlight=False)
     activation = escape(results["activation"])
-    out.print(f"{activation}, kernel size {sizes}, best epoch {results['best_epoch']}", highlight=False)
+    out.print(f"{activation}, {kernels}, best epoch {results['best_epoch']}", highlight=False)
     out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
 
 
 def summarize_models(
     models: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path
 ) -> None:
-    """Write ``sweep.csv`` and ``sweep.png`` for several models, and print their table.
+    """Write ``sweep.csv`` and ``sweep.png`` for several models, and print their table even if these cannot be written.
 
     Args:
         models: The results of each model.
@@ -112,19 +113,22 @@ def summarize_models(
         folder: The folder to write to.
 
     Raises:
+        OSError: If a file cannot be written.
         ValueError: If the split is unknown.
     """
     rows = [sweep_row(results) for results in models]
-    if rows:
-        several = len({row[N_KERNELS] for row in rows}) > 1
-        columns = (
-            *SWEEP_COLUMNS,
-            *((N_KERNELS,) if several else ()),
-            *((ACCURACY,) if any(ACCURACY in row for row in rows) else ()),
-        )
-        write_csv(folder / "sweep.csv", columns, [{key: row[key] for key in columns if key in row} for row in rows])
-        save(draw_surface(rows, split) if several else draw_sweep(rows, split), folder / "sweep.png")
-    print_sweep(rows, split, failures, folder)
+    several = len({row[N_KERNELS] for row in rows}) > 1
+    columns = (
+        *SWEEP_COLUMNS,
+        *((N_KERNELS,) if several else ()),
+        *((ACCURACY,) if any(ACCURACY in row for row in rows) else ()),
+    )
+    try:
+        if rows:
+            write_csv(folder / "sweep.csv", columns, [{key: row[key] for key in columns if key in row} for row in rows])
+            save(draw_surface(rows, split) if several else draw_sweep(rows, split), folder / "sweep.png")
+    finally:
+        print_sweep(rows, split, failures, folder)
 
 
 def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path) -> None:
@@ -137,27 +141,37 @@ def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mappin
         folder: The folder of the sweep, printed last.
     """
     varying = [key for key in ("dataset", "activation", "seed", N_KERNELS) if len({row[key] for row in rows}) > 1]
-    table = Table()
-    for key in varying:
-        table.add_column("kernels" if key == N_KERNELS else key, no_wrap=True)
-    for heading in ("kernel size m", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"):
-        table.add_column(heading, justify="right")
+    numbers = ["kernel size m", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"]
     if any(ACCURACY in row for row in rows):
-        table.add_column("test accuracy", justify="right")
+        numbers.append("test accuracy")
+    table = Table(
+        *(column("kernels" if key == N_KERNELS else key) for key in varying),
+        *(column(heading, "right") for heading in numbers),
+    )
     best_first = sorted(rows, key=lambda row: float(row[f"{split}_phi"]))
     for row in best_first[:MAX_CONSOLE_ROWS]:
         metrics = (row["validation_phi"], *(row[f"test_{metric}"] for metric in METRICS))
         keys = (*varying, "kernel_size", "best_epoch")
         accuracy = [f"{row[ACCURACY]:.2%}"] if ACCURACY in row else []
         table.add_row(*(str(row[key]) for key in keys), *(f"{value:.4f}" for value in metrics), *accuracy)
-    out = console()
     if rows:
-        out.print(table)
+        print_table(table)
+    out = console()
     if len(rows) > MAX_CONSOLE_ROWS:
         out.print(f"and {len(rows) - MAX_CONSOLE_ROWS} more in sweep.csv", highlight=False)
+    print_failures(failures)
+    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+
+
+def print_failures(failures: Mapping[str, str]) -> None:
+    """Print each failure in a line.
+
+    Args:
+        failures: The reason of each failure, by the name of the job or model.
+    """
+    out = console()
     for name, reason in failures.items():
         out.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
-    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
 
 
 def relative_to_here(path: Path) -> str:
