@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from san import reproduce
 from san.cli.commands import reproduce as implementation
 from san.cli.commands.reproduce import SIZES_OF_TABLE
 from san.cli.config import CONF
+from san.cli.trials import complete
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
+from san.reporting import provenance
 from san.reporting.paper_tables import (
     far_cells,
     printed_table,
@@ -216,6 +219,62 @@ def test_the_summary_counts_the_cells_in_which_some_seed_reaches_the_printed_phi
     assert f"Several seeds were trained for 1 of these cells; in {reached} of them, the printed φ̄" in summary(found)
 
 
+@pytest.fixture
+def trials(tmp_path, write_images):
+    """Return a function that makes the trials of a small Table III as another run would."""
+    write_images("MNIST")
+
+    def trials(*overrides, data_dir=tmp_path, output_dir="run"):
+        small = ["dataset.n_validation=10", "batch_size=5", "classifier.batch_size=5", "trainer.max_epochs=1"]
+        config = OmegaConf.create({
+            "paths": {"data_dir": str(data_dir), "output_dir": output_dir, "cache_dir": str(tmp_path / "cells")},
+            "overrides": [*small, *overrides], "seeds": 1, "seeds_of": {"relu": 2}, "classifier_seeds": 1,
+        })  # fmt: skip
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return list(implementation._trials(config, 3, {}))
+
+    return trials
+
+
+def replace_images(folder):
+    for file in (folder / "MNIST" / "raw").glob("*-images-idx3-ubyte"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+
+
+def test_a_complete_trial_is_of_its_code_its_configuration_and_its_data(trials, tmp_path, monkeypatch):
+    def paths(*overrides, **places):
+        return {trial.path for trial in trials(*overrides, **places)}
+
+    (tmp_path / "moved").mkdir()
+    shutil.copytree(tmp_path / "MNIST", tmp_path / "moved" / "MNIST")
+    first = paths()
+    assert len(first) == 6
+    neutral = ["num_workers=2", "logger=tensorboard", "trainer.enable_progress_bar=true", "kernel_figure_every=1"]
+    assert paths(*neutral, data_dir=tmp_path / "moved", output_dir="other") == first
+    assert paths("optimizer.lr=0.1").isdisjoint(first)
+    assert paths("dataset.collection=MNIST", "+trainer.gradient_clip_val=1").isdisjoint(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "_source", {"san": "edited"}.get)
+        assert paths().isdisjoint(first)
+    replace_images(tmp_path)
+    assert paths().isdisjoint(first)
+
+
+@pytest.mark.parametrize("change", ["code", "data"])
+def test_a_trial_is_not_completed_with_other_code_or_data_than_it_is_named_by(trials, tmp_path, monkeypatch, change):
+    trial = trials()[0]
+    assert trial.path.parent == tmp_path / "cells"
+    if change == "code":
+        monkeypatch.setattr(provenance, "_source", {"san": "edited"}.get)
+    else:
+        replace_images(tmp_path)
+    with pytest.raises(ValueError, match=r"seed 0: the source or the data changed while this ran: start the same"):
+        complete(trial)
+    assert not list(tmp_path.glob("cells/*.json"))
+
+
 @pytest.mark.slow
 def test_a_table_is_written_and_a_second_run_keeps_complete_trials(run_reproduce, real_data):
     common = [
@@ -331,10 +390,13 @@ def test_classifiers_of_several_seeds_on_models_of_one_or_several(run, run_train
         assert model_of_trial["baselines"][0] == expected["classifier"]["baseline"]["test"]["accuracy"]
 
 
-def test_a_killed_process_is_reported(run_reproduce, monkeypatch):
+def test_a_killed_process_is_reported(run_reproduce, monkeypatch, tmp_path, write_images):
     def kill(_):
         os.kill(os.getpid(), signal.SIGKILL)
 
+    write_images("MNIST")
     monkeypatch.setattr(implementation, "complete", kill)
-    _, line = run_reproduce("run", "tables=[2]", "seeds_of.relu=1", "jobs=2", fails=True)
+    small = 'overrides=["dataset.n_validation=10","batch_size=5","classifier.batch_size=5"]'
+    where = f"paths.data_dir={tmp_path}"
+    _, line = run_reproduce("run", "tables=[3]", "seeds_of.relu=1", "jobs=2", small, where, fails=True)
     assert "a training process was killed" in line

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from san.checkpoint import read
 from san.cli.build import instantiate
 from san.data.splits import Labels, Splits
 from san.networks import SparselyActivatedNetwork
+from san.reporting import provenance
 from san.training.classifiers import CNN, FNN
 
 
@@ -108,6 +110,31 @@ def test_runs_with_the_same_baseline_share_it(run_train, arguments, tmp_path):
     kept.write_text("{", encoding="utf-8")
     again, _ = run_train("again", *arguments)
     assert results(again)["classifier"]["baseline"] == baselines[0]
+
+
+def test_a_baseline_is_of_the_data_and_the_code_that_it_is_shown_with(run_train, arguments, tmp_path, monkeypatch):
+    """Replace the pixels of the same files by those of class 0 alone, then edit the classifier."""
+
+    def baseline(name, *overrides):
+        before = set((tmp_path / "cache").glob("*"))
+        folder, _ = run_train(name, *arguments, "trainer.max_epochs=1", "figure=[]", *overrides)
+        return results(folder)["classifier"]["baseline"], len(set((tmp_path / "cache").iterdir()) - before)
+
+    first, _ = baseline("first")
+    assert baseline("again", "logger=csv", "trainer.log_every_n_steps=2", "num_workers=0") == (first, 0)
+    for file in (tmp_path / "MNIST" / "raw").glob("*-images-idx3-ubyte"):
+        content = np.frombuffer(file.read_bytes(), np.uint8).copy()
+        content[16:] = content[16:][::-1]
+        file.write_bytes(content.tobytes())
+    second, n_new = baseline("second")
+    assert n_new == 1
+    assert second != first
+    forward = FNN.forward
+    monkeypatch.setattr(FNN, "forward", lambda self, x: -forward(self, x.flip(-1)))
+    monkeypatch.setattr(provenance, "_source", {"san": "edited"}.get)
+    third, n_new = baseline("third")
+    assert n_new == 1
+    assert third != second
 
 
 def test_memory_mapped_reconstructions_give_the_same_results(run_train, arguments, tmp_path):

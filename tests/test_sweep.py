@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from san import evaluate, sweep, train
 from san.checkpoint import read
-from san.cli.bank import shares
+from san.cli.bank import refuse_other_banks, shares
 from san.cli.config import parse_numbers
 from san.training.san_module import SANModule
 
@@ -116,6 +117,69 @@ def test_a_resumed_sweep_ends_with_the_numbers_of_one_that_ran_through(run_sweep
     assert models(through) == models(resumed)
     _, line = run_sweep("bad", *common, f"checkpoint={tmp_path / 'nowhere'}", fails=True)
     assert "is not the folder of a sweep" in line
+
+
+def without_provenance(content):
+    del content["provenance"]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_bank_of_other_models_is_refused(run_sweep, tmp_path, earlier):
+    """Use other kernel sizes and numbers of starts for which the checkpoint has the same name."""
+    short, _ = run_sweep("short", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")
+    bank = short / "checkpoints" / "extrema-8-16.ckpt"
+    if earlier:
+        content = torch.load(bank, weights_only=True)
+        without_provenance(content)
+        torch.save(content, bank)
+    before = bank.read_bytes()
+    for sizes, shown in (("[8,10,16]", "[8, 10, 16]"), ("[8,16]", "[8, 16]"), ("8..16", "[8..16]")):
+        _, line = run_sweep("other", f"kernel_sizes={sizes}", f"checkpoint={short}", "trainer.max_epochs=2", fails=True)
+        assert f"kernel_sizes=[8, 12, 16] in the checkpoint, kernel_sizes={shown} here" in line
+    common = ["kernel_sizes=[8,12,16]", "trainer.max_epochs=2"]
+    _, line = run_sweep("other", *common, "n_starts=2", f"checkpoint={short}", fails=True)
+    assert "n_starts=1 in the checkpoint, n_starts=2 here" in line
+    assert bank.read_bytes() == before
+    resumed, _ = run_sweep("resumed", *common, "activations=[extrema,relu]", "max_memory=4e8", f"checkpoint={short}")
+    through, _ = run_sweep("through", *common, "activations=[extrema,relu]")
+    assert models(resumed) == models(through)
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (["extrema-8-16", "relu-8-16"], False),
+        (["extrema-1-7", "extrema-8-16"], False),
+        (["relu-8-16"], True),
+        (["extrema-2-kernels-8-16"], True),
+        (["extrema-8-20"], True),
+        (["extrema-8-10", "extrema-11-16"], True),
+        (["extrema-8-16", "extrema-17-30"], True),
+    ],
+)
+def test_the_folder_of_another_sweep_is_refused_before_any_bank_trains(tmp_path, names, refused):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("best", "extrema-8-16", "extrema-20-30"):
+        (tmp_path / "checkpoints" / f"{name}.ckpt").touch()
+    config = OmegaConf.create({"checkpoint": str(tmp_path)})
+    with pytest.raises(ValueError, match="is of another sweep: it has the banks") if refused else nullcontext():
+        refuse_other_banks(config, [*names, *([] if refused else ["extrema-20-30"])])
+
+
+def test_another_sweep_is_refused_by_the_command(run_sweep):
+    short, _ = run_sweep("short", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")
+    _, line = run_sweep("other", "kernel_sizes=[8,20]", f"checkpoint={short}", fails=True)
+    assert "it has the banks extrema-8-16, this sweep has extrema-8-20; to resume it" in line
+
+
+@pytest.mark.parametrize("protocol", ["honest", "paper"])
+def test_of_several_starts_the_one_of_the_lowest_validation_phi_is_kept(run_sweep, protocol):
+    folder, _ = run_sweep("sweep", "kernel_sizes=[8,30]", "n_starts=4", "trainer.max_epochs=2", f"protocol={protocol}")
+    bank = read(folder / "checkpoints" / "extrema-8-30.ckpt")
+    per_epoch = [metrics["phi"] for metrics in bank["callbacks"]["BankSelection"]["validation_per_epoch"]]
+    of_starts = [min(phis) if protocol == "honest" else phis[-1] for phis in zip(*per_epoch, strict=True)]
+    assert len(set(of_starts)) == 8
+    assert [model["validation"]["phi"] for model in models(folder)] == [min(of_starts[:4]), min(of_starts[4:])]
 
 
 def test_the_same_seed_gives_the_same_numbers(run_sweep):

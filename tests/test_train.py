@@ -1,11 +1,14 @@
 """The commands, run in this process."""
 
 import copy
+import json
 import math
 import os
+import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -18,6 +21,7 @@ from san.checkpoint import read
 from san.cli.build import instantiate
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
+from san.reporting import provenance
 from san.training.data_module import SplitsDataModule
 from san.training.san_module import SANModule
 
@@ -233,6 +237,68 @@ def test_failed_jobs_of_a_multirun_are_reported_and_the_others_continue(run_trai
     assert "Traceback" in (folder / "1" / "train.log").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def skipping(run_train, tmp_path):
+    """Train on a signal with ``skip_finished=true``; return a function that tells whether a run trains again."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal(600).cumsum())
+    common = ["dataset=numpy", "dataset.window=60", "kernel_size=9", "debug=one_batch", "figure=[]", "logger=[]"]
+    path = f"path={tmp_path / 'x.npy'}"
+    run_train("run", *common, path)
+
+    def skipping(*arguments):
+        before = (tmp_path / "run" / "results.json").read_bytes()
+        run_train("run", *common, path, *arguments, "skip_finished=true")
+        return (tmp_path / "run" / "results.json").read_bytes() == before
+
+    return skipping
+
+
+def test_finished_work_is_kept_if_nothing_that_can_change_it_differs(skipping, tmp_path):
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes())
+    assert skipping()
+    others = ["num_workers=1", "logger=csv", "figure=[kernels]", "kernel_figure_every=9", "callbacks=[lr_monitor]"]
+    places = [
+        f"path={tmp_path / 'moved' / 'x.npy'}", f"paths.cache_dir={tmp_path / 'cache'}",
+        "callbacks.phi_checkpoint.dirpath=elsewhere", f"checkpoint={tmp_path / 'run'}",
+    ]  # fmt: skip
+    assert skipping(*others, *places, "trainer.enable_progress_bar=false")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (["dataset.nan=interpolate"], "configuration"),  # of which the examples are the same
+        (["dataset.window=50"], "configuration, data"),
+        (["optimizer.lr=0.02"], "configuration"),
+        (["trainer.max_epochs=2"], "configuration"),
+        (["+trainer.gradient_clip_val=1"], "configuration"),
+        (["callbacks=[early_stopping]"], "configuration"),
+    ],
+)
+def test_another_setting_trains_a_finished_run_again(skipping, tmp_path, change, part):
+    assert not skipping(*change)
+    assert f"has results of another {part}: it trains again" in (tmp_path / "run" / "train.log").read_text()
+    assert skipping(*change)
+
+
+def test_replaced_data_and_edited_code_train_a_finished_run_again(skipping, tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.load(tmp_path / "x.npy")[::-1])
+    assert not skipping()
+    assert "has results of another data: it trains again" in (tmp_path / "run" / "train.log").read_text()
+    assert skipping()
+    monkeypatch.setattr(provenance, "_source", {"san": "edited"}.get)
+    assert not skipping()
+    assert skipping()
+
+
+def test_results_without_a_fingerprint_are_no_finished_run(skipping, tmp_path):
+    content = results(tmp_path / "run")
+    del content["fingerprint"]
+    (tmp_path / "run" / "results.json").write_text(json.dumps(content))
+    assert not skipping()
+
+
 def test_finished_jobs_are_skipped_on_request(run_train):
     arguments = ("-m", "kernel_size=8,16", "debug=one_batch", "skip_finished=true")
     folder, _ = run_train("sweep", *arguments)
@@ -285,7 +351,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path):
 def test_checkpoints_of_another_shape_are_one_line(run, run_train, tmp_path):
     folder, _ = run_train("run", "debug=one_batch", "kernel_size=20")
     before = {path: path.read_bytes() for path in folder.rglob("*.ckpt")}
-    _, line = run_train("other", f"checkpoint={folder}", "kernel_size=21", fails=True)
+    content = read(folder / "checkpoints" / "last.ckpt")
+    torch.save({**content, "state_dict": {"network.weight": torch.ones(1, 21)}}, tmp_path / "other.ckpt")
+    _, line = run_train(
+        "other", f"checkpoint={tmp_path / 'other.ckpt'}", "debug=one_batch", "kernel_size=20", fails=True
+    )
     assert "has weights of shapes" in line
     (tmp_path / "cut.ckpt").write_bytes((folder / "checkpoints" / "best.ckpt").read_bytes()[:-100])
     code, line = run(evaluate.main, f"checkpoint={tmp_path / 'cut.ckpt'}", f"hydra.run.dir={tmp_path / 'evaluated'}")
@@ -318,9 +388,11 @@ def recovered(kernel, planted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("decoder", "least", "most"), [("adjoint", 9, 10), ("paper", 6, 10)])
-def test_extrema_recovers_the_planted_kernel(run_train, compose, decoder, least, most):
-    """Expect the adjoint decoder to succeed with all of ten seeds, and the paper's, not a transpose, with most."""
+@pytest.mark.parametrize("decoder", ["adjoint", "paper"])
+def test_extrema_recovers_the_planted_kernel_as_often_as_the_readme_says(run_train, compose, decoder):
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    (claims,) = re.findall(r"with at least (\d+) of 10 seeds, the paper's decoder with at least (\d+)\.", readme)
+    least = dict(zip(("adjoint", "paper"), map(int, claims), strict=True))[decoder]
     found = 0
     for seed in range(10):
         arguments = ["dataset=synthetic", "dataset.noise=0", f"seed={seed}"]
@@ -328,7 +400,7 @@ def test_extrema_recovers_the_planted_kernel(run_train, compose, decoder, least,
         (planted,) = instantiate(compose(*arguments), "dataset").planted
         kernel = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"][0]
         found += recovered(kernel, planted) > 0.95
-    assert least <= found <= most
+    assert found >= least
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ from san.cli.config import CONF, PACKAGE
 EDITED = """
 from pathlib import Path
 from san.cli.launch import command
-from san.reporting.provenance import versions
+from san.reporting.provenance import code_fingerprint, versions
 
 def edit(config):
     Path("san", "new.py").touch()
-    print(versions()["commit"])
+    print(versions()["commit"], code_fingerprint({}))
 
 main = command("train", implementation="edited.edit")
 """
 PROGRAM = (
-    "import json; from san.reporting.provenance import fingerprint, versions; "
-    "print(json.dumps([versions(), fingerprint({})]))"
+    "import json; from san.reporting.provenance import code_fingerprint, versions; "
+    "print(json.dumps([versions(), code_fingerprint({})]))"
 )
 
 
@@ -34,7 +34,7 @@ def git(folder, *arguments):
 
 
 def told(folder, **environment):
-    """The versions and the fingerprint that a program tells which finds the package in a folder."""
+    """The versions and the fingerprint of the code that a program tells which finds the package in a folder."""
     said = subprocess.check_output([sys.executable, "-c", PROGRAM], cwd=folder, env={**os.environ, **environment})
     return json.loads(said)
 
@@ -67,12 +67,14 @@ def test_a_result_names_the_commit_and_whether_it_was_changed(checkout):
     assert told(checkout)[0]["commit"] == f"{commit}-dirty"
 
 
-def test_the_commit_is_that_of_the_source_when_the_command_began(checkout, tmp_path):
+def test_the_commit_and_the_code_are_those_of_the_source_when_the_command_began(checkout, tmp_path):
+    commit, code = git(checkout, "rev-parse", "HEAD"), told(checkout)[1]
     (tmp_path / "edited.py").write_text(EDITED)
     command = [sys.executable, "-c", "import edited; edited.main()", f"hydra.run.dir={tmp_path / 'run'}"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     said = subprocess.check_output(command, cwd=checkout, env=environment, text=True)
-    assert said.strip() == git(checkout, "rev-parse", "HEAD")
+    assert said.split() == [commit, code]
+    assert told(checkout)[1] != code
 
 
 def test_there_is_no_commit_without_a_checkout_or_without_git(copy, tmp_path):
@@ -86,17 +88,22 @@ def test_there_is_no_commit_without_a_checkout_or_without_git(copy, tmp_path):
     assert "commit" not in told(copy, PATH=str(tmp_path))[0]
 
 
-def test_another_commit_retrains_nothing_and_another_numpy_does(checkout, tmp_path):
-    first, finished = told(checkout)
-    (checkout / "san" / "new.py").write_text("")
+def test_an_edit_of_the_source_changes_the_code_and_a_commit_of_anything_else_does_not(checkout, tmp_path):
+    first, code = told(checkout)
+    (checkout / "notes.txt").write_text("no part of the program")
     git(checkout, "add", ".")
     git(checkout, "commit", "--quiet", "--message=second")
     second, same = told(checkout)
     assert first["commit"] != second["commit"]
-    assert finished == same
+    assert same == code
+    with (checkout / "san" / "training" / "classifiers.py").open("a") as file:
+        file.write("# edited\n")
+    assert told(checkout)[1] != code
+    git(checkout, "checkout", "--quiet", ".")
+    assert told(checkout)[1] == code
     metadata = tmp_path / "other" / "numpy-0.1.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n")
     third, other = told(checkout, PYTHONPATH=str(metadata.parents[1]))
     assert third["numpy"] == "0.1"
-    assert other != finished
+    assert other != code

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import hydra
 import pytorch_lightning as pl
@@ -17,6 +17,8 @@ from torch import nn
 from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets
 from san.cli.config import check_numbers
 from san.cli.errors import is_mistake
+from san.cli.settings import effective_settings
+from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.data.recording import Recording
 from san.data.splits import Splits
 from san.extensions.growing import GrowingNetwork
@@ -163,6 +165,7 @@ def build_module(
         optimizer=instantiate(config, "optimizer"),
         count_weights=config.metric.count_weights,
         config=stored,
+        scale=splits.scale,
     )
 
 
@@ -199,7 +202,7 @@ def build_loggers(config: DictConfig, version: str | None = None) -> list[Logger
 def build_trainer(
     config: DictConfig, callbacks: list[pl.Callback], version: str | None = None, **settings: Any
 ) -> pl.Trainer:
-    """Return the trainer of a training, which logs and writes into the folder of the run.
+    """Return the trainer of a training, which logs and writes into the folder of the run; refuse void settings.
 
     Args:
         config: The configuration.
@@ -207,6 +210,7 @@ def build_trainer(
         version: Replaces the version of each logger; see :func:`build_loggers`.
         **settings: Settings that replace those of the configuration.
     """
+    refuse_void_trainer_settings(config.trainer)
     trainer: pl.Trainer = instantiate(
         config,
         "trainer",
@@ -237,9 +241,8 @@ def classify(
         strategy: Strategy of the trainer that trained the network.
         seeds: Seeds of the classifiers.
     """
-    selected = OmegaConf.masked_copy(config, ["classifier", "trainer", "shuffle"])
-    settings = cast("dict[str, Any]", OmegaConf.to_container(selected, resolve=True))
-    del settings["trainer"]["max_epochs"], settings["classifier"]["max_memory"]
+    settings = effective_settings(config, ["classifier", "trainer", "shuffle"])
+    del settings["trainer"]["max_epochs"]  # the classifier has its own
     compared: list[list[tuple[Outcome, nn.Module]]] = instantiate(config, "classifier").compare(
         network.to(strategy.root_device),
         splits,

@@ -61,18 +61,26 @@ def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
                 raise ValueError(f"{key}={value} must be an integer, {least} or more, {most} or less")
 
 
-def parse_numbers(key: str, given: Any) -> list[int]:
+def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) -> list[int]:
     """Return the numbers that ``1..250``, a number, or a list of both denotes, sorted and unique.
+
+    Args:
+        key: Key of the value.
+        given: The value.
+        between: Least and largest number to return, such that a range from a file cannot exhaust the memory.
 
     Raises:
         ValueError: If the value has another form, or a number below 1.
     """
     numbers: list[int] = []
-    for part in given if OmegaConf.is_list(given) else [given]:
+    for part in given if OmegaConf.is_list(given) or isinstance(given, list) else [given]:
         first, dots, last = str(part).partition("..")
         if not (first.isdecimal() and (last.isdecimal() or not dots) and int(first) >= 1):
             raise ValueError(f"{key}={given}: {part} must be a number such as 8, or a range such as 1..250")
-        numbers += range(int(first), int(last or first) + 1)
+        ends = int(first), int(last or first)
+        if between is not None:
+            ends = max(ends[0], between[0]), min(ends[1], between[1])
+        numbers += range(ends[0], ends[1] + 1)
     if not numbers:
         raise ValueError(f"{key}={given} is empty: give a number such as 8, or a range such as 1..250")
     return sorted(set(numbers))

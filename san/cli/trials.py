@@ -14,14 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from san.cli.bank import TrainedBank, evaluate_bank, train_bank
 from san.cli.build import classify, load_dataset
 from san.cli.config import parse_numbers
+from san.cli.settings import effective_settings
 from san.data.splits import Splits
-from san.reporting.provenance import fingerprint
+from san.reporting.provenance import Provenance, code_fingerprint, data_fingerprint
 from san.reporting.results import lowest_phi
 from san.storage.files import write_json
 
 __all__ = ["Trial", "complete"]
-
-FORMAT = 3  # version of the file of a complete trial; trials of other versions are repeated
 
 _last_splits: dict[str, Splits] = {}
 
@@ -36,6 +35,7 @@ class Trial:
         config: Configuration of a sweep, with the seed and the activation of the trial.
         protocols: The protocols by which the trained models are selected and tested, by name.
         classifier_seeds: Seeds of the classifiers on the reconstructions, if the configuration has a classifier.
+        data: Fingerprint of the dataset's content.
         cache: Folder of the complete trials.
     """
 
@@ -44,6 +44,7 @@ class Trial:
     config: DictConfig
     protocols: Mapping[str, DictConfig]
     classifier_seeds: Sequence[int]
+    data: str
     cache: Path
 
     @property
@@ -56,12 +57,19 @@ class Trial:
         return f"table {self.table}, {self.dataset}, {self.activation}, seed {self.config.seed}"
 
     @cached_property
+    def provenance(self) -> Provenance:
+        """Everything that the results depend on, with the code of the process that first asked for it."""
+        settings = {
+            "config": effective_settings(self.config),
+            "protocols": {name: OmegaConf.to_container(protocol) for name, protocol in self.protocols.items()},
+            "classifier_seeds": list(self.classifier_seeds),
+        }
+        return Provenance.of(settings, self.data)
+
+    @property
     def path(self) -> Path:
         """File of the complete trial, named by everything it depends on."""
-        settings: Any = OmegaConf.to_container(self.config, resolve=True)
-        del settings["paths"], settings["num_workers"]
-        protocols = {name: OmegaConf.to_container(protocol) for name, protocol in self.protocols.items()}
-        return self.cache / f"{fingerprint([FORMAT, settings, protocols, list(self.classifier_seeds)])}.json"
+        return self.cache / f"{self.provenance.key}.json"
 
     def read(self) -> dict[str, Any] | None:
         """Return the ``models`` by protocol and the ``seconds`` of a complete trial, None if it is not complete."""
@@ -71,11 +79,11 @@ class Trial:
         return content
 
 
-def complete(trial: Trial) -> tuple[Trial, str | None]:
-    """Train, test and classify the models of a trial, and cache their results.
+def complete(trial: Trial) -> Trial:
+    """Train, test and classify the models of a trial, cache their results, and return the trial.
 
-    Returns:
-        The trial, and the reason if its data is absent.
+    Raises:
+        ValueError: If the code or the data of this process are no longer those of the process that made the trial.
     """
     start = time.perf_counter()
     config = trial.config.copy()
@@ -83,10 +91,9 @@ def complete(trial: Trial) -> tuple[Trial, str | None]:
     config.paths.output_dir, config.paths.cache_dir = str(unfinished), str(trial.cache)
     if (unfinished / "checkpoints").is_dir():
         config.checkpoint = str(unfinished)
-    try:
-        splits = _cached_splits(config)
-    except FileNotFoundError as error:
-        return trial, str(error)
+    splits = _cached_splits(config, trial.data)
+    if code_fingerprint(trial.provenance.settings) != trial.provenance.code or data_fingerprint(splits) != trial.data:
+        raise ValueError(f"{trial}: the source or the data changed while this ran: start the same command again")
     classifier, config.classifier = config.classifier, {}
     bank = train_bank(config, parse_numbers("kernel_sizes", config.kernel_sizes), splits)
     models_by_protocol = {}
@@ -104,12 +111,12 @@ def complete(trial: Trial) -> tuple[Trial, str | None]:
         models_by_protocol[name] = models
     write_json(trial.path, {"models": models_by_protocol, "seconds": time.perf_counter() - start})
     shutil.rmtree(unfinished, ignore_errors=True)
-    return trial, None
+    return trial
 
 
-def _cached_splits(config: DictConfig) -> Splits:
-    """Load a dataset, or return it if the previous trial of this process had the same."""
-    key = json.dumps(OmegaConf.to_container(config.dataset, resolve=True))
+def _cached_splits(config: DictConfig, data: str) -> Splits:
+    """Load a dataset, or return it if the previous trial of this process had the same, of the same content."""
+    key = json.dumps([OmegaConf.to_container(config.dataset, resolve=True), data])
     if key not in _last_splits:
         _last_splits.clear()
         _last_splits[key] = load_dataset(config)

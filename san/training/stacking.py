@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from san.data.splits import Labels, Splits
 from san.networks import SparselyActivatedNetwork
-from san.reporting.provenance import fingerprint
+from san.reporting.provenance import Provenance, data_fingerprint
 from san.storage.files import write_json
 from san.training.callbacks.classifier_selection import ClassifierSelection
 from san.training.callbacks.phi_checkpoint import TestedEpoch
@@ -102,7 +102,7 @@ class Stacking:
             seeds: Seeds of the weights and of the example order; one training per seed.
             tested_epoch: ``best`` for the epoch of the highest validation accuracy (ties: the first), or ``last``.
             cache: Folder of the baseline outcomes, named by everything they depend on, and of temporary files.
-            settings: Everything else that an outcome depends on, as plain data.
+            settings: The settings of the classifier and its training that an outcome depends on, as plain data.
             new_trainer: Returns a trainer.
             num_workers: Number of processes that load batches.
 
@@ -113,7 +113,7 @@ class Stacking:
             ``accuracy_change`` is the test accuracy minus the baseline's, in percentage points.
         """
         labels = _labels(splits)
-        data = [*splits.examples.values(), *labels.by_split.values()]
+        data = data_fingerprint(splits)
 
         def train(name: str, x: Mapping[str, Tensor], n_models: int, seed: int) -> tuple[list[Stacked], Strategy]:
             classifiers = [self.new_classifier(splits, seed) for _ in range(n_models)]
@@ -126,7 +126,8 @@ class Stacking:
         for seed in seeds:
             suffix = f"-{seed}" if len(seeds) > 1 else ""
             results, strategy = train(f"classifier{suffix}", reconstructions, network.n_models, seed)
-            cached = cache / f"baseline-{fingerprint({'seed': seed, 'epoch': tested_epoch, **settings}, data)}.json"
+            provenance = Provenance.of({"seed": seed, "epoch": tested_epoch, **settings}, data)
+            cached = cache / f"baseline-{provenance.key}.json"
             baseline = strategy.broadcast(_read_outcome(cached))
             if baseline is None:
                 ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, 1, seed)

@@ -1,7 +1,6 @@
 """The command ``san.evaluate``."""
 
 import math
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,13 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from san.checkpoint import find, read
-from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets, resolved_parts
+from san.cli.allow_list import resolved_parts
 from san.cli.build import build_module, instantiate
 from san.cli.config import check_numbers, kernel_sizes_of
+from san.cli.earlier_versions import DEFAULTS_OF_OLD_CHECKPOINTS, with_moved_targets
+from san.cli.evaluation_data import load_test_data
 from san.cli.model_results import model_results, warn_of_dead_kernels
+from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.data.recording import Recording
 from san.extensions.streaming import describe
 from san.reporting.results import print_run
@@ -21,6 +23,7 @@ from san.storage.files import write_json
 from san.training.callbacks.epoch_lines import progress
 from san.training.data_module import SplitsDataModule
 from san.training.san_module import SANModule
+from san.training.trainer_checks import refuse_inexact_trainer
 
 __all__ = ["evaluate"]
 
@@ -41,25 +44,6 @@ PARTS = (
     "seed",
 )
 COUNTS = ("batch_size", "n_kernels", "seed")
-PLAIN_NETWORK = {"_target_": "san.networks.SparselyActivatedNetwork", "_partial_": True}
-DEFAULTS_OF_OLD_CHECKPOINTS = {
-    "kernel_sizes": None,
-    "classifier": {},
-    "initialization": "normal",
-    "restart_every": None,
-    "network": PLAIN_NETWORK,
-}
-MOVED_TARGETS = {  # names in checkpoints of earlier versions
-    "san.activations.AnnealedExtrema": "san.extensions.annealing.AnnealedExtrema",
-    "san.activations.DropoutExtrema": "san.extensions.dropout.DropoutExtrema",
-    "san.activations.Territory": "san.extensions.territory.Territory",
-    "san.classifiers.CNN": "san.training.classifiers.CNN",
-    "san.classifiers.FNN": "san.training.classifiers.FNN",
-    "san.growing.GrowingNetwork": "san.extensions.growing.GrowingNetwork",
-    "san.pursuit.PhiPursuit": "san.extensions.phi_pursuit.PhiPursuit",
-    "san.stacking.Stacking": "san.training.stacking.Stacking",
-    "san.warping.WarpedNetwork": "san.extensions.warping.WarpedNetwork",
-}
 
 
 def evaluate(config: DictConfig) -> float:
@@ -71,8 +55,7 @@ def evaluate(config: DictConfig) -> float:
     path = find(config.checkpoint, "best")
     checkpoint = read(path)
     trained = _trained_configuration(checkpoint["config"], config)
-    source = trained if config.dataset is None else config
-    splits: Any = instantiate(source, "dataset") if config.chunk is None else _open_recording(source, config.chunk)
+    splits = load_test_data(config, trained, checkpoint, path)
     n_kernels, longest = _extent(trained)
     refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
     module = build_module(trained, splits, [kernel_sizes_of(trained)])
@@ -107,8 +90,10 @@ def evaluate(config: DictConfig) -> float:
 
 
 def _new_trainer(config: DictConfig) -> pl.Trainer:
+    refuse_void_trainer_settings(config.trainer)
     shown = progress(config.trainer.enable_progress_bar)
     trainer: pl.Trainer = instantiate(config, "trainer", logger=False, enable_checkpointing=False, callbacks=shown)
+    refuse_inexact_trainer(trainer, "test")  # also for a recording in chunks, which the trainer does not test
     return trainer
 
 
@@ -120,7 +105,7 @@ def _trained_configuration(stored: Any, config: DictConfig) -> DictConfig:
     """
     parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
     given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
-    found = {**DEFAULTS_OF_OLD_CHECKPOINTS, **_with_moved_targets(resolved_parts(stored, parts, given))}
+    found = {**DEFAULTS_OF_OLD_CHECKPOINTS, **with_moved_targets(resolved_parts(stored, parts, given))}
     missing = [part for part in parts if part not in found]
     if missing:
         raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")
@@ -135,43 +120,11 @@ def _trained_configuration(stored: Any, config: DictConfig) -> DictConfig:
     return trained
 
 
-def _with_moved_targets(node: Any) -> Any:
-    """Replace the names of classes that earlier versions defined in other modules."""
-    if isinstance(node, dict):
-        replaced = {key: _with_moved_targets(value) for key, value in node.items()}
-        target = replaced.get("_target_")
-        moved = MOVED_TARGETS.get(target) if isinstance(target, str) else None
-        return {**replaced, "_target_": moved} if moved else replaced
-    return [_with_moved_targets(item) for item in node] if isinstance(node, list) else node
-
-
 def _extent(trained: DictConfig) -> tuple[int, int]:
     """Return the number of kernels, and the samples per axis of the largest, without a list of the kernels."""
     if trained.kernel_sizes is None:
         return trained.n_kernels, trained.kernel_size
     return len(trained.kernel_sizes), max(trained.kernel_sizes)
-
-
-def _open_recording(config: DictConfig, chunk: Any) -> Recording:
-    """Open the recording of a dataset whose module has a function ``stream`` beside its ``load``.
-
-    Raises:
-        ValueError: If the chunk is invalid, or the dataset cannot be read in chunks.
-    """
-    if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
-        raise ValueError(f"chunk={chunk} must be an integer, 1 or more, or null to read all at once")
-    dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
-    refuse_foreign_targets(dataset, "dataset")
-    refuse_absent_targets(dataset, "dataset")
-    module = str(dataset.get("_target_")).rpartition(".")[0]
-    if not module or not hasattr(import_module(module), "stream"):
-        raise ValueError(
-            f"chunk={chunk}: {module} cannot read in chunks; give a WFDB record (dataset=wfdb path=RECORD) or one long "
-            "signal in a .npy file (dataset=numpy path=FILE)"
-        )
-    opened = OmegaConf.create({"dataset": {**dataset, "_target_": f"{module}.stream", "chunk": chunk}})
-    recording: Recording = instantiate(opened, "dataset")
-    return recording
 
 
 def _test_in_chunks(module: SANModule, recording: Recording, chunk: int, trainer: pl.Trainer) -> None:

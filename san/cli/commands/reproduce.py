@@ -32,7 +32,7 @@ from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import Run, save
 from san.reporting.console import console
 from san.reporting.paper_tables import CLOSE_PHI, NEAR_PHI, table_of_databases, table_of_sizes, write_table
-from san.reporting.provenance import versions
+from san.reporting.provenance import data_fingerprint, versions
 from san.reporting.report import reproduction_record, write_report
 from san.reporting.results import relative_to_here
 from san.storage.files import write_json
@@ -58,9 +58,10 @@ def reproduce(config: DictConfig) -> None:
     tables, figures = _check(config)
     start = time.perf_counter()
     folder = Path(config.paths.output_dir)
-    trials = [trial for number in tables for trial in _trials(config, number)]
+    absent = _skipped_databases(config) if 1 in tables else {}
+    trials = [trial for number in tables for trial in _trials(config, number, absent)]
     jobs = int(config.jobs or cpu_count())
-    absent = {**(_skipped_databases(config) if 1 in tables else {}), **_complete_all(trials, jobs)}
+    _complete_all(trials, jobs)
     cells: dict[int, dict[tuple[str, str], dict[str, list[Any]]]] = {number: {} for number in tables}
     seconds_of_tables = dict.fromkeys(tables, 0.0)
     for trial in trials:
@@ -121,8 +122,8 @@ def _check(config: DictConfig) -> tuple[list[int], list[int]]:
     return sorted({*config.tables, *tables_of_figures}), sorted(figures)
 
 
-def _trials(config: DictConfig, number: int) -> Iterator[Trial]:
-    """Yield the trials of a table."""
+def _trials(config: DictConfig, number: int, absent: dict[str, str]) -> Iterator[Trial]:
+    """Yield the trials of a table whose data is there; add the reason to ``absent`` for the others, by dataset."""
     datasets: dict[str, list[str]] = {DATASET_OF_TABLE[number]: []}
     if number == 1:
         datasets = {name: [f"dataset.database={name}"] for name in _databases(config)}
@@ -130,6 +131,12 @@ def _trials(config: DictConfig, number: int) -> Iterator[Trial]:
     # The two protocols scale Table II differently, so each has its own training.
     groups = [(name,) for name in PROTOCOLS] if number == 2 else [PROTOCOLS]
     for dataset, overrides in datasets.items():
+        try:
+            data = {names: _fingerprint_of_data(config, number, names, overrides) for names in groups}
+        except FileNotFoundError as error:
+            absent[dataset] = str(error)
+            log.warning("%s: data absent (%s)", dataset, error)
+            continue
         for activation in PAPER_ACTIVATIONS:
             n_seeds = max(config.seeds, config.seeds_of.get(activation, 1))
             n_classifiers = max(n_seeds, config.classifier_seeds)
@@ -142,8 +149,19 @@ def _trials(config: DictConfig, number: int) -> Iterator[Trial]:
                         config=composed,
                         protocols={name: protocols[name] for name in names},
                         classifier_seeds=range(seed, n_classifiers, n_seeds),
+                        data=data[names],
                         cache=Path(config.paths.cache_dir),
                     )
+
+
+def _fingerprint_of_data(config: DictConfig, number: int, names: Sequence[str], overrides: Sequence[str]) -> str:
+    """Return the fingerprint of a dataset of a table, which its trials share.
+
+    Raises:
+        FileNotFoundError: If its files are absent.
+    """
+    composed = _compose(config, number, PAPER_ACTIVATIONS[0], f"protocol={names[0]}", *overrides)
+    return data_fingerprint(load_dataset(composed))
 
 
 def _databases(config: DictConfig) -> list[str]:
@@ -178,18 +196,14 @@ def _compose(config: DictConfig, number: int, activation: str, *overrides: str) 
     return composed
 
 
-def _complete_all(trials: Sequence[Trial], jobs: int) -> dict[str, str]:
+def _complete_all(trials: Sequence[Trial], jobs: int) -> None:
     """Complete the trials that are not cached, the longest first, and log the progress and the remaining time.
-
-    Returns:
-        The reason why data is absent, by name of the dataset.
 
     Raises:
         OSError: If a process was killed.
     """
     due = sorted((trial for trial in trials if trial.read() is None), key=lambda trial: -WORK_OF_TRIAL[trial.table])
     log.info("%d of %d trials are complete", len(trials) - len(due), len(trials))
-    absent: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=1e9)
     task = bar.add_task("", total=sum(WORK_OF_TRIAL[trial.table] for trial in due))
@@ -201,11 +215,8 @@ def _complete_all(trials: Sequence[Trial], jobs: int) -> dict[str, str]:
         try:
             with _interrupts_blocked():
                 completed = Parallel(return_as="generator_unordered")(delayed(complete)(trial) for trial in due)
-            for count, (trial, reason) in enumerate(completed, start=1):
+            for count, trial in enumerate(completed, start=1):
                 bar.update(task, advance=WORK_OF_TRIAL[trial.table], description=f"{trial}")
-                if reason is not None:
-                    absent[trial.dataset] = reason
-                    continue
                 rest = bar.tasks[0].time_remaining
                 log.info("%d of %d: %s; %s", count, len(due), trial, "" if rest is None else f"{rest:.0f} s left")
                 for model in trial.read()["models"][next(iter(trial.protocols))]:
@@ -218,9 +229,6 @@ def _complete_all(trials: Sequence[Trial], jobs: int) -> dict[str, str]:
     get_reusable_executor(reuse=True).shutdown()  # idle workers would hold memory while figures are drawn
     for cache in {trial.cache for trial in trials}:
         shutil.rmtree(cache / "unfinished", ignore_errors=True)
-    for dataset, reason in absent.items():
-        log.warning("%s: data absent (%s)", dataset, reason)
-    return absent
 
 
 @contextmanager

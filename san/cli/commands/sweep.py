@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from san.cli.bank import TrainedBank, evaluate_bank, shares, train_bank
+from san.cli.bank import TrainedBank, bank_name, evaluate_bank, refuse_other_banks, shares, train_bank
 from san.cli.build import check_counts, load_dataset
 from san.cli.config import parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
@@ -43,14 +43,19 @@ def sweep(config: DictConfig) -> float:
     results: list[Results] = []
     failures: dict[str, str] = {}
     checkpoints: list[dict[str, Any]] = []
-    for choice in choices:
-        for share in shares(sizes, choice.n_kernels * choice.n_starts, batch, config.max_memory):
-            bank = train_bank(choice, share, splits)
-            tested, failed, kept = evaluate_bank(bank)
-            _log_figure(bank, tested)
-            results += tested
-            failures |= failed
-            checkpoints += kept
+    banks = [
+        (choice, share)
+        for choice in choices
+        for share in shares(sizes, choice.n_kernels * choice.n_starts, batch, config.max_memory)
+    ]
+    refuse_other_banks(config, [bank_name(choice, share) for choice, share in banks])
+    for choice, share in banks:
+        bank = train_bank(choice, share, splits)
+        tested, failed, kept = evaluate_bank(bank)
+        _log_figure(bank, tested)
+        results += tested
+        failures |= failed
+        checkpoints += kept
     folder, split = Path(config.paths.output_dir), config.protocol.selected_by
     best = lowest_phi(results, split)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:

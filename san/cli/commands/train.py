@@ -3,8 +3,8 @@
 import json
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
@@ -23,12 +23,16 @@ from san.cli.build import (
 )
 from san.cli.config import kernel_sizes_of, stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
+from san.cli.resume import resumed_provenance
+from san.cli.settings import effective_settings
 from san.data.splits import Splits
 from san.figures.confusion_matrix import draw_confusion
 from san.figures.style import Run, save
+from san.reporting.provenance import Provenance, data_fingerprint
 from san.reporting.results import print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
 from san.storage.files import write_json
+from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.san_module import SANModule
 
 __all__ = ["train"]
@@ -43,18 +47,19 @@ def train(config: DictConfig) -> float:
         The validation φ of the selected epoch, for a sweeper that optimizes it.
     """
     stored, folder = stored_configuration(config), Path(config.paths.output_dir)
-    if config.skip_finished and (phi := _finished_phi(folder, stored)) is not None:
-        return phi
     check_counts(config, ["kernel_size"] if config.kernel_sizes is None else ["kernel_size", "kernel_sizes"])
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
+    provenance = Provenance.of(effective_settings(config), data_fingerprint(splits))
+    if config.skip_finished and (phi := _finished_phi(folder, provenance)) is not None:
+        return phi
     module = build_module(config, splits, [kernel_sizes_of(config)], stored=stored)
     data = build_data(config, splits)
     callbacks = build_callbacks(config, splits, module.network)
     checkpoint = next((callback for callback in callbacks if isinstance(callback, PhiCheckpoint)), None)
-    resumed = _checkpoint_to_resume(config, module, checkpoint)
-    trainer = build_trainer(config, callbacks)
+    resumed, provenance = _resume(config, module, checkpoint, provenance, splits.name)
+    trainer = build_trainer(config, [*callbacks, StoredProvenance(asdict(provenance))])
     trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     best_epoch, per_epoch = _selected_epoch(module, checkpoint)
     if best_epoch is None:
@@ -75,6 +80,7 @@ def train(config: DictConfig) -> float:
             "validation": per_epoch[best_epoch],
             "phi_per_epoch": [metrics["phi"] for metrics in per_epoch],
             "wall_seconds": time.perf_counter() - start,
+            "fingerprint": provenance.fingerprints,
             "config": stored,
         }
         warn_of_dead_kernels(results)
@@ -82,26 +88,33 @@ def train(config: DictConfig) -> float:
     return per_epoch[best_epoch]["phi"]
 
 
-def _finished_phi(folder: Path, stored: dict[str, Any]) -> float | None:
-    """Return the validation φ in a folder whose results have an equal configuration, or None."""
+def _finished_phi(folder: Path, provenance: Provenance) -> float | None:
+    """Return the validation φ in a folder whose results have the same provenance, or None."""
     try:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    irrelevant = {"skip_finished", "checkpoint", "num_workers"}
-    same = all(results["config"].get(key) == value for key, value in stored.items() if key not in irrelevant)
-    return float(results["validation"]["phi"]) if same else None
+    found = results.get("fingerprint", {})
+    other = [name for name, value in provenance.fingerprints.items() if found.get(name) != value]
+    if other:
+        log.info("%s has results of another %s: it trains again", folder, ", ".join(other))
+        return None
+    return float(results["validation"]["phi"])
 
 
-def _checkpoint_to_resume(config: DictConfig, module: SANModule, checkpoint: PhiCheckpoint | None) -> Path | None:
-    """Return the checkpoint from which the training resumes, copied into this run's folder; None to start anew.
+def _resume(
+    config: DictConfig, module: SANModule, checkpoint: PhiCheckpoint | None, provenance: Provenance, data_name: str
+) -> tuple[Path | None, Provenance]:
+    """Return the checkpoint from which the training resumes, and the provenance of the resumed training.
+
+    The checkpoint is copied into this run's folder; it is None to start anew.
 
     Raises:
         FileNotFoundError: If there is no run at ``checkpoint``.
-        ValueError: If the checkpoint does not fit the model, or nothing in this run reads it.
+        ValueError: If the checkpoint is of another experiment, or nothing in this run reads it.
     """
     if config.checkpoint is None:
-        return None
+        return None, provenance
     if checkpoint is None:
         raise ValueError(f"checkpoint={config.checkpoint} cannot be resumed without callbacks.phi_checkpoint: keep it")
     try:
@@ -110,9 +123,11 @@ def _checkpoint_to_resume(config: DictConfig, module: SANModule, checkpoint: Phi
         if not Path(config.checkpoint, ".hydra").is_dir():
             raise
         log.warning("checkpoint=%s was stopped before its training began: it starts now", config.checkpoint)
-        return None
-    load_weights(module, read(given), given)
-    return checkpoint.adopt(given)
+        return None, provenance
+    content = read(given)
+    provenance = resumed_provenance(content, provenance, config, data_name=data_name)
+    load_weights(module, content, given)
+    return checkpoint.adopt(given), provenance
 
 
 def _selected_epoch(module: SANModule, checkpoint: PhiCheckpoint | None) -> tuple[int | None, list[dict[str, float]]]:
