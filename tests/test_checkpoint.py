@@ -26,6 +26,7 @@ class Scripted(pl.LightningModule):
     def training_step(self, batch, batch_index):
         with torch.no_grad():
             self.weight.fill_(self.current_epoch)
+        self.log("train/loss", 0.0)
         return self.weight.sum()
 
     def validation_step(self, batch, batch_index):
@@ -59,7 +60,55 @@ def test_best_is_the_epoch_of_the_lowest_phi_and_last_is_the_last_epoch(callback
     assert read(folder / "epoch01-phi0.4423.ckpt")["epoch"] == 1
     assert read(folder / "last.ckpt")["state_dict"]["weight"] == 2
     assert callback.best_model_score == pytest.approx(0.44231)
+    assert [set(metrics) for metrics in callback.validation_per_epoch] == [{"phi"}] * 3
     assert callback.best_model_path == str(folder / "best.ckpt")
+
+
+def test_the_last_epoch_is_resumed_from_if_it_is_also_the_best(callback):
+    end_epochs(callback, 0.9, 0.4)
+    last = read(callback.dirpath / "last.ckpt")
+    assert (last["epoch"], last["state_dict"]["weight"]) == (1, 1)
+    assert last["callbacks"][callback.state_key]["best_epoch"] == 1
+
+
+@pytest.mark.parametrize("n_epochs", [0, 2])
+def test_a_training_that_stops_within_an_epoch_resumes_from_the_state_before_it(callback, monkeypatch, n_epochs):
+    """The initial state is written before the first epoch; resuming writes nothing until an epoch ends."""
+    phis = [0.9, 0.4, 0.7][: n_epochs + 1]
+    path = callback.dirpath / "last.ckpt"
+    if n_epochs:
+        end_epochs(callback, *phis[:n_epochs])
+    before = path.read_bytes() if n_epochs else None
+
+    def stop(self, batch, batch_index):
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scripted, "training_step", stop)
+        with pytest.raises(InterruptedError):
+            end_epochs(callback, *phis, ckpt_path=path if n_epochs else None)
+    assert before is None or path.read_bytes() == before
+    resumed = PhiCheckpoint(callback.dirpath, {})
+    resumed.adopt(path)
+    end_epochs(resumed, *phis, ckpt_path=path)
+    assert resumed.phi_per_epoch == pytest.approx(phis)
+    assert read(path)["state_dict"]["weight"] == n_epochs
+
+
+def test_only_the_first_rank_deletes_the_best_epoch_before(callback, monkeypatch):
+    monkeypatch.setattr(pl.Trainer, "is_global_zero", False)
+    end_epochs(callback, 0.9, 0.4)
+    assert names(callback.dirpath) == [
+        "best.ckpt", "epoch00-phi0.9000.ckpt", "epoch01-phi0.4000.ckpt", "last.ckpt",
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_has_the_given_configuration_or_that_of_the_module(tmp_path):
+    end_epochs(PhiCheckpoint(tmp_path / "given", {"key": "value"}), 0.4)
+    assert read(tmp_path / "given" / "best.ckpt")["config"] == {"key": "value"}
+    end_epochs(PhiCheckpoint(tmp_path / "none"), 0.4)
+    with pytest.raises(ValueError, match="parts are missing"):
+        read(tmp_path / "none" / "best.ckpt")
 
 
 def test_the_first_of_equal_epochs_is_the_best(callback):
@@ -115,6 +164,15 @@ def test_resuming_without_the_best_epoch_is_refused(callback, tmp_path):
     alone.write_bytes((callback.dirpath / "last.ckpt").read_bytes())
     with pytest.raises(FileNotFoundError, match=r"epoch00-phi0.4000.ckpt, the best epoch before last.ckpt"):
         PhiCheckpoint(tmp_path / "other", {}).adopt(alone)
+
+
+def test_weights_alone_are_not_resumed(callback, tmp_path):
+    end_epochs(callback, 0.4)
+    checkpoint = torch.load(callback.dirpath / "best.ckpt", weights_only=True) | {"callbacks": {}}
+    torch.save(checkpoint, tmp_path / "weights.ckpt")
+    with pytest.raises(ValueError, match=r"weights\.ckpt has weights but no training state to resume"):
+        PhiCheckpoint(tmp_path / "other", {}).adopt(tmp_path / "weights.ckpt")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_stands_for_its_checkpoint(callback, tmp_path):

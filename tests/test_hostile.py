@@ -90,7 +90,7 @@ CALLS = [
     {"_target_": "builtins.eval", "_args_": ["open('hacked', 'w')"]},
     {"_target_": "pathlib.Path.touch", "_args_": ["hacked"]},
     {"_target_": "san.cli.launch.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
-    {"_target_": "san.cli.launch.get_method", "path": "os.system"},
+    {"_target_": "san.cli.processes.get_method", "path": "os.system"},
     {"_target_": "san.cli.build.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
     {"_target_": "san.cli.build.instantiate", "config": {"x": {"_target_": "os.system", **COMMAND}}, "place": "x"},
     {"_target_": "san.cli.launch.os.system", **COMMAND},
@@ -171,7 +171,7 @@ STRANGE = [
     ("hydra.job.env_set", {"LD_PRELOAD": "hacked.so"}),
     ("activation", CALL),
     ("callbacks.x", CALL),
-    ("callbacks.x", {"_target_": "san.cli.launch.get_method", "path": "os.system"}),
+    ("callbacks.x", {"_target_": "san.cli.processes.get_method", "path": "os.system"}),
     ("logger.x", CALL),
     ("dataset", {"_target_": "san.data.numpy_array.load", "path": TOUCH}),
     ("trainer.callbacks", [CALL]),
@@ -416,7 +416,7 @@ def mutate(kind, count, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.slow)])
 def test_damaged_files_give_an_answer_or_one_line(trained, kind, count):
     cases = mutate(kind, count, trained)
     longest, most = (max(case[key] for case in cases) for key in ("seconds", "memory"))
