@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from san import sweep
 from san.activations import ReLU
 from san.checkpoint import read
-from san.cli.bank import evaluate_bank, train_bank
+from san.cli.bank import evaluate_bank, shares, train_bank
 from san.cli.build import instantiate
 from san.cli.commands import sweep as sweep_command
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
@@ -244,9 +244,10 @@ def test_a_sweep_keeps_and_returns_the_model_of_the_lowest_phi_on_the_split_of_t
     code, said = run(
         sweep.main, *COMMON, "kernel_sizes=3..9", "n_kernels=[1,2]", "activations=[relu,identity]",
         "trainer.max_epochs=1", "max_memory=2e6", "dataset.split=[2,1,1]", f"protocol={protocol}", "optimizer.lr=0.05",
-        f"hydra.run.dir={tmp_path}",
+        "n_starts=2", "seed=5", f"hydra.run.dir={tmp_path}",
     )  # fmt: skip
     assert code == 0, said
+    assert torch.initial_seed() == 5
     models = stored_results(tmp_path)["models"]
     assert [(model["activation"], model["kernel_sizes"]) for model in models] == [
         (activation, [size] * n_kernels)
@@ -254,7 +255,10 @@ def test_a_sweep_keeps_and_returns_the_model_of_the_lowest_phi_on_the_split_of_t
         for n_kernels in (1, 2)
         for size in range(3, 10)
     ]
-    assert len(list((tmp_path / "checkpoints").glob("relu-*.ckpt"))) > 2
+    banks = shares(range(3, 10), 2, torch.zeros(2, 1, 1000), 2e6)
+    assert len(banks) > 1
+    names = {f"relu-{first}-{last}.ckpt" for first, *_, last in banks}
+    assert {path.name for path in (tmp_path / "checkpoints").glob("relu-[3-9]-*.ckpt")} == names
     best = {of: min(models, key=lambda model, of=of: model[of]["phi"]) for of in ("validation", "test")}
     assert best["validation"] != best["test"]
     selected = best[split]
@@ -262,3 +266,35 @@ def test_a_sweep_keeps_and_returns_the_model_of_the_lowest_phi_on_the_split_of_t
     checkpoint = read(tmp_path / "checkpoints" / "best.ckpt")
     assert checkpoint["config"]["activation_name"] == selected["activation"]
     assert [checkpoint["config"]["kernel_size"]] * checkpoint["config"]["n_kernels"] == selected["kernel_sizes"]
+
+
+def test_a_sweep_reports_the_failures_of_all_banks(run, monkeypatch, tmp_path):
+    def fail_first(bank):
+        results, _, checkpoints = evaluate_bank(bank)
+        return results[1:], {bank.name: "reason"}, checkpoints[1:]
+
+    monkeypatch.setattr(sweep_command, "evaluate_bank", fail_first)
+    code, said = run(
+        sweep.main, *COMMON, "kernel_sizes=[3,4]", "activations=[relu,identity]", "trainer.max_epochs=1",
+        f"hydra.run.dir={tmp_path}",
+    )  # fmt: skip
+    assert code == 1
+    assert "2 of 4 models failed" in said
+    assert [model["kernel_sizes"] for model in stored_results(tmp_path)["models"]] == [[4], [4]]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_rank_writes_the_results_of_a_sweep(run, monkeypatch, tmp_path, rank):
+    original = sweep_command.lowest_phi
+
+    def as_rank(models, split):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+        return original(models, split)
+
+    monkeypatch.setattr(sweep_command, "lowest_phi", as_rank)
+    arguments = (*COMMON, "kernel_sizes=3", "activation=relu", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
+    code, said = run(sweep.main, *arguments)
+    assert code == 0, said
+    for name in ("results.json", "sweep.csv", "checkpoints/best.ckpt"):
+        assert (tmp_path / name).exists() == (rank == 0)

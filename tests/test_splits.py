@@ -165,8 +165,8 @@ def test_unknown_choices_and_constant_examples_are_refused():
     constant = [torch.ones(1, 1, 4, dtype=torch.float64), *PARTS[1:]]
     with pytest.raises(ValueError, match="x is constant: there is nothing to scale"):
         scaled_splits(constant, name="x", scaling="all", value_range=[0, 1], scaled_by="train")
-    constant = [torch.tensor([[[1.0, 2.0, 4.0]], [[7.0, 8.0, 7.0]], [[3.0, 3.0, 3.0]]]).double()] * 3
-    with pytest.raises(ValueError, match=r"x: signal 2 \(samples 6 to 8\) is constant"):
+    constant = [torch.tensor([[[1.0, 2.0, 4.0]], [[3.0, 3.0, 3.0]], [[7.0, 8.0, 7.0]]]).double()] * 3
+    with pytest.raises(ValueError, match=r"x: signal 1 \(samples 3 to 5\) is constant"):
         scaled_splits(constant, name="x", scaling="example", value_range=[0, 1], scaled_by="train")
 
 
