@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from san.ops.choices import check_choice
 from san.ops.convolution import convolve, correlate
-from san.ops.kernels import KernelSampler, initial_weight, kernel_index, padding_mask
+from san.ops.kernels import KernelSampler, initial_weight, kernel_index, mirror, padding_mask
 from san.ops.placement import are_few, gather, place, without_rounding
 from san.ops.shapes import Float
 
@@ -190,7 +190,7 @@ class SparselyActivatedNetwork(nn.Module):
         """The kernels as the decoder places them at an activation of 1: mirrored by the paper's decoder."""
         if self.decoder == "adjoint":
             return self.kernels
-        return [kernel.flip(tuple(range(self.n_dims))) for kernel in self.kernels]
+        return [mirror(kernel) for kernel in self.kernels]
 
     def n_weights(self, count: WeightCount = "samples", model: int = 0) -> int:
         """Count the weights W of a model.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from san.ops.kernels import KernelSampler
+from san.ops.kernels import KernelSampler, mirror
 from san.ops.shapes import Float
 
 __all__ = ["highest_mean_window", "window_sampler"]
@@ -33,7 +33,7 @@ def window_sampler(x: Float[Tensor, "batch 1 *space"], mirrored: bool) -> Kernel
         candidates = [_random_window(x, shape, generator) for _ in range(CANDIDATES)]
         kernel = max(candidates, key=lambda window: float(window.norm()))
         kernel = F.normalize(kernel.flatten(), dim=0).view_as(kernel)
-        return kernel.flip(tuple(range(kernel.dim()))) if mirrored else kernel
+        return mirror(kernel) if mirrored else kernel
 
     return sampler
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from san.extensions.initialization import highest_mean_window
 from san.networks import SparselyActivatedNetwork
+from san.ops.kernels import mirror
 from san.ops.shapes import Float
 
 __all__ = ["renew_kernels"]
@@ -55,7 +56,7 @@ def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *
 
 def _set_atom(network: SparselyActivatedNetwork, kernel: int, atom: Tensor) -> None:
     """Replace a kernel so that the decoder places it as the atom."""
-    network.kernels[kernel].copy_(atom.flip(tuple(range(atom.dim()))) if network.decoder == "paper" else atom)
+    network.kernels[kernel].copy_(mirror(atom) if network.decoder == "paper" else atom)
     network.constrain()
 
 

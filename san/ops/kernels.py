@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["KernelSampler", "initial_weight", "kernel_index", "padding_mask", "start_in_padding"]
+__all__ = ["KernelSampler", "initial_weight", "kernel_index", "mirror", "padding_mask", "start_in_padding"]
 
 Integer = TypeVar("Integer", int, Tensor)
 
@@ -22,6 +22,11 @@ def start_in_padding(extent: int, size: Integer) -> Integer:
         size: m, samples of the kernel along that axis, at most M; an integer or a tensor of them.
     """
     return (extent - 1) // 2 - (size - 1) // 2
+
+
+def mirror(kernel: Tensor) -> Tensor:
+    """Return a kernel reversed along all axes, as the paper's decoder places it."""
+    return kernel.flip(tuple(range(kernel.dim())))
 
 
 def kernel_index(kernel: int, size: int, extent: int, n_dims: int) -> tuple[int | slice, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from san.ops import selection
 from san.ops.backend import compiled_for
 from san.ops.convolution import correlate
+from san.ops.kernels import mirror
 
 __all__ = ["pursue"]
 
@@ -54,14 +55,12 @@ def pursue(
     if compiled is None:
         raise ValueError("PhiPursuit needs numba, which is not available: pip install numba, or choose Extrema")
     space = x.shape[2:]
-    norms = torch.stack([kernel.detach().double().norm() for kernel in kernels]).cpu()
+    norms = torch.stack([kernel.double().norm() for kernel in kernels]).cpu()
     # Rounded to the digits of x, so that the norm of a unit kernel counts as exactly 1 and changes no bit of the maps.
     digits = -round(log10(torch.finfo(x.dtype).resolution))
     scales = torch.where(norms > 0, norms.log2().round(decimals=digits).exp2(), 1)
-    mirrored = () if adjoint else tuple(range(len(space)))
-    atoms = [
-        kernel.detach().cpu().double().flip(mirrored) / scale for kernel, scale in zip(kernels, scales, strict=True)
-    ]
+    placed = kernels if adjoint else [mirror(kernel) for kernel in kernels]
+    atoms = [kernel.cpu().double() / scale for kernel, scale in zip(placed, scales, strict=True)]
     scale_of_map = scales.view(-1, *[1] * len(space))
     initial_maps = None
     if distances:
