@@ -1,8 +1,11 @@
 """How configurations in checkpoints of earlier versions differ from those of today."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
-__all__ = ["DEFAULTS_OF_OLD_CHECKPOINTS", "with_earlier_defaults", "with_moved_targets"]
+from san.data.scale import FITTED, Scaling
+
+__all__ = ["DEFAULTS_OF_OLD_CHECKPOINTS", "scaling_of", "with_earlier_defaults", "with_moved_targets"]
 
 PLAIN_NETWORK = {"_target_": "san.networks.SparselyActivatedNetwork", "_partial_": True}
 DEFAULTS_OF_OLD_CHECKPOINTS = {
@@ -39,13 +42,25 @@ def with_moved_targets(node: Any) -> Any:
     return [with_moved_targets(item) for item in node] if isinstance(node, list) else node
 
 
+def scaling_of(dataset: Any) -> str | None:
+    """Return the scaling in the configuration of a dataset; None if it is unknown or the dataset has none.
+
+    Args:
+        dataset: The part of the configuration; it has no ``scaling`` if the dataset always has ``range``.
+    """
+    if not isinstance(dataset, Mapping) or "value_range" not in dataset:
+        return None
+    scaling = dataset.get("scaling", "range")
+    return scaling if scaling in get_args(Scaling) else None
+
+
 def with_earlier_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """Add the values of keys that earlier versions lacked.
 
     Args:
         settings: Resolved settings of a checkpoint, as plain containers.
     """
-    dataset = settings.get("dataset")
-    if isinstance(dataset, dict) and "value_range" in dataset and dataset.get("scaling", "range") in ("all", "range"):
+    dataset: Any = settings.get("dataset")
+    if scaling_of(dataset) in FITTED:
         settings = {**settings, "dataset": {"scaled_by": "all", **dataset}}
     return {**DEFAULTS_OF_OLD_CHECKPOINTS, **settings}

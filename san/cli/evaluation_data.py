@@ -1,17 +1,17 @@
 """The data to test a checkpoint on, scaled as the data that it was trained on."""
 
 import logging
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets
 from san.cli.build import instantiate
+from san.cli.earlier_versions import scaling_of
 from san.data.recording import Recording
-from san.data.scale import FITTED, Scale, Scaling
+from san.data.scale import FITTED, Scale
 from san.data.splits import Splits
 
 __all__ = ["load_test_data"]
@@ -44,7 +44,7 @@ def load_test_data(config: DictConfig, trained: DictConfig, checkpoint: dict[str
         if config.chunk is None
         else _open_recording(source, config.chunk, options)
     )
-    _check_scale(loaded, scale or _scaling_in(checkpoint["config"].get("dataset")), path)
+    _check_scale(loaded, scale or scaling_of(checkpoint["config"].get("dataset")), path)
     return loaded
 
 
@@ -86,21 +86,13 @@ def _stored_scale(checkpoint: dict[str, Any], path: Path) -> Scale | None:
         raise ValueError(f"{path} is not a checkpoint of san: {error}") from error
 
 
-def _scaling_in(dataset: Any) -> str | None:
-    """Return the scaling in the configuration of a dataset; None if it is unknown or the dataset has none."""
-    if not isinstance(dataset, Mapping | DictConfig) or "value_range" not in dataset:
-        return None
-    scaling = dataset.get("scaling", "range")
-    return scaling if scaling in get_args(Scaling) else None
-
-
 def _scaling_without_scale(dataset: Any, is_own: bool, path: Path) -> dict[str, Any]:
     """Return the options by which a dataset is scaled for a checkpoint without a scale.
 
     Raises:
         ValueError: If another dataset than that of the checkpoint would be scaled by its own statistics.
     """
-    scaling = _scaling_in(dataset)
+    scaling = scaling_of(dataset)
     if scaling in FITTED and not is_own:
         raise ValueError(
             f"scaling={scaling} needs the statistics of the training data, which {path} does not store: train again, "
