@@ -95,7 +95,7 @@ class SANModule(pl.LightningModule):
         return {} if self.scale is None else {"scale": self.scale.to_dict()}
 
     def setup(self, stage: str) -> None:
-        """Refuse a trainer under which a loss, a metric or an epoch would not be what it says."""
+        """Refuse a trainer that would change the meaning of a loss, a metric or an epoch."""
         refuse_inexact_trainer(self.trainer, stage)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Trainer settings and optimizers under which a reported number would not be what it says, refused in one line each."""
+"""Refuse trainer settings and optimizers that would make a reported number wrong, in one line each."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -102,8 +102,10 @@ def independent_optimizer(
             "processes knows the loss of its own examples alone; train in one process, or choose another optimizer, "
             "such as Adam"
         )
+    if n_models == 1:
+        return made
     together, _ = steps.made_by(optimizer, min(len(parameters), len(LOSS_SCALES)))
-    if n_models > 1 and not all(
+    if not all(
         torch.allclose(together[[model]], weights, rtol=0, atol=steps.tolerance(model, weights), equal_nan=True)
         for model, (weights, _) in enumerate(alone)
     ):

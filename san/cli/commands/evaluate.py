@@ -93,7 +93,6 @@ def _new_trainer(config: DictConfig) -> pl.Trainer:
     refuse_void_trainer_settings(config.trainer)
     shown = progress(config.trainer.enable_progress_bar)
     trainer: pl.Trainer = instantiate(config, "trainer", logger=False, enable_checkpointing=False, callbacks=shown)
-    refuse_inexact_trainer(trainer, "test")  # also for a recording in chunks, which the trainer does not test
     return trainer
 
 
@@ -128,7 +127,8 @@ def _extent(trained: DictConfig) -> tuple[int, int]:
 
 
 def _test_in_chunks(module: SANModule, recording: Recording, chunk: int, trainer: pl.Trainer) -> None:
-    """Set the test metrics of a module to those of the whole recording."""
+    """Set the test metrics of a module to those of the whole recording, which the trainer does not test itself."""
+    refuse_inexact_trainer(trainer, "test")
     if trainer.world_size > 1:
         raise ValueError(f"trainer.devices={trainer.world_size}: a recording in chunks is read by one process")
     device = trainer.strategy.root_device
