@@ -170,7 +170,7 @@ def test_groups_and_choices_of_the_user_are_listed(help_of, tmp_path, flag):
         (["hydra.searchpath=[file://nowhere]", "activation=mine"], "Could not find 'activation/mine'"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:provider=.*is not available:UserWarning")
+@pytest.mark.filterwarnings("ignore:provider=.*is not available:UserWarning")  # Hydra's, of the folder nowhere
 def test_mistakes_are_one_line(run, arguments, said):
     code, line = run(train.main, *arguments, "--help")
     assert code == 1

@@ -91,7 +91,7 @@ def test_a_setting_that_changes_what_a_number_means_is_refused(fit, setting, val
         {"use_distributed_sampler": False},
     ],
 )
-@pytest.mark.filterwarnings("ignore:You have turned on `Trainer.detect_anomaly")
+@pytest.mark.filterwarnings("ignore:You have turned on `Trainer.detect_anomaly")  # Lightning warns of its own setting
 def test_other_settings_change_no_number(fit, settings):
     module, selection = fit(folder="default")
     other, of_other = fit(**settings)

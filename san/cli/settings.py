@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-__all__ = ["MAY_CHANGE_WHEN_RESUMED", "effective_settings", "without"]
+__all__ = ["CANNOT_CHANGE_RESULTS", "MAY_CHANGE_WHEN_RESUMED", "effective_settings", "without"]
 
-LATER_END = "training goes on to a later end, as if it had been given at the start"
+LATER_END = "the training continues to a later end, as if that had been given at the start"
 SAME_ON_ANY_DEVICE = "the processes share each batch, with the results of one process up to rounding"
 FOLDER = "the data count by their content and their name, in any folder"
 NO_EFFECT = "only observes the training"

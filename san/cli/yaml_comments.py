@@ -1,8 +1,8 @@
 """A YAML file of the configuration with its comments, which the help of a command prints.
 
-The comment at the top of a command's file says what it does, then names its most used overrides, the groups outside its
-defaults list, and examples. The comment at the top of another file describes that choice; a comment beside an entry of
-a defaults list describes the group, and one beside or above a key describes the key.
+The comment at the top of a command's file describes the command, then names its most used overrides, the groups outside
+its defaults list, and examples. The comment at the top of another file describes that choice; a comment beside an entry
+of a defaults list describes the group, and one beside or above a key describes the key.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ class Group(NamedTuple):
 
     Args:
         name: The group.
-        comment: What it is.
+        comment: The comment beside the group in the defaults list.
         takes_several: Whether several of its choices can be selected.
         is_appended: Whether it is outside the defaults list.
     """

@@ -64,7 +64,7 @@ def draw_kernels(network: SparselyActivatedNetwork, name: str, sampling_frequenc
 
 
 def _drawn(network: SparselyActivatedNetwork) -> tuple[list[int], str]:
-    """Return the indices of the kernels to draw, and what the title says about them."""
+    """Return the indices of the kernels to draw, and a note on the selection for the title."""
     n_kernels = len(network.kernel_sizes)
     if len(network.sizes_of_models) > 1 and n_kernels > MAX_DRAWN_KERNELS:
         indices = [round(index) for index in np.linspace(0, n_kernels - 1, MAX_DRAWN_KERNELS)]

@@ -164,7 +164,7 @@ def kernels_to_draw(energies: Sequence[float]) -> tuple[list[int], str]:
         energies: The energy of each kernel.
 
     Returns:
-        The indices of the kernels, in order, and what the title says about them; empty if all are drawn.
+        The indices of the kernels, in order, and a note on the selection for the title, empty if all are drawn.
     """
     by_energy = sorted(range(len(energies)), key=lambda index: -energies[index])
     drawn = sorted(by_energy[:MAX_DRAWN_KERNELS])
