@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 __all__ = [
     "CONF",
     "PACKAGE",
+    "check_folders",
     "check_numbers",
     "kernel_sizes_of",
     "paper_databases",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 PACKAGE = Path(__file__).parents[1]
+LARGEST = 2**63 - 1  # of torch's integers
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 
@@ -55,10 +57,22 @@ def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
         if key == "kernel_sizes" and not (OmegaConf.is_list(config[key]) and config[key]):
             raise ValueError(f"kernel_sizes={config[key]} must be a list of integers, such as [10,20]")
         values = config[key] if key == "kernel_sizes" else [config[key]]
-        least, most = (0, 2**32 - 1) if key in ("seed", "num_workers") else (1, 2**63 - 1)
+        least, most = (0, 2**32 - 1) if key in ("seed", "num_workers") else (1, LARGEST)
         for value in values:
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise ValueError(f"{key}={value} must be an integer, {least} or more, {most} or less")
+                allowed = "of at least 1" if least else f"from 0 to {most}"
+                raise ValueError(f"{key}={'null' if value is None else value} must be an integer {allowed}")
+
+
+def check_folders(config: DictConfig) -> None:
+    """Refuse values of ``paths`` that are not names of folders.
+
+    Raises:
+        ValueError: If a value is empty, null, or not a text.
+    """
+    for name, folder in config.paths.items():
+        if not (isinstance(folder, str) and folder):
+            raise ValueError(f"paths.{name}={'null' if folder is None else folder} must be the name of a folder")
 
 
 def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) -> list[int]:

@@ -23,7 +23,7 @@ from san.cli.allow_list import (
     refuse_foreign_targets,
     take_allowed_packages,
 )
-from san.cli.config import CONF, paper_databases
+from san.cli.config import CONF, check_folders, paper_databases
 from san.cli.environment import command_environment
 from san.cli.errors import (
     PROGRAM,
@@ -34,6 +34,7 @@ from san.cli.errors import (
     one_line,
     silence_disk_errors,
 )
+from san.cli.foreign_files import checked_files
 from san.cli.help import help_text
 from san.cli.multirun import summarized_if_stopped
 from san.storage.files import write_text
@@ -81,7 +82,12 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
         with interrupt_on_signal() as received, silence_disk_errors(), command_environment(), _checked_composition():
             try:
                 sys.argv[1:] = _prepared(arguments)
-                if (given := get_args()).help:
+                given = get_args()
+                if given.experimental_rerun is not None:
+                    raise ValueError(
+                        "--experimental-rerun would unpickle a file: repeat the overrides of the run instead"
+                    )
+                if given.help:
                     print(help_text(name, given))
                 else:
                     with summarized_if_stopped():
@@ -145,6 +151,7 @@ class _Job:
         if is_multirun:
             reason.unlink(missing_ok=True)
         try:
+            check_folders(config)
             return processes.run(self.implementation, config, _explain)
         except Exception as raised:
             error = disk_error_behind(raised)
@@ -164,8 +171,9 @@ def _prepared(arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra: without ``allow=``, with all databases named, and with those of a torchrun rank.
 
     Raises:
-        ValueError: If ``allow=`` or a multirun by torchrun is invalid.
+        ValueError: If ``allow=``, a multirun by torchrun or a rank variable is invalid.
     """
+    processes.refuse_copies()
     others, packages = take_allowed_packages(arguments)
     given = os.environ.get(ALLOW_VARIABLE)
     os.environ[ALLOW_VARIABLE] = ",".join([*([given] if given else []), *packages])
@@ -200,7 +208,8 @@ def _checked_composition() -> Iterator[None]:
         OmegaConf.clear_resolver(resolver)
     ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[assignment, method-assign]
     try:
-        yield
+        with checked_files():
+            yield
     finally:
         ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
         for resolver, function in resolvers.items():

@@ -1,0 +1,141 @@
+"""A configuration file from outside the package chooses parts and values, and nothing else."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from san import train
+
+GLOBAL = "# @package _global_\n"
+TOO_MUCH = "more than 10000 values or 20 levels"
+
+
+def doubled(levels):
+    """Return YAML whose last key has 10 to the power of ``levels`` values."""
+    lines = ["k0: &k0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"k{level}: &k{level} [{', '.join([f'*k{level - 1}'] * 10)}]" for level in range(1, levels)]
+    return "\n".join(lines)
+
+
+REFUSED = {
+    "mode": ("hydra: {mode: MULTIRUN}", "sets hydra.mode"),
+    "launcher": ("hydra: {launcher: {n_jobs: 2}}", "sets hydra.launcher"),
+    "sweeper": ("hydra: {sweeper: {params: {seed: '1,2'}}}", "sets hydra.sweeper"),
+    "callbacks": (
+        "hydra: {callbacks: {x: {_target_: hydra.experimental.callbacks.LogJobReturnCallback}}}",
+        "callbacks",
+    ),
+    "searchpath": ("hydra: {searchpath: ['pkg://this']}", "sets hydra.searchpath"),
+    "env_set": ("hydra: {job: {env_set: {PATH: hacked}}}", "sets hydra.job"),
+    "chdir": ("hydra: {job: {chdir: true}}", "sets hydra.job"),
+    "output": ("hydra: {output_subdir: ../../x}", "sets hydra.output_subdir"),
+    "reference": ("x: {launcher: {n_jobs: 2}}\nhydra: ${x}", "sets hydra"),
+    "choice": ("defaults: [override /hydra/launcher: submitit_local]", "chooses /hydra/launcher"),
+    "choice_without_override": ("defaults: [/hydra/launcher: submitit_local]", "chooses /hydra/launcher"),
+    "choice_elsewhere": ("defaults: [/activation@_global_.hydra.launcher: relu]", "chooses /activation@_global_.hydra"),
+    "choice_by_path": ("defaults: [hydra/launcher/joblib]", "chooses hydra/launcher/joblib"),
+    "choice_by_reference": ("defaults: ['/${x}/launcher': joblib]", "chooses /${x}/launcher"),
+    "choice_above": ("defaults: [/activation: ../hydra/launcher/joblib]", "is not a name in a folder"),
+    "file_above": ("defaults: [../../elsewhere/x]", "is not a name in a folder"),
+    "environment": ("seed: ${oc.env:HOME}", "sets seed=${oc.env:HOME}"),
+    "environment_in_a_list": ("x: [{y: 'a ${oc.env:HOME}'}]", "sets x.y=a ${oc.env:HOME}"),
+    "environment_by_reference": ("x: oc\nseed: '${${x}.env:HOME}'", "sets seed"),
+    "environment_in_a_resolver": ("seed: ${oc.select:seed,${oc.env:HOME}}", "sets seed"),
+    "aliases": (doubled(9), TOO_MUCH),
+    "alias_of_itself": ("a: &a [*a]", TOO_MUCH),
+    "levels": (f"a: {'[' * 5000}{']' * 5000}", TOO_MUCH),
+    "values": (f"a: [{'1, ' * 20_000}]", TOO_MUCH),
+    "bytes": (f"a: {'x' * 200_000}", "a configuration file may have 100000"),
+    "references": (f"a: {'${seed}' * 1000}", "sets a="),
+    "syntax": ("a: [1\nb: 2", "is not valid YAML"),
+    "tag": ("a: !!python/object/apply:os.system ['touch hacked']", "cannot be read as a configuration"),
+    "duplicate": ("seed: 1\nseed: 2", "duplicate key seed"),
+    "defaults": ("defaults: 3", "cannot be read as a configuration"),
+    "no_mapping": ("[1]", "has a list, not keys and values"),
+    "control_character": ("a: \x01", "is not valid YAML"),
+}
+
+
+@pytest.fixture
+def refused(run, tmp_path, monkeypatch):
+    """Run ``san.train`` with arguments that must end in one line, and return the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments):
+        code, said = run(train.main, *arguments, "debug=one_batch")
+        assert (code, len(said.strip().splitlines())) == (1, 1), said
+        assert {path.name for path in tmp_path.iterdir()} <= {"own", "other"}
+        return said
+
+    return refused
+
+
+def write(place, content):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(content, encoding="utf-8")
+
+
+@pytest.mark.parametrize(("content", "said"), REFUSED.values(), ids=REFUSED)
+def test_an_experiment_of_a_stranger_is_refused_in_one_line(refused, tmp_path, content, said):
+    file = tmp_path / "own" / "experiment" / "evil.yaml"
+    write(file, GLOBAL + content)
+    line = refused("--config-dir=own", "experiment=evil")
+    assert line.startswith(f"san: {file} ")
+    assert said in line
+
+
+@pytest.mark.parametrize("group", ["activation", "callbacks", "dataset", "logger", "optimizer", "trainer"])
+@pytest.mark.parametrize("package", ["hydra", "hydra.launcher", "_global_.hydra.callbacks.x"])
+def test_no_file_is_put_below_hydra(refused, tmp_path, group, package):
+    write(tmp_path / "own" / group / "evil.yaml", f"# @package {package}\nn_jobs: 2\n")
+    assert "sets hydra" in refused("--config-dir=own", f"{group}=evil")
+
+
+@pytest.mark.parametrize("arguments", [["--config-name=evil"], ["--config-name=train", "+experiment=evil"]])
+def test_the_folder_of_a_stranger_is_not_the_package(refused, tmp_path, arguments):
+    write(tmp_path / "own" / "evil.yaml", "hydra: {launcher: {n_jobs: 2}}\n")
+    write(tmp_path / "own" / "train.yaml", "seed: 1\n")
+    write(tmp_path / "own" / "experiment" / "evil.yaml", f"{GLOBAL}hydra: {{launcher: {{n_jobs: 2}}}}\n")
+    assert "sets hydra.launcher" in refused(f"--config-path={tmp_path / 'own'}", *arguments)
+
+
+def test_the_launcher_of_a_run_folder_is_not_started(refused, run, tmp_path):
+    folder = tmp_path / "own" / "run"
+    assert run(train.main, "debug=one_batch", "dataset=synthetic", f"hydra.run.dir={folder}")[0] == 0
+    assert "sets hydra" in refused(f"--config-path={folder / '.hydra'}", "--config-name=hydra")
+
+
+def test_a_file_is_named_in_its_folder(refused, tmp_path):
+    write(tmp_path / "own" / "experiment" / "mine.yaml", GLOBAL)
+    write(tmp_path / "other" / "evil.yaml", GLOBAL)
+    assert "is not a name in a folder" in refused("--config-dir=own", "experiment=../../other/evil")
+
+
+def test_a_run_is_not_repeated_from_a_pickle(refused):
+    assert "would unpickle a file" in refused("--experimental-rerun=config.pickle")
+
+
+def test_the_help_reads_files_of_a_stranger_as_a_run_does(run, tmp_path):
+    write(tmp_path / "own" / "experiment" / "evil.yaml", GLOBAL + doubled(9))
+    code, said = run(train.main, f"--config-dir={tmp_path / 'own'}", "experiment=evil", "--help")
+    assert code == 1
+    assert TOO_MUCH in said
+
+
+def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
+    write(
+        tmp_path / "own" / "experiment" / "mine.yaml",
+        f"{GLOBAL}defaults: [override /activation: relu]\n"
+        "seed: 3\nfigure: {}\nkernel_size: &size 5\nmetric: {x: '${kernel_size}', y: 'a ${.x} ${now:%Y}', z: *size}\n",
+    )
+    options = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", "debug=one_batch", "dataset=synthetic"]
+    code, said = run(train.main, *options, f"hydra.run.dir={tmp_path / 'run'}", "--cfg", "job")
+    assert (code, said) == (0, "")
+
+
+def test_the_command_line_chooses_a_launcher(run, tmp_path):
+    write(tmp_path / "own" / "experiment" / "mine.yaml", f"{GLOBAL}seed: 3\n")
+    options = ["hydra.mode=MULTIRUN", "hydra/launcher=basic", "n_kernels=1,2", "dataset=synthetic", "debug=one_batch"]
+    own = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", f"hydra.sweep.dir={tmp_path / 'jobs'}"]
+    assert run(train.main, *own, *options)[0] == 0
+    configuration = OmegaConf.load(tmp_path / "jobs" / "1" / ".hydra" / "config.yaml")
+    assert (configuration.seed, configuration.n_kernels) == (3, 2)
