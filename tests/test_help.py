@@ -164,10 +164,10 @@ def test_groups_and_choices_of_the_user_are_listed(help_of, tmp_path, flag):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["dataset=nope"], "Could not find 'dataset/nope' Available options in 'dataset': csv"),
+        (["dataset=nope"], "dataset=nope is not known; choose one of csv"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
-        (["kernel_size"], "'kernel_size'"),
-        (["hydra.searchpath=[file://nowhere]", "activation=mine"], "Could not find 'activation/mine'"),
+        (["kernel_size"], "kernel_size cannot be read as KEY=VALUE"),
+        (["hydra.searchpath=[file://nowhere]", "activation=mine"], "activation=mine is not known; choose one of"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:provider=.*is not available:UserWarning")  # Hydra's, of the folder nowhere

@@ -2,17 +2,20 @@
 
 import errno
 import logging
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 __all__ = [
@@ -109,12 +112,39 @@ def is_lost_process(error: BaseException) -> bool:
 
 def one_line(error: BaseException) -> str:
     """Return an error, and what to do about it where that is known, in one printable line."""
-    cause = error.__cause__
-    detail = f" ({cause})" if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) else ""
-    joined = " ".join(f"{error}{detail}".split())
+    joined = " ".join((_hydra_reason(error) if isinstance(error, HydraException) else str(error)).split())
     printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in joined)
     message = printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]} ..."
     return f"{PROGRAM}{message}{_advice(error)}"
+
+
+def _hydra_reason(error: HydraException) -> str:
+    """Return the message of an error of Hydra in the words of this command line."""
+    message, cause = str(error), error.__cause__
+    if isinstance(error, MissingConfigException):
+        if not error.options:
+            return re.split("(?:Config s|S)earch path:", message)[0]
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        choices = ", ".join(error.options)
+        return f"{group}={choice} is not known{_nearest(choice, error.options)}; choose one of {choices}"
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        parent, key = cause.parent_node, str(cause.full_key)
+        above = key[: len(key) - len(str(cause.key))]
+        known = [f"{above}{name}" for name in parent] if isinstance(parent, DictConfig) else []
+        plus = message.rpartition(" ")[2]
+        return (
+            f"{key} is not known{_nearest(key, known)}{f'; a new key needs a plus: {plus}' if plus[:1] == '+' else ''}"
+        )
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read as KEY=VALUE; quote special characters, as in 'KEY=\"VALUE\"'"
+    if several := re.match(r"Ambiguous value for argument '(.*)=(.*)'", message):
+        key, values = several.groups()
+        return f"{key}={values} has several values; add -m for one job of each, or write a list as {key}=[{values}]"
+    return f"{message} ({cause})" if isinstance(cause, OmegaConfBaseException) else message
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    return "".join(f" (did you mean {nearest}?)" for nearest in get_close_matches(name, known, n=1))
 
 
 def _advice(error: BaseException) -> str:
