@@ -130,7 +130,7 @@ def _hydra_reason(error: HydraException) -> str:
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         parent, key = cause.parent_node, str(cause.full_key)
         above = key[: len(key) - len(str(cause.key))]
-        known = [f"{above}{name}" for name in parent] if isinstance(parent, DictConfig) else []
+        known = [f"{above}{name!s}" for name in parent] if isinstance(parent, DictConfig) else []
         plus = message.rpartition(" ")[2]
         return (
             f"{key} is not known{_nearest(key, known)}{f'; a new key needs a plus: {plus}' if plus[:1] == '+' else ''}"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -46,13 +46,13 @@ def checked_files() -> Iterator[None]:
         path = Path(source.path, source._normalize_file_name(config_path))
         _refuse_excess(path)
         try:
-            loaded: Any = load_file(repository, config_path)
+            loaded = cast("ConfigResult", load_file(repository, config_path))
             content: Any = OmegaConf.to_container(loaded.config)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
             raise ValueError(f"{path} cannot be read as a configuration: {error}") from error
         if not isinstance(content, Mapping):
             raise ValueError(f"{path} has a {type(content).__name__}, not keys and values")
-        for choice in loaded.defaults_list:
+        for choice in loaded.defaults_list or []:
             _refuse_choice(choice, path)
         _refuse_hydra(content, path)
         _refuse_resolvers(content, "", path)
@@ -68,13 +68,13 @@ def checked_files() -> Iterator[None]:
             _refuse_hydra(content, Path(loaded.path.removeprefix(FILE), f"{name}.yaml"))
         return loaded
 
-    ConfigRepository.load_config = load_checked_file  # type: ignore[assignment, method-assign]
-    ConfigLoaderImpl._load_single_config = load_checked_part  # type: ignore[assignment, method-assign]
+    ConfigRepository.load_config = load_checked_file  # type: ignore[method-assign]
+    ConfigLoaderImpl._load_single_config = load_checked_part  # type: ignore[method-assign]
     try:
         yield
     finally:
-        ConfigRepository.load_config = load_file  # type: ignore[assignment, method-assign]
-        ConfigLoaderImpl._load_single_config = load_part  # type: ignore[assignment, method-assign]
+        ConfigRepository.load_config = load_file  # type: ignore[method-assign]
+        ConfigLoaderImpl._load_single_config = load_part  # type: ignore[method-assign]
 
 
 def _is_foreign(place: str) -> bool:
