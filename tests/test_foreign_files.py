@@ -83,6 +83,13 @@ def test_an_experiment_of_a_stranger_is_refused_in_one_line(refused, tmp_path, c
     assert said in line
 
 
+@pytest.mark.parametrize("part", ["activation", "dataset", "metric", "network", "paths", "trainer"])
+def test_a_part_has_keys(run, tmp_path, part):
+    write(tmp_path / "own" / "experiment" / "mine.yaml", f"{GLOBAL}{part}: abc\n")
+    own = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert run(train.main, *own) == (1, f"san: {part}=abc must be keys and values")
+
+
 @pytest.mark.parametrize("group", ["activation", "callbacks", "dataset", "logger", "optimizer", "trainer"])
 @pytest.mark.parametrize("package", ["hydra", "hydra.launcher", "_global_.hydra.callbacks.x"])
 def test_no_file_is_put_below_hydra(refused, tmp_path, group, package):

@@ -9,20 +9,26 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 __all__ = [
     "CONF",
     "PACKAGE",
-    "check_folders",
+    "check_kinds",
     "check_numbers",
     "kernel_sizes_of",
     "paper_databases",
     "parse_numbers",
+    "resolved_part",
     "stored_configuration",
     "with_activation",
 ]
 
 PACKAGE = Path(__file__).parents[1]
+PARTS = (
+    "activation", "callbacks", "classifier", "dataset", "figure", "logger", "loss", "metric", "network", "optimizer",
+    "paths", "trainer",
+)  # fmt: skip
 LARGEST = 2**63 - 1  # of torch's integers
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
@@ -64,15 +70,21 @@ def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
                 raise ValueError(f"{key}={'null' if value is None else value} must be an integer {allowed}")
 
 
-def check_folders(config: DictConfig) -> None:
-    """Refuse values of ``paths`` that are not names of folders.
+def check_kinds(config: DictConfig) -> None:
+    """Refuse values of another kind than a text or a mapping where every command needs one.
 
     Raises:
-        ValueError: If a value is empty, null, or not a text.
+        ValueError: If a folder, the checkpoint or the activation's name is not a text, or a part has no keys.
     """
-    for name, folder in config.paths.items():
-        if not (isinstance(folder, str) and folder):
-            raise ValueError(f"paths.{name}={'null' if folder is None else folder} must be the name of a folder")
+    for part in PARTS:
+        if part in config and not (OmegaConf.is_dict(config[part]) or (config[part] is None and part == "dataset")):
+            raise ValueError(f"{part}={'null' if config[part] is None else config[part]} must be keys and values")
+    texts = {key: config[key] for key in ("activation_name", "checkpoint") if key in config}
+    if texts.get("checkpoint", "") is None:
+        del texts["checkpoint"]
+    for key, value in {**texts, **{f"paths.{name}": folder for name, folder in config.paths.items()}}.items():
+        if not (isinstance(value, str) and value):
+            raise ValueError(f"{key}={'null' if value is None else value} must be a text that is not empty")
 
 
 def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) -> list[int]:
@@ -98,6 +110,31 @@ def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) 
     if not numbers:
         raise ValueError(f"{key}={given} is empty: give a number such as 8, or a range such as 1..250")
     return sorted(set(numbers))
+
+
+def resolved_part(config: DictConfig, place: str) -> Any:
+    """Return a part of a configuration in plain containers, with all references resolved.
+
+    Args:
+        config: The whole configuration.
+        place: Key of the part, which has keys and values.
+
+    Raises:
+        ValueError: If a value that the part needs is missing, such as the path of the user's file.
+    """
+    try:
+        return OmegaConf.to_container(OmegaConf.select(config, place), resolve=True, throw_on_missing=True)
+    except (InterpolationToMissingValueError, MissingMandatoryValue) as error:
+        choice = HydraConfig.get().runtime.choices.get(place) if HydraConfig.initialized() else None
+        needing = place if choice is None else f"{place}={choice}"
+        everything: Any = OmegaConf.to_container(config)  # OmegaConf.missing_keys fails on a reference to a missing key
+        keys = [key for key, value in everything.items() if value == "???"]
+        part: Any = OmegaConf.to_container(OmegaConf.select(config, place))
+        keys += [f"{place}.{key}" for key, value in part.items() if value == "???"] if isinstance(part, dict) else []
+        if not keys:
+            raise
+        given = " ".join(f"{key}={key.rpartition('.')[2].upper()}" for key in keys)
+        raise ValueError(f"{needing} needs {given}, which has no default: add it to the command") from error
 
 
 def with_activation(config: DictConfig, name: str | None) -> DictConfig:

@@ -68,8 +68,8 @@ def checked_files() -> Iterator[None]:
             _refuse_hydra(content, Path(loaded.path.removeprefix(FILE), f"{name}.yaml"))
         return loaded
 
-    ConfigRepository.load_config = load_checked_file  # type: ignore[method-assign]
-    ConfigLoaderImpl._load_single_config = load_checked_part  # type: ignore[method-assign]
+    ConfigRepository.load_config = load_checked_file  # type: ignore[assignment, method-assign]
+    ConfigLoaderImpl._load_single_config = load_checked_part  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

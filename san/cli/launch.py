@@ -23,7 +23,7 @@ from san.cli.allow_list import (
     refuse_foreign_targets,
     take_allowed_packages,
 )
-from san.cli.config import CONF, check_folders, paper_databases
+from san.cli.config import CONF, check_kinds, paper_databases
 from san.cli.environment import command_environment
 from san.cli.errors import (
     PROGRAM,
@@ -151,7 +151,7 @@ class _Job:
         if is_multirun:
             reason.unlink(missing_ok=True)
         try:
-            check_folders(config)
+            check_kinds(config)
             return processes.run(self.implementation, config, _explain)
         except Exception as raised:
             error = disk_error_behind(raised)
