@@ -4,7 +4,7 @@ from san.cli.launch import command
 
 __all__ = ["main"]
 
-main = command("compare")
+main = command("compare", resume="complete methods are kept by the same command with hydra.run.dir={folder}")
 
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ from conftest import results, table
 from matplotlib.text import Text
 
 from san import compare
+from san.cli.bank import train_bank
 from san.figures.frontier import draw_frontier, frontier
 from san.peers import tuning
 from san.peers.tuning import METHODS, mean_metrics
@@ -263,6 +264,30 @@ def test_a_peer_learns_from_training_and_is_selected_by_the_split_of_the_protoco
     assert all(torch.equal(train, learned_from[0]) for train in learned_from)
     assert len(learned_from) == 4
     assert len(learned_from[0]) == 4
+
+
+def test_complete_methods_of_an_interrupted_comparison_are_kept(run_compare, monkeypatch):
+    arguments = ("activations=[relu,extrema]", "peers=[]")
+    through, _ = run_compare("through", *arguments)
+    trained = []
+
+    def interrupted(config, *others):
+        trained.append(config.activation_name)
+        if len(trained) == stop:
+            raise FloatingPointError("interrupted")
+        return train_bank(config, *others)
+
+    monkeypatch.setattr("san.cli.commands.compare.train_bank", interrupted)
+    stop = 7
+    folder, _ = run_compare("stopped", *arguments, fails=True)
+    assert [path.stem for path in (folder / "methods").iterdir()] == ["relu"]
+    trained.clear()
+    stop = None
+    run_compare("stopped", *arguments)
+    assert set(trained) == {"extrema"}
+    assert without_times(results(folder)) == without_times(results(through))
+    run_compare("stopped", *arguments, "optimizer.lr=0.02")
+    assert set(trained) == {"relu", "extrema"}
 
 
 @pytest.mark.parametrize("name", METHODS)

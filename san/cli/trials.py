@@ -18,7 +18,7 @@ from san.cli.settings import effective_settings
 from san.data.splits import Splits
 from san.reporting.provenance import Provenance, code_fingerprint, data_fingerprint
 from san.reporting.results import lowest_phi
-from san.storage.files import write_json
+from san.storage.files import read_json, write_json
 
 __all__ = ["Trial", "complete"]
 
@@ -73,10 +73,7 @@ class Trial:
 
     def read(self) -> dict[str, Any] | None:
         """Return the ``models`` by protocol and the ``seconds`` of a complete trial, None if it is not complete."""
-        if not self.path.is_file():
-            return None
-        content: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-        return content
+        return read_json(self.path)
 
 
 def complete(trial: Trial) -> Trial:

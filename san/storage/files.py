@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-__all__ = ["replacing", "write_csv", "write_json", "write_text"]
+__all__ = ["read_json", "replacing", "write_csv", "write_json", "write_text"]
 
 SUFFIX = "unfinished"
 ABANDONED = 3600.0  # seconds without a write, after which the process of an unfinished file counts as killed
@@ -61,6 +61,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         ValueError: If a number is NaN or infinite.
     """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON file that can be computed again; None if it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """Classifiers on the reconstructions of a selected network, compared with classifiers on the original examples."""
 
-import json
 import logging
 import os
 import tempfile
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from san.data.splits import Labels, Splits
 from san.networks import SparselyActivatedNetwork
 from san.reporting.provenance import Provenance, data_fingerprint
-from san.storage.files import write_json
+from san.storage.files import read_json, write_json
 from san.training.callbacks.classifier_selection import ClassifierSelection
 from san.training.callbacks.phi_checkpoint import TestedEpoch
 from san.training.classifier_module import ClassifierModule
@@ -128,7 +127,7 @@ class Stacking:
             results, strategy = train(f"classifier{suffix}", reconstructions, network.n_models, seed)
             provenance = Provenance.of({"seed": seed, "epoch": tested_epoch, **settings}, data)
             cached = cache / f"baseline-{provenance.key}.json"
-            baseline = strategy.broadcast(_read_outcome(cached))
+            baseline = strategy.broadcast(read_json(cached))
             if baseline is None:
                 ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, 1, seed)
                 if strategy.is_global_zero:
@@ -212,14 +211,6 @@ def _labels(splits: Splits) -> Labels:
     if splits.labels is None:
         raise ValueError(f"{splits.name} has no classes; use classifier=none")
     return splits.labels
-
-
-def _read_outcome(path: Path) -> Outcome | None:
-    try:
-        found: Outcome = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
 
 
 def _memory_mapped(folder: Path, shape: torch.Size, dtype: torch.dtype) -> Tensor:

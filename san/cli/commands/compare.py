@@ -2,7 +2,10 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from itertools import product
 from math import isfinite, prod
 from pathlib import Path
@@ -17,12 +20,13 @@ from san.cli.build import check_counts, instantiate, load_dataset
 from san.cli.config import check_numbers, parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
 from san.cli.processes import n_processes
+from san.cli.settings import effective_settings
 from san.data.splits import Splits
 from san.peers.tuning import METHODS, mean_metrics, require_installed
 from san.reporting.comparison import summarize_comparison
-from san.reporting.provenance import versions
+from san.reporting.provenance import Provenance, data_fingerprint, versions
 from san.reporting.results import METRICS, lowest_phi
-from san.storage.files import write_json
+from san.storage.files import read_json, write_json
 
 __all__ = ["compare"]
 
@@ -46,8 +50,24 @@ def compare(config: DictConfig) -> float:
     banks = [_banks(config, name, grids, splits) for name in config.activations]
     for name in config.peers:
         _check_grid(name, grids[name])
-    methods = [_tune_activation(of_activation, splits) for of_activation in banks]
-    methods += [_tune_peer(config, name, grids[name], splits) for name in config.peers]
+    folder = Path(config.paths.output_dir)
+    kept = _Kept(folder / "methods", data_fingerprint(splits))
+    methods = [
+        kept.or_tuned(
+            of_activation[0].activation_name,
+            [_settings(bank) for bank in of_activation],
+            partial(_tune_activation, of_activation, splits),
+        )
+        for of_activation in banks
+    ]
+    for name in config.peers:
+        grid = grids[name]
+        peer = {
+            "settings": _settings(config),
+            "grid": _lists(grid),
+            "version": import_module(METHODS[name].package).__version__,
+        }
+        methods.append(kept.or_tuned(name, peer, partial(_tune_peer, config, name, grid, splits)))
     results = {
         "dataset": splits.name,
         "space": list(splits.shape[1:]),
@@ -58,11 +78,43 @@ def compare(config: DictConfig) -> float:
         "versions": versions(),
         "config": stored_configuration(config),
     }
-    folder = Path(config.paths.output_dir)
     write_json(folder / "results.json", results)
     summarize_comparison(results, folder)
     best: Any = lowest_phi([method["chosen"] for method in methods], config.protocol.selected_by)
     return float(best[config.protocol.selected_by]["phi"])
+
+
+class _Kept:
+    """The complete methods of an interrupted comparison in the same folder.
+
+    Args:
+        folder: Folder with one file for each complete method.
+        data: Fingerprint of the examples.
+    """
+
+    def __init__(self, folder: Path, data: str) -> None:
+        self.folder = folder
+        self.data = data
+
+    def or_tuned(self, name: str, settings: Any, tune: Callable[[], Results]) -> Results:
+        """Return a complete method of the same settings, code and data, else tune it and keep the result."""
+        fingerprints = Provenance.of({"method": name, "settings": settings}, self.data).fingerprints
+        file = self.folder / f"{name}.json"
+        stored = read_json(file) or {}
+        if stored.get("fingerprints") == fingerprints:
+            log.info("%s: complete, kept from %s", name, file)
+            return dict(stored["method"])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Experiment logs directory")  # of the interrupted method
+            tuned = tune()
+        write_json(file, {"fingerprints": fingerprints, "method": tuned})
+        return tuned
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """Return the settings that can change the results of a method, whatever others it is compared with."""
+    whole = effective_settings(config)
+    return {key: value for key, value in whole.items() if key not in ("activations", "grids", "peers")}
 
 
 def _check(config: DictConfig) -> None:
