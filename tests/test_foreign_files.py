@@ -1,10 +1,18 @@
 """A configuration file from outside the package chooses parts and values, and nothing else."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from mutations import MEMORY, SECONDS
 from omegaconf import OmegaConf
 
 from san import train
 
+PROJECT = Path(__file__).parents[1]
 GLOBAL = "# @package _global_\n"
 TOO_MUCH = "more than 10000 values or 20 levels"
 
@@ -146,3 +154,16 @@ def test_the_command_line_chooses_a_launcher(run, tmp_path):
     assert run(train.main, *own, *options)[0] == 0
     configuration = OmegaConf.load(tmp_path / "jobs" / "1" / ".hydra" / "config.yaml")
     assert (configuration.seed, configuration.n_kernels) == (3, 2)
+
+
+@pytest.mark.slow
+def test_strange_files_give_an_answer_or_one_line_and_run_no_code(tmp_path):
+    command = [sys.executable, PROJECT / "tests" / "strangers.py", "0", "300", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
+    cases = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert len(cases) == 300, finished.stderr
+    assert [case for case in cases if case["outcome"] not in ("answer", "error")] == []
+    assert max(case["seconds"] for case in cases) < SECONDS
+    assert max(case["bytes"] for case in cases) < MEMORY
+    assert {"answer", "error"} == {case["outcome"] for case in cases}
