@@ -5,6 +5,7 @@ A case is a YAML file of the package with other keys, values, arguments, choices
 """
 
 import contextlib
+import copy
 import inspect
 import io
 import json
@@ -122,7 +123,7 @@ def nodes(node):
 
 
 def hostile(chance):
-    return chance.choice([*VALUES, *TEXTS])
+    return copy.deepcopy(chance.choice([*VALUES, *TEXTS]))
 
 
 def strange_file(folder, chance):
@@ -133,9 +134,9 @@ def strange_file(folder, chance):
     for _ in range(chance.choice([0, 1, 2, 3])):
         change(content, chance)
     if chance.random() < 0.1:
-        content["hydra"] = chance.choice(HYDRA)
+        content["hydra"] = copy.deepcopy(chance.choice(HYDRA))
     if chance.random() < 0.1:
-        content["defaults"] = chance.sample(CHOICES, chance.choice([1, 2, 3]))
+        content["defaults"] = copy.deepcopy(chance.sample(CHOICES, chance.choice([1, 2, 3])))
     if chance.random() < 0.4:
         content[chance.choice(["seed", "paths", "x", *PARTS])] = hostile(chance)
     if chance.random() < 0.5:
