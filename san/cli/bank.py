@@ -24,7 +24,7 @@ from san.reporting.provenance import Provenance, data_fingerprint
 from san.storage.checkpoints import load_weights, read
 from san.training.callbacks.bank_selection import BankSelection
 from san.training.callbacks.stored_provenance import StoredProvenance
-from san.training.callbacks.training_state import copy_once
+from san.training.callbacks.training_state import copy_once, fit
 from san.training.data_module import SplitsDataModule
 from san.training.san_module import SANModule
 
@@ -125,7 +125,7 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits) -> Trai
         copy_once(stopped, path)
     observers = [selection, StoredProvenance(asdict(provenance))]
     trainer = build_trainer(config, [*build_callbacks(config, splits, module.network), *observers], version=name)
-    trainer.fit(module, data, ckpt_path=None if stopped is None else path, weights_only=True)
+    fit(trainer, module, data, None if stopped is None else path)
     if not selection.validation_per_epoch:
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
     if n_starts > 1:

@@ -4,7 +4,8 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from san.storage.files import replacing
+from san.storage.pickle_scan import refuse_excess
 
 __all__ = [
     "add_parts",
@@ -19,10 +21,15 @@ __all__ = [
     "find",
     "load_state",
     "load_weights",
+    "nodes",
     "read",
     "refuse_other_sizes",
     "save",
 ]
+
+MAX_BYTES = 2**28  # of a checkpoint file
+MAX_DIRECTORY = 2**18  # bytes of the list of the members of a checkpoint file; a member takes about 100
+MAX_SHARING = 4  # how many times the size of the file all tensors have, because tensors may share their values
 
 
 def find(path: str | os.PathLike[str], kind: Literal["best", "last"]) -> Path:
@@ -44,18 +51,19 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is truncated, damaged, from another program, or has any other content.
     """
+    n_bytes = path.stat().st_size
     try:
-        _refuse_damage(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(_checked_copy(path), map_location="cpu", weights_only=True)
         complete = {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys()
+        _refuse_views(checkpoint, n_bytes)
     except Exception as error:  # zipfile, pickle and torch raise errors of any type for a damaged file
-        raise ValueError(f"{path} is not a checkpoint of san, or is truncated or damaged") from error
+        reason = f": {error}" if type(error) is ValueError else ""
+        raise ValueError(f"{path} is not a checkpoint of san, or is truncated or damaged{reason}") from error
     if not complete or type(checkpoint["epoch"]) is not int or not isinstance(checkpoint["callbacks"], dict):
         raise ValueError(f"{path} is not a checkpoint of san: parts are missing")
-    n_bytes = path.stat().st_size
     for part in {"state_dict", "classifier"} & checkpoint.keys():
         weights = checkpoint[part]
-        if not isinstance(weights, dict) or not all(_is_stored_tensor(weight, n_bytes) for weight in weights.values()):
+        if not isinstance(weights, dict) or not all(map(_is_weight, weights.values())):
             raise ValueError(f"{path} is not a checkpoint of san: {part} must contain stored weights only")
     return dict(checkpoint)
 
@@ -129,24 +137,77 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, unfinished)
 
 
-def _refuse_damage(path: Path) -> None:
-    """Refuse a file that was changed after writing: torch compares no checksum, and unpacks compressed members."""
-    with zipfile.ZipFile(path) as archive:
+def nodes(node: Any) -> Iterator[Any]:
+    """Yield a value and all values in it."""
+    yield node
+    if isinstance(node, dict | list | tuple):
+        for item in node.values() if isinstance(node, dict) else node:
+            yield from nodes(item)
+
+
+def _checked_copy(path: Path) -> io.BytesIO:
+    """Return a copy of a checkpoint file whose members are not compressed, do not overlap and match their checksums.
+
+    torch compares no checksum, unpacks compressed members, and may find other members than ``zipfile`` in a file of a
+    stranger, but not in this copy.
+    """
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_BYTES:
+        raise ValueError(f"it has {n_bytes} bytes, more than {MAX_BYTES}")
+    _refuse_large_directory(path)
+    copied = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copied, "w") as target:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("a checkpoint has no compressed members")
-        if sum(member.file_size for member in members) > path.stat().st_size:
-            raise ValueError("a checkpoint has no overlapping members")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"{damaged} does not match its checksum")
+            raise ValueError("it has compressed members")
+        if sum(member.file_size for member in members) > n_bytes:
+            raise ValueError("it has overlapping members")
+        if len({member.filename.lower() for member in members}) < len(members):
+            raise ValueError("it has two members of the same name")
+        for member in members:
+            content = archive.read(member)  # compares the checksum
+            if member.filename.lower().endswith("data.pkl"):
+                refuse_excess(content)
+            target.writestr(member.filename, content)
+    copied.seek(0)
+    return copied
 
 
-def _is_stored_tensor(weight: Any, n_bytes: int) -> bool:
-    """Return whether a weight is a plain tensor with all values stored in a file of ``n_bytes``."""
-    return (
-        isinstance(weight, torch.Tensor)
-        and weight.layout == torch.strided
-        and weight.device.type == "cpu"
-        and weight.is_floating_point()
-        and weight.nbytes <= weight.untyped_storage().nbytes() <= n_bytes
+def _refuse_large_directory(path: Path) -> None:
+    """Refuse a file with too many members, from the records at its end, before ``zipfile`` reads all of them."""
+    with path.open("rb") as file:
+        file.seek(-min(98, path.stat().st_size), io.SEEK_END)
+        end = file.read().rjust(98, b"\0")
+    long, locator, short = end[:56], end[56:76], end[76:]
+    if not short.startswith(b"PK\5\6") or not short.endswith(b"\0\0"):
+        raise ValueError("it does not end as a file of torch.save does")
+    sizes = [short[12:16], long[40:48] if locator.startswith(b"PK\6\7") else b""]
+    if any(int.from_bytes(size, "little") > MAX_DIRECTORY for size in sizes):
+        raise ValueError("it has too many members")
+
+
+def _refuse_views(checkpoint: Any, n_bytes: int) -> None:
+    """Refuse tensors whose values are not stored in a file of ``n_bytes``, and what torch cannot read of a state."""
+    total = 0
+    for node in nodes(checkpoint):
+        if isinstance(node, torch.Tensor):
+            total += node.nbytes
+            is_plain = node.layout == torch.strided and node.device.type == "cpu"
+            if not is_plain or node.nbytes > node.untyped_storage().nbytes() or total > MAX_SHARING * n_bytes:
+                raise ValueError("a tensor has values that are not stored")
+        elif isinstance(node, OrderedDict):
+            metadata = vars(node).get("_metadata", {})
+            if vars(node).keys() - {"_metadata"} or not _are_versions(metadata):
+                raise ValueError("the versions of its modules are damaged")
+
+
+def _are_versions(metadata: Any) -> bool:
+    """Return whether this has a version for each module, as ``torch.nn.Module.state_dict`` writes."""
+    return isinstance(metadata, dict) and all(
+        isinstance(module, dict) and module.keys() <= {"version"} and type(module.get("version", 1)) is int
+        for module in metadata.values()
     )
+
+
+def _is_weight(weight: Any) -> bool:
+    return isinstance(weight, torch.Tensor) and weight.is_floating_point()

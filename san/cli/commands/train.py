@@ -33,6 +33,7 @@ from san.reporting.results import print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
 from san.storage.files import write_json
 from san.training.callbacks.stored_provenance import StoredProvenance
+from san.training.callbacks.training_state import fit
 from san.training.san_module import SANModule
 
 __all__ = ["train"]
@@ -60,7 +61,7 @@ def train(config: DictConfig) -> float:
     checkpoint = next((callback for callback in callbacks if isinstance(callback, PhiCheckpoint)), None)
     resumed, provenance = _resume(config, module, checkpoint, provenance, splits.name)
     trainer = build_trainer(config, [*callbacks, StoredProvenance(asdict(provenance))])
-    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    fit(trainer, module, data, resumed)
     best_epoch, per_epoch = _selected_epoch(module, checkpoint)
     if best_epoch is None:
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
@@ -127,7 +128,7 @@ def _resume(
     content = read(given)
     provenance = resumed_provenance(content, provenance, config, data_name=data_name)
     load_weights(module, content, given)
-    return checkpoint.adopt(given), provenance
+    return checkpoint.adopt(given, content), provenance
 
 
 def _selected_epoch(module: SANModule, checkpoint: PhiCheckpoint | None) -> tuple[int | None, list[dict[str, float]]]:

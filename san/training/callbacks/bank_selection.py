@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 
 from san.training.callbacks.phi_checkpoint import TestedEpoch
 from san.training.callbacks.training_state import save_training
@@ -94,6 +95,30 @@ class BankSelection(Checkpoint):
             "weight": self.weight,
         }
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint whose selection is damaged.
+
+        Raises:
+            ValueError: If it is not the selection of this bank.
+        """
+        network = cast("SANModule", pl_module).network
+        state = checkpoint["callbacks"].get(self.state_key)
+        if not isinstance(state, dict) or state.keys() != self.state_dict().keys():
+            raise ValueError("its selection of epochs is missing")
+        per_epoch, best_epochs, weight = (state[key] for key in ("validation_per_epoch", "best_epochs", "weight"))
+        n_epochs = len(per_epoch)
+        n_models, shape = (network.n_models, network.weight.shape) if n_epochs else (0, self.weight.shape)
+        if not all(_are_metrics(metrics, n_models) for metrics in per_epoch):
+            raise ValueError("its metrics of each epoch are damaged")
+        if not isinstance(best_epochs, list) or len(best_epochs) != n_models:
+            raise ValueError("its best epochs are damaged")
+        if not all(best is None or (type(best) is int and 0 <= best < n_epochs) for best in best_epochs):
+            raise ValueError(f"its best epochs are not among its {n_epochs} epochs")
+        if not isinstance(weight, Tensor) or weight.shape != shape or weight.dtype != network.weight.dtype:
+            raise ValueError("its selected weights are damaged")
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from the selection of a checkpoint."""
         self.best_epochs = list(state_dict["best_epochs"])
@@ -104,3 +129,15 @@ class BankSelection(Checkpoint):
         best = self.best_epochs[model]
         lowest = math.inf if best is None else self.validation_per_epoch[best]["phi"][model]
         return math.isfinite(phi) and phi < lowest
+
+
+def _are_metrics(metrics: Any, n_models: int) -> bool:
+    """Return whether these are the metrics of an epoch: a number per model by name, with φ."""
+    return (
+        isinstance(metrics, dict)
+        and "phi" in metrics
+        and all(
+            type(name) is str and isinstance(values, list) and [type(value) for value in values] == [float] * n_models
+            for name, values in metrics.items()
+        )
+    )

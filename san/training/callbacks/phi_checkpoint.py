@@ -98,15 +98,29 @@ class PhiCheckpoint(Checkpoint):
         return {"best_epoch": self.best_epoch, "validation_per_epoch": self.validation_per_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from the selection of a checkpoint."""
-        self.best_epoch = state_dict["best_epoch"]
-        self.validation_per_epoch = list(state_dict["validation_per_epoch"])
+        """Resume from the selection of a checkpoint.
 
-    def adopt(self, path: Path) -> Path:
+        Raises:
+            ValueError: If the selection is damaged.
+        """
+        if state_dict.keys() != self.state_dict().keys():
+            raise ValueError("its selection of epochs is missing")
+        best_epoch, per_epoch = state_dict["best_epoch"], state_dict["validation_per_epoch"]
+        if not isinstance(per_epoch, list) or not all(map(_are_metrics, per_epoch)):
+            raise ValueError("its metrics of each epoch are damaged")
+        if best_epoch is not None and (type(best_epoch) is not int or not 0 <= best_epoch < len(per_epoch)):
+            raise ValueError(f"its best epoch is not one of its {len(per_epoch)} epochs")
+        if best_epoch is not None and not math.isfinite(per_epoch[best_epoch]["phi"]):
+            raise ValueError("its best epoch has no finite φ")
+        self.best_epoch = best_epoch
+        self.validation_per_epoch = list(per_epoch)
+
+    def adopt(self, path: Path, content: dict[str, Any] | None = None) -> Path:
         """Copy a checkpoint to resume from, and the best epoch before it, into the folder of this run.
 
         Args:
             path: The checkpoint; the best epoch is the same file or stands beside it.
+            content: What :func:`san.storage.checkpoints.read` returns for the path, to read it once.
 
         Returns:
             The path to resume from.
@@ -115,10 +129,16 @@ class PhiCheckpoint(Checkpoint):
             FileNotFoundError: If the best epoch before the checkpoint is not beside it.
             ValueError: If the file is not a checkpoint of this program, or has no training state.
         """
-        checkpoint = read(path)
-        if self.state_key not in checkpoint["callbacks"]:
+        checkpoint = read(path) if content is None else content
+        state = checkpoint["callbacks"].get(self.state_key)
+        if state is None:
             raise ValueError(f"{path} has weights but no training state to resume; give a run folder of san.train")
-        self.load_state_dict(checkpoint["callbacks"][self.state_key])
+        try:
+            self.load_state_dict(state if isinstance(state, dict) else {})
+            if (n_epochs := len(self.validation_per_epoch)) != checkpoint["epoch"] + bool(n_epochs):
+                raise ValueError(f"it has metrics of {n_epochs} epochs, and is of epoch {checkpoint['epoch']}")
+        except ValueError as error:
+            raise ValueError(f"{path} is not a checkpoint of san, or is damaged: {error}") from error
         if self.best_epoch is not None:
             source = path if checkpoint["epoch"] == self.best_epoch else path.with_name(self._best_name)
             if not source.is_file():
@@ -131,3 +151,12 @@ class PhiCheckpoint(Checkpoint):
     @property
     def _best_name(self) -> str:
         return "" if self.best_epoch is None else f"epoch{self.best_epoch:02d}-phi{self.best_model_score:.4f}.ckpt"
+
+
+def _are_metrics(metrics: Any) -> bool:
+    """Return whether these are the metrics of an epoch: values by name, with φ."""
+    return (
+        isinstance(metrics, dict)
+        and "phi" in metrics
+        and all(type(name) is str and type(value) is float for name, value in metrics.items())
+    )
