@@ -26,8 +26,9 @@ from scipy.signal import find_peaks
 from benchmarks import plain
 from benchmarks.figures import draw_growth, draw_sweep_times
 from san.activations import Extrema
-from san.cli.build import instantiate, load_dataset
+from san.cli.build import load_dataset
 from san.cli.config import CONF
+from san.cli.parts import instantiate
 from san.figures.style import save
 from san.functional import extrema
 from san.networks import SparselyActivatedNetwork, TrainingStep

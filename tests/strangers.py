@@ -24,10 +24,10 @@ import yaml
 from hydra.utils import get_object
 from mutations import PATIENCE, SAFETY, VALUES, HangError, change, damage, memory
 
-from san.cli.build import instantiate
 from san.cli.config import CONF
 from san.cli.errors import is_mistake
 from san.cli.launch import command
+from san.cli.parts import instantiate
 
 GROUPS = ("activation", "callbacks", "dataset", "experiment", "figure", "logger", "optimizer", "trainer")
 PARTS = (

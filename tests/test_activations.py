@@ -9,8 +9,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from san.activations import Extrema, ExtremaPoolIndices, SparseActivation, TopKAbsolutes
-from san.cli.build import instantiate
 from san.cli.config import CONF
+from san.cli.parts import instantiate
 from san.extensions.annealing import AnnealedExtrema
 from san.extensions.dropout import DropoutExtrema
 from san.extensions.growing import GrowingNetwork

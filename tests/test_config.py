@@ -4,8 +4,8 @@ import pytest
 from conftest import choices
 from omegaconf import OmegaConf
 
-from san.cli.build import instantiate
 from san.cli.config import CONF
+from san.cli.parts import instantiate
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "paths"))
 ALL = [(group, choice) for group in GROUPS for choice in choices(group)]

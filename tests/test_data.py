@@ -7,7 +7,7 @@ import torch
 import wfdb
 from conftest import PRINTED, datasets
 
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.data.splits import Splits, standardize
 from san.data.uci_epilepsy import recording_of_id, recordings_of_segments
 from san.data.wfdb_files import RECORDS

@@ -16,7 +16,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (yes|no) \| (yes|no) \|$", re.MULTILI
 PROGRAM = """
 import io, json, sys, hydra, torch
 from functools import partial
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.cli.config import CONF
 from san.extensions.growing import GrowingNetwork
 from san.extensions.warping import WarpedNetwork

@@ -5,7 +5,7 @@ import torch
 from conftest import choices
 
 from san.activations import Extrema
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.figures.kernels import draw_kernels
 from san.figures.style import MAX_DRAWN_KERNELS, Run, method_color, save
 from san.figures.sweep import draw_sweep

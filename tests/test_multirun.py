@@ -1,5 +1,7 @@
 """A multirun ends with the table of its finished jobs, and with exit code 1 if a job or its summary failed."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from san import compare, evaluate
 from san.cli.launch import command
 from san.storage.files import write_json, write_text
 
+configurations, in_memory = [], []
 METRICS = {"phi": 0.5, "cr_inverse": 0.3, "loss_normalized": 0.4, "accuracy": None}
 
 
@@ -21,6 +24,14 @@ def job(config):
     write_json(Path(config.paths.output_dir, "results.json"), results)
     write_text(Path(config.paths.output_dir, "checkpoints", "best.ckpt"), "weights")
     return 0.5
+
+
+def remember(config):
+    """Run a job, and note how many configurations of jobs are in memory."""
+    configurations.append(weakref.ref(config))
+    gc.collect()
+    in_memory.append(sum(reference() is not None for reference in configurations))
+    return job(config)
 
 
 @pytest.fixture
@@ -162,3 +173,10 @@ def test_a_table_in_a_file_is_as_wide_as_its_content(multirun, monkeypatch, tmp_
     ]
     assert len(lines) == 4
     assert sorted(lines) == sorted(rows)
+
+
+def test_a_finished_job_leaves_no_configuration_in_memory(multirun):
+    configurations.clear()
+    in_memory.clear()
+    assert multirun("kernel_size=5,6,7,8", main=command("train", implementation=f"{__name__}.remember"))[0] == 0
+    assert in_memory == [1, 1, 1, 1]

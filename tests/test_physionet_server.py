@@ -10,7 +10,7 @@ import pytest
 import torch
 import wfdb
 
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 
 pytestmark = pytest.mark.usefixtures("server")
 

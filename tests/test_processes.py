@@ -1,5 +1,6 @@
 """Trainings of several real processes, and the end of a training when one of them dies."""
 
+import errno
 import os
 import signal
 import socket
@@ -13,9 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import results, table
+from filelock import FileLock
 
 from san.checkpoint import read
 from san.cli import processes
+from san.cli.environment import command_environment
+from san.cli.folder_lock import lock_folder, release_folders
 
 PYTHON = sys.executable
 TORCHRUN = [PYTHON, "-m", "torch.distributed.run"]
@@ -70,6 +74,196 @@ def test_as_many_processes_as_the_trainer_has_devices(compose, given, n_processe
             processes.n_processes(config)
     else:
         assert processes.n_processes(config) == n_processes
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("trainer.devices=4096", r"^trainer\.devices=4096 must be \d+ or less on the CPU, 4 processes for each"),
+        ("trainer.devices=-1", r"^trainer\.accelerator=cpu trainer\.devices=-1 is not possible here: .*int > 0"),
+        ("trainer.devices=0", r"^trainer\.accelerator=cpu trainer\.devices=0 is not possible here"),
+        ("trainer.devices=abc", r"^trainer\.accelerator=cpu trainer\.devices=abc is not possible here"),
+        ("trainer.accelerator=abc", r"^trainer\.accelerator=abc .* Available names are: auto"),
+        ("trainer.num_nodes=2", r"^trainer\.num_nodes=2 needs torchrun on each machine"),
+    ],
+)
+def test_devices_that_this_machine_lacks_are_refused_before_a_process_starts(compose, setting, said):
+    with pytest.raises(ValueError, match=said):
+        processes.n_processes(compose("trainer.accelerator=cpu", setting))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_absent_is_refused(compose):
+    with pytest.raises(ValueError, match=r"^trainer\.accelerator=gpu trainer\.devices=1 is not possible here"):
+        processes.n_processes(compose("trainer=gpu"))
+
+
+# --- variables of launchers
+
+FOREIGN = {
+    "RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "JSM_NAMESPACE_RANK": "1", "NODE_RANK": "1",
+    "MASTER_ADDR": "10.0.0.1", "WORLD_SIZE": "two",
+}  # fmt: skip
+TORCHRUN_OF_TWO = {
+    "TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
+}  # fmt: skip
+
+
+@pytest.fixture
+def launched_by(monkeypatch):
+    """Set the variables of a launcher alone."""
+
+    def launched_by(variables):
+        for name in list(os.environ):
+            if name.startswith(("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "JSM_")) or name in TORCHRUN_OF_TWO:
+                monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return launched_by
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        *({name: value} for name, value in FOREIGN.items()),
+        FOREIGN,
+        {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},  # the batch script of a job of four tasks
+        {**TORCHRUN_OF_TWO, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"},
+    ],
+)
+def test_a_single_process_hides_rank_variables_while_it_runs(launched_by, variables):
+    launched_by(variables)
+    processes.refuse_copies()
+    with command_environment():
+        assert not variables.keys() & os.environ.keys() - {"SLURM_STEP_NUM_TASKS"}
+        processes.refuse_copies()
+    assert {name: os.environ[name] for name in variables} == variables
+
+
+def test_ranks_of_torchrun_keep_their_variables(launched_by):
+    launched_by(TORCHRUN_OF_TWO)
+    processes.refuse_copies()
+    with command_environment():
+        assert {name: os.environ[name] for name in TORCHRUN_OF_TWO} == TORCHRUN_OF_TWO
+        assert processes.started_by_torchrun()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4"}, "SLURM_STEP_NUM_TASKS=4: 4 processes would each repeat"),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, "SLURM_PROCID=3 and SLURM_NTASKS=4: 4 processes would each"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK=0 and WORLD_SIZE=2: 2 processes would each repeat"),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "8"}, "OMPI_COMM_WORLD_SIZE=8: 8 processes would each"),
+        ({"TORCHELASTIC_RUN_ID": "x"}, "TORCHELASTIC_RUN_ID is set, as by torchrun, but RANK is missing"),
+        ({**TORCHRUN_OF_TWO, "WORLD_SIZE": "two"}, "WORLD_SIZE=two must be an integer, 1 or more"),
+        ({**TORCHRUN_OF_TWO, "WORLD_SIZE": "9" * 5000}, "must be an integer, 1 or more"),
+        ({**TORCHRUN_OF_TWO, "LOCAL_RANK": "-1"}, "LOCAL_RANK=-1 must be an integer, 0 or more"),
+    ],
+)
+def test_copies_of_a_command_are_refused_in_one_line(launched_by, run_train, variables, said):
+    launched_by(variables)
+    folder, line = run_train("run", fails=True)
+    assert line.startswith("san: ")
+    assert said in line
+    assert "\n" not in line.strip()
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_rank_variables_of_a_single_process_change_no_result(tmp_path, monkeypatch):
+    common = [PYTHON, "-m", "san.train", "trainer.max_epochs=2", "figure=[]", "logger=csv"]
+    start(*common, "hydra.run.dir=alone", cwd=tmp_path)
+    for name, value in FOREIGN.items():
+        monkeypatch.setenv(name, value)
+    start(*common, "hydra.run.dir=ranked", cwd=tmp_path)
+    start(*common, *ddp(1), "hydra.run.dir=ddp", cwd=tmp_path)
+    assert_equal_runs(tmp_path / "ranked", tmp_path / "alone")
+    assert_equal_runs(tmp_path / "ddp", tmp_path / "alone")
+    assert list((tmp_path / "ranked").rglob("metrics.csv"))
+
+
+# --- too little memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_too_little_memory_is_one_line(monkeypatch, run_train, error):
+    def fail(config):
+        raise ImportError("torch can only be initialized once") from error
+
+    monkeypatch.setattr("san.cli.commands.train.load_dataset", fail)
+    _, line = run_train("run", fails=True)
+    assert line.startswith("san: not enough memory (")
+    assert "\n" not in line.strip()
+
+
+@needs_proc
+def test_a_limit_on_memory_is_one_line(tmp_path):
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (10**9,) * 2); import san.train; san.train.main()"
+    )
+    said = start(PYTHON, "-c", program, "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
+    (line,) = lines_of_san(said)
+    assert line.startswith("san: not enough memory (ImportError('libtorch")
+    assert "Traceback" not in said
+
+
+# --- two runs in one folder
+
+
+def test_a_second_run_in_a_folder_is_refused_before_it_writes(run_train, tmp_path):
+    (tmp_path / "run").mkdir()
+    arguments = ["trainer.max_epochs=1", "logger=[]", "figure=[]"]
+    with FileLock(tmp_path / "run" / ".lock"):
+        folder, line = run_train("run", *arguments, fails=True)
+        assert line.startswith(f"san: another run is writing to {folder}: wait for its end, or choose another folder")
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+        _, line = run_train("run", "-m", *arguments, fails=True)
+        assert line.rstrip().endswith("hydra.sweep.dir=FOLDER")
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+    for _ in range(2):
+        run_train("run", *arguments)
+        assert not (folder / ".lock").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a signal")
+def test_the_lock_of_a_killed_run_refuses_nothing(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from san.cli.folder_lock import lock_folder\n"
+        "lock_folder(Path(sys.argv[1]), 'hydra.run.dir'); print('locked', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [PYTHON, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(SystemExit, match="another run is writing to"):
+            lock_folder(tmp_path, "hydra.run.dir")
+        other.kill()
+    lock_folder(tmp_path, "hydra.run.dir")
+    release_folders()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_announced(tmp_path, monkeypatch, caplog):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    lock_folder(tmp_path, "hydra.run.dir")
+    assert "cannot be locked ([Errno" in caplog.text
 
 
 def test_a_multirun_by_torchrun_is_refused(monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from san.cli.build import build_callbacks, build_module, instantiate
+from san.cli.build import build_callbacks, build_module
+from san.cli.parts import instantiate
 from san.extensions.initialization import highest_mean_window, window_sampler
 from san.extensions.restarts import renew_kernels
 from san.networks import Encoder, SparselyActivatedNetwork, TrainingStep

@@ -13,8 +13,8 @@ from PIL import Image
 
 from san import evaluate, sweep
 from san.checkpoint import read
-from san.cli.build import instantiate
 from san.cli.evaluation_data import load_test_data
+from san.cli.parts import instantiate
 from san.data.scale import Scale, Statistics, check_scaling
 from san.data.splits import Splits
 from san.storage.checkpoints import save

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from san import evaluate
 from san.checkpoint import read
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.data.splits import Labels, Splits
 from san.networks import SparselyActivatedNetwork
 from san.reporting import provenance

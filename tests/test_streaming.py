@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from san import evaluate, train
 from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, SparseActivation, TopKAbsolutes
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.data.recording import open_recording
 from san.data.scale import Scale
 from san.extensions.phi_pursuit import PhiPursuit

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from san import evaluate, train
 from san.checkpoint import read
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
 from san.reporting import provenance
@@ -321,7 +321,7 @@ def test_finished_jobs_are_skipped_on_request(run_train):
         (["kernel_size=ten"], "kernel_size=ten"),
         (["kernel_sizes=[3,0]"], "kernel_sizes=0"),
         (["kernel_size=1001"], "kernel_size=1001 exceeds the signal length 1000; choose 1 to 1000"),
-        (["kernel_sze=3"], "kernel_sze is not known (did you mean kernel_size?); a new key needs a plus: +kernel_sze=3"),
+        (["kernel_sze=3"], "kernel_sze is not known (did you mean kernel_size?); a new key needs a plus: +kernel_sze"),
         (["trainer.max_epoch=3"], "trainer.max_epoch is not known (did you mean trainer.max_epochs?)"),
         (["activation=extremo"], "activation=extremo is not known (did you mean extrema?); choose one of annealed"),
         (["experiment=nowhere"], "experiment=nowhere is not known; choose one of table1"),
@@ -332,6 +332,10 @@ def test_finished_jobs_are_skipped_on_request(run_train):
         (["checkpoint=-1"], "checkpoint=-1 must be a text that is not empty"),
         (["activation_name=null"], "activation_name=null must be a text that is not empty"),
         (["metric=null"], "metric=null must be keys and values"),
+        (["dataset=[]"], "dataset=null must be keys and values with a _target_: choose one by dataset=NAME"),
+        (["network=[]"], "network=null must be keys and values with a _target_: choose one by network=NAME"),
+        (["figure.kernels=abc"], "figure.kernels names no _target_: choose one by ~figure.kernels"),
+        (["callbacks.phi_checkpoint=null"], "callbacks.phi_checkpoint=null must be keys and values with a _target_"),
         (["activation=sparse"], "activation=sparse is not known; choose one of annealed_extrema"),
         (["decoder=other"], "decoder=other must be one of paper, adjoint"),
         (["metric.count_weights=other"], "count_weights=other must be one of samples, side"),

@@ -184,9 +184,32 @@ def test_an_optimizer_that_needs_the_loss_of_all_processes_or_other_gradients_is
         ("trainer.limit_test_batches=0.0", "trainer.limit_test_batches=0.0 leaves no examples"),
         ("+trainer.precision=bf16-true", "trainer.precision=bf16-true must be 32-true"),
         ("+trainer.max_steps=3", "trainer.max_steps=3 must be -1, so that each epoch ends with its only validation"),
+        ("trainer.max_epochs=abc", "trainer.max_epochs=abc must be an integer or null"),
+        ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5 must be an integer or null"),
+        ("trainer.max_epochs=-5", "trainer: `max_epochs` must be a non-negative integer or -1"),
+        ("trainer.limit_val_batches=abc", "trainer.limit_val_batches=abc must be an integer, a number or null"),
+        ("trainer.limit_val_batches=-1", "trainer: You have passed invalid value -1 for limit_val_batches"),
+        ("+trainer.detect_anomaly=maybe", "trainer.detect_anomaly=maybe must be true or false"),
+        ("+trainer.precisoin=32", "trainer.precisoin is not an argument of Trainer (did you mean trainer.precision?)"),
+        ("optimizer.lr=abc", "optimizer.lr=abc must be a number"),
+        ("optimizer.lr=null", "optimizer.lr=null must be a number"),
+        ("optimizer.lr=true", "optimizer.lr=True must be a number"),
+        (
+            "optimizer.lr=-1",
+            "optimizer Adam(lr=-1, betas=[0.9, 0.999], eps=1e-08, weight_decay=0) cannot be built: Inv",
+        ),
+        ("optimizer.betas=1", "optimizer.betas=1 must be a list of numbers"),
+        ("optimizer._target_=torch.optim.SGD", "optimizer.betas is not an argument of SGD, which has lr, momentum, "),
+        ("+optimizer.foo=1", "optimizer.foo is not an argument of Adam, which has lr, betas, eps, weight_decay, "),
+        ("+network.foo=1", "network.foo is not an argument of SparselyActivatedNetwork, which has n_dims, decoder, "),
+        ("+network.kernel_sizes=[3]", "network.kernel_sizes is not an argument of SparselyActivatedNetwork"),
+        ("+activation.border_tolerence=1", "activation.border_tolerence is not an argument of Extrema (did you mean "),
+        ("+dataset.foo=1", "dataset.foo is not an argument of load, which has database, record, channel, "),
+        ("+loss.foo=1", "loss.foo is not an argument of l1_loss, which has "),
+        ("+callbacks.phi_checkpoint.foo=1", "callbacks.phi_checkpoint.foo is not an argument of PhiCheckpoint"),
     ],
 )
-def test_a_refused_setting_is_one_line(run_train, argument, said):
+def test_a_refused_setting_is_one_line(untyped, run_train, argument, said):
     folder, line = run_train("run", argument, "logger=[]", "figure=[]", fails=True)
     assert line.startswith(f"san: {said}")
     assert "\n" not in line.strip()
@@ -217,6 +240,16 @@ def test_a_sweep_with_an_optimizer_or_clipping_over_all_models_is_one_line(run, 
     arguments = ["optimizer._target_=torch.optim.Adafactor", "~optimizer.betas", "~optimizer.eps"]
     code, said = run(sweep.main, *common, *arguments)
     assert (code, said.startswith("san: optimizer Adafactor changes the weights of a model")) == (1, True)
+
+
+def test_another_optimizer_is_one_override(run_train):
+    folder, _ = run_train("run", "optimizer=sgd", "optimizer.lr=0.1", "trainer.max_epochs=1", "logger=[]", "figure=[]")
+    assert results(folder)["config"]["optimizer"]["_target_"] == "torch.optim.SGD"
+
+
+def test_an_invalid_optimizer_is_refused_with_its_settings():
+    with pytest.raises(ValueError, match=r"^optimizer SGD\(lr=-1\) cannot be built: Invalid learning rate: -1"):
+        optimizer_of(partial(torch.optim.SGD, lr=-1), n_models=1)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "ALLOW_VARIABLE",
+    "named_targets",
     "refuse_absent_targets",
     "refuse_foreign_hydra",
     "refuse_foreign_targets",
@@ -126,7 +127,7 @@ def refuse_foreign_targets(node: Any, place: str) -> None:
     Raises:
         ValueError: If another object is named, or an object is called in another way.
     """
-    for below, named in _named(node, place):
+    for below, named in named_targets(node, place):
         _refuse_foreign(named, below)
 
 
@@ -140,7 +141,7 @@ def refuse_absent_targets(node: Any, place: str) -> None:
     Raises:
         ValueError: If an object is absent, or its package only imports it.
     """
-    for below, named in _named(node, place):
+    for below, named in named_targets(node, place):
         target = str(named["_target_"])
         module, _, name = target.rpartition(".")
         try:
@@ -188,16 +189,16 @@ def resolved_parts(config: Any, parts: Sequence[str], given: Mapping[str, Any]) 
     return {part: _replaced(whole[part], part, whole) for part in parts if part in whole}
 
 
-def _named(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def named_targets(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the mappings with a ``_target_``, each with its place."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield place, node
         for key, value in node.items():
-            yield from _named(value, f"{place}.{key}" if place else str(key))
+            yield from named_targets(value, f"{place}.{key}" if place else str(key))
     elif isinstance(node, list):
         for item in node:
-            yield from _named(item, place)
+            yield from named_targets(item, place)
 
 
 def _refuse_foreign(node: Mapping[str, Any], place: str) -> None:

@@ -5,18 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import hydra
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import Strategy
 from torch import nn
 
-from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets
 from san.cli.config import check_numbers
-from san.cli.errors import is_mistake
+from san.cli.parts import instantiate
 from san.cli.settings import effective_settings
 from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.data.recording import Recording
@@ -41,53 +38,11 @@ __all__ = [
     "build_trainer",
     "check_counts",
     "classify",
-    "instantiate",
     "load_dataset",
 ]
 
 Initialization = Literal["normal", "data"]
 Outcome = dict[str, Any]
-
-
-def instantiate(config: DictConfig, place: str, **kwargs: Any) -> Any:
-    """Build the object at a place of a configuration, if everything it names is allowed; see :mod:`san.cli.allow_list`.
-
-    Args:
-        config: The whole configuration.
-        place: Key of the part, such as ``dataset``.
-        **kwargs: Further arguments of the object.
-
-    Returns:
-        The object; None if the part is null.
-
-    Raises:
-        ValueError: If the part names any other object, is not keys and values, or needs a package that is missing.
-    """
-    node = OmegaConf.select(config, place)
-    if node is None:
-        return None
-    if not OmegaConf.is_config(node):
-        raise ValueError(f"{place}={str(node)[:100]!r} must be keys and values with a _target_")
-    # Resolved once, so that the checked object is the called object.
-    part = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    refuse_foreign_targets(part, place)
-    refuse_absent_targets(part, place)
-    if place not in ("classifier", "figure") and not (isinstance(part, dict) and "_target_" in part):
-        raise ValueError(f"{place} names no _target_")
-    try:
-        return hydra.utils.instantiate(part, _convert_="all", **kwargs)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ModuleNotFoundError):
-            raise ValueError(f"{place} needs a package that is not installed: {cause}") from error
-        # A message that begins with an argument's name begins with its key on the command line.
-        prefix = f"{place}." if isinstance(part, dict) and str(cause).partition("=")[0] in part else ""
-        for kind in (ValueError, FileNotFoundError):
-            if prefix and type(cause) is kind:
-                raise kind(f"{prefix}{cause}") from error
-        if isinstance(cause, Exception) and is_mistake(cause):
-            raise cause from error
-        raise
 
 
 def check_counts(config: DictConfig, keys: Sequence[str] = ()) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from san.cli.allow_list import ALLOW_VARIABLE
+from san.cli.folder_lock import release_folders
+from san.cli.ranks import variables_to_hide
 
 __all__ = ["command_environment"]
 
@@ -16,14 +18,18 @@ SPIN_VARIABLE = "GOMP_SPINCOUNT"
 
 @contextmanager
 def command_environment() -> Iterator[None]:
-    """Set the variables and warning filters of a command, and restore them at its end.
+    """Set the variables and warning filters of a command, and restore them at its end; release its folder.
 
+    A single process hides the rank variables that another launcher may have left in its environment.
     Standard output and standard error replace characters that they cannot encode, instead of raising an error.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    before = {name: os.environ.get(name) for name in (ALLOW_VARIABLE, SPIN_VARIABLE)}
+    hidden = variables_to_hide()
+    before = {name: os.environ.get(name) for name in (ALLOW_VARIABLE, SPIN_VARIABLE, *hidden)}
+    for name in hidden:
+        os.environ.pop(name, None)
     # Threads of torch's OpenMP wait for work by spinning, on cores that the compiled operators could use.
     os.environ.setdefault(SPIN_VARIABLE, "1000")
     with warnings.catch_warnings():
@@ -34,6 +40,7 @@ def command_environment() -> Iterator[None]:
         try:
             yield
         finally:
+            release_folders()
             for name, value in before.items():
                 os.environ.pop(name, None)
                 if value is not None:

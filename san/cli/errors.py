@@ -18,6 +18,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from san.storage.text import printable
+
 __all__ = [
     "PROGRAM",
     "disk_error_behind",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 PROGRAM = "san: "
-MISTAKES = (ValueError, OSError, FloatingPointError, YAMLError, HydraException, OmegaConfBaseException)
+MISTAKES = (ValueError, OSError, MemoryError, FloatingPointError, YAMLError, HydraException, OmegaConfBaseException)
 MAX_MESSAGE = 2000  # characters of a message, which may quote a file
 OUTPUT_OVERRIDES = ("hydra.run.dir=", "hydra.sweep.dir=")
 LAUNCHER_ADVICE = "; install the launchers by pip install 'san[launchers]'"
@@ -41,6 +43,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FULL_DISK = tuple(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
 )  # EDQUOT is missing on Windows
+NO_MEMORY = re.compile(
+    r"failed to map segment|cannot allocate memory|can't allocate memory|can't start new thread|out of memory", re.I
+)
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
@@ -85,12 +90,16 @@ def silence_disk_errors() -> Iterator[None]:
 
 
 def disk_error_behind(error: BaseException) -> BaseException:
-    """Return the error of a full or read-only disk that caused an error, or the error itself."""
+    """Return the error of a full or read-only disk or a lack of memory that caused an error, or the error itself."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:  # a chain may contain a cycle
         if isinstance(cause, OSError) and cause.errno in (*FULL_DISK, errno.EROFS):
             return cause
+        if isinstance(cause, MemoryError) or (
+            isinstance(cause, (ImportError, OSError, RuntimeError)) and NO_MEMORY.search(str(cause))
+        ):
+            return MemoryError(f"not enough memory ({cause!r}): free some, raise its limit, or lower batch_size")
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     return error
@@ -113,8 +122,8 @@ def is_lost_process(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """Return an error, and what to do about it where that is known, in one printable line."""
     joined = " ".join((_hydra_reason(error) if isinstance(error, HydraException) else str(error)).split())
-    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in joined)
-    message = printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]} ..."
+    clean = printable(joined)
+    message = clean if len(clean) <= MAX_MESSAGE else f"{clean[:MAX_MESSAGE]} ..."
     return f"{PROGRAM}{message}{_advice(error)}"
 
 

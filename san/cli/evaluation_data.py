@@ -8,8 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets
-from san.cli.build import instantiate
+from san.cli.config import resolved_part
 from san.cli.earlier_versions import scaling_of
+from san.cli.parts import instantiate
 from san.data.recording import Recording
 from san.data.scale import FITTED, Scale
 from san.data.splits import Splits
@@ -117,7 +118,7 @@ def _open_recording(config: DictConfig, chunk: Any, options: dict[str, Any]) -> 
     """
     if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
         raise ValueError(f"chunk={chunk} must be an integer, 1 or more, or null to read all at once")
-    dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
+    dataset = resolved_part(config, "dataset")
     refuse_foreign_targets(dataset, "dataset")
     refuse_absent_targets(dataset, "dataset")
     module = str(dataset.get("_target_")).rpartition(".")[0]

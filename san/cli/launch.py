@@ -38,6 +38,7 @@ from san.cli.foreign_files import checked_files
 from san.cli.help import help_text
 from san.cli.multirun import summarized_if_stopped
 from san.storage.files import write_text
+from san.storage.text import printable
 
 __all__ = ["WithoutTraceback", "command"]
 
@@ -49,7 +50,11 @@ _launcher_process = ExitStack()  # contexts of a process that a launcher started
 
 
 class WithoutTraceback(logging.Formatter):
-    """Omit tracebacks on the console, where one line is enough."""
+    """Omit tracebacks on the console, where one line is enough, and characters that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message in printable characters."""
+        return printable(super().format(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802 (the name is logging's)
         """Return an empty string."""
@@ -88,7 +93,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
                         "--experimental-rerun would unpickle a file: repeat the overrides of the run instead"
                     )
                 if given.help:
-                    print(help_text(name, given))
+                    print(printable(help_text(name, given)))
                 else:
                     with summarized_if_stopped():
                         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()

@@ -11,8 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from san.cli.folder_lock import lock_folder
 
 __all__ = [
     "MultirunFailures",
@@ -42,11 +45,20 @@ class _SummaryError(BaseException):
 
 
 class MultirunFailures(Callback):
-    """Print each failed job with its reason; the exit code is then 1."""
+    """Print each failed job with its reason; the exit code is then 1. Lock the folder of the run or multirun."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Lock the folder of the run."""
+        lock_folder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note what to summarize, so that a multirun that ends early is summarized too."""
+        """Lock the folder, and note what to summarize, so that a multirun that ends early is summarized too."""
+        lock_folder(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         _due[:] = [self.summary(config)]
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Release the configurations of a job, which its launcher would keep to the end of the multirun."""
+        job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarize the jobs, wherever they ran."""

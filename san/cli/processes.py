@@ -19,6 +19,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from san.cli.environment import command_environment
+from san.cli.ranks import refuse_copies, started_by_torchrun
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -29,6 +30,7 @@ __all__ = [
     "is_first_to_fail",
     "n_processes",
     "publish_folder",
+    "refuse_copies",
     "run",
     "start_worker",
     "started_by_torchrun",
@@ -37,6 +39,7 @@ __all__ = [
 GRACE = 2.0  # seconds for the other ranks to end by themselves after one has ended, and again after SIGTERM
 POLL = 0.5  # seconds between two checks whether a process is alive
 FOLDER, FAILURES, REASON, VALUE = "san/folder", "san/failures", "san/reason", "san/value"
+MAX_PER_CORE = 4  # processes of a training on the CPU, each with a copy of the program in memory
 LOG_LEVEL_OF_OTHERS = "ERROR"  # rank 0 logs what all ranks would log
 
 Explain = Callable[[Exception], tuple[str, bool]]
@@ -61,19 +64,15 @@ def run(name: str, config: DictConfig, explain: Explain) -> float | None:
         The value of the function in the first rank.
 
     Raises:
-        ValueError: If a rank fails by a user's mistake.
+        ValueError: If a rank fails by a user's mistake, or the trainer's devices are invalid.
         ChildProcessError: If a rank is killed.
         RuntimeError: If a rank fails otherwise; its cause has the traceback.
         SystemExit: If a rank exits with a code.
     """
+    refuse_copies()
     count = 1 if started_by_torchrun() else n_processes(config)
     value: float | None = get_method(name)(config) if count == 1 else _watch(count, name, config, explain)
     return value
-
-
-def started_by_torchrun() -> bool:
-    """Return whether this process is one of several that torchrun started."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def arguments_of_rank(arguments: Sequence[str]) -> list[str]:
@@ -147,23 +146,54 @@ def start_worker(parent: int) -> None:
 
 
 def n_processes(config: DictConfig) -> int:
-    """Return the number of processes of the trainer of a configuration."""
+    """Return the number of processes of the trainer of a configuration, which this machine is to start.
+
+    Raises:
+        ValueError: If this machine lacks the accelerator or that many devices, or the trainer needs other machines.
+    """
     trainer = config.get("trainer")
     if trainer is None:
         return 1
-    if type(trainer.devices) is int and trainer.devices > 0:
-        return int(trainer.devices)
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment  # slow; devices are rarely "auto"
-    from pytorch_lightning import Trainer
+    if (n_nodes := trainer.get("num_nodes", 1)) != 1:
+        raise ValueError(
+            f"trainer.num_nodes={n_nodes} needs torchrun on each machine, which sets it: start the command by torchrun "
+            "--nnodes=2 --nproc-per-node=1 -m, or set trainer.num_nodes=1"
+        )
+    accelerator, devices = (trainer.get(key, "auto") for key in ("accelerator", "devices"))
+    if accelerator == "cpu" and type(devices) is int and devices > 0:
+        n_devices, on_cpu = devices, True
+    else:
+        n_devices, on_cpu = _devices_of_lightning(accelerator, devices)
+    most = MAX_PER_CORE * (os.cpu_count() or 1)
+    if on_cpu and n_devices > most:
+        raise ValueError(
+            f"trainer.devices={devices} must be {most} or less on the CPU, {MAX_PER_CORE} processes for each of the "
+            f"{os.cpu_count() or 1} cores of this machine"
+        )
+    return n_devices
 
-    alone = Trainer(
-        accelerator=trainer.accelerator,
-        devices=trainer.devices,
-        plugins=[LightningEnvironment()],
-        logger=False,
-        enable_checkpointing=False,
-    )
-    return alone.num_devices
+
+def _devices_of_lightning(accelerator: Any, devices: Any) -> tuple[int, bool]:
+    """Return how many devices Lightning finds on this machine, and whether they are the CPU."""
+    # slow to import; the default needs none of it
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.accelerators import CPUAccelerator
+
+    try:
+        alone = Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            plugins=[LightningEnvironment()],
+            logger=False,
+            enable_checkpointing=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ValueError(
+            f"trainer.accelerator={accelerator} trainer.devices={devices} is not possible here: {error}"
+        ) from error
+    return alone.num_devices, isinstance(alone.accelerator, CPUAccelerator)
 
 
 def _watch(count: int, name: str, config: DictConfig, explain: Explain) -> float | None:

@@ -85,9 +85,13 @@ def independent_optimizer(
         n_processes: Number of processes that share each batch.
 
     Raises:
-        ValueError: If a step depends on the other models or on the loss of this process alone, or is impossible.
+        ValueError: If a setting is invalid, or a step depends on the other models or on the loss of this process alone,
+            or is impossible.
     """
-    made = optimizer(parameters)
+    try:
+        made = optimizer(parameters)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"optimizer {_described(optimizer)} cannot be built: {error}") from error
     name = type(made).__name__
     steps = _Steps.towards_random_targets(max(parameters, key=Tensor.dim))
     try:
@@ -115,6 +119,14 @@ def independent_optimizer(
             "or train one model at a time"
         )
     return made
+
+
+def _described(optimizer: OptimizerFactory) -> str:
+    """Return the name of an optimizer with its settings, such as ``Adam(lr=0.01)``."""
+    if not isinstance(optimizer, partial):
+        return getattr(optimizer, "__name__", repr(optimizer))
+    settings = ", ".join(f"{name}={value}" for name, value in optimizer.keywords.items())
+    return f"{getattr(optimizer.func, '__name__', repr(optimizer.func))}({settings})"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from san.cli.bank import evaluate_bank, shares, train_bank
-from san.cli.build import check_counts, instantiate, load_dataset
+from san.cli.build import check_counts, load_dataset
 from san.cli.config import check_numbers, parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
+from san.cli.parts import instantiate
 from san.cli.processes import n_processes
 from san.cli.settings import effective_settings
 from san.data.splits import Splits

@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from san.checkpoint import find, read
 from san.cli.allow_list import resolved_parts
-from san.cli.build import build_module, instantiate
+from san.cli.build import build_module
 from san.cli.config import check_numbers, kernel_sizes_of
 from san.cli.earlier_versions import DEFAULTS_OF_OLD_CHECKPOINTS, with_moved_targets
 from san.cli.evaluation_data import load_test_data
 from san.cli.model_results import model_results, warn_of_dead_kernels
+from san.cli.parts import instantiate
 from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.data.recording import Recording
 from san.extensions.streaming import describe

@@ -21,9 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from san.cli.build import build_module, instantiate, load_dataset
+from san.cli.build import build_module, load_dataset
 from san.cli.config import CONF, paper_databases
 from san.cli.model_results import warn_of_dead_kernels
+from san.cli.parts import instantiate
 from san.cli.processes import start_worker
 from san.cli.trials import Trial, complete
 from san.figures.activation_functions import draw_activations

@@ -1,12 +1,13 @@
 """The command ``san.train``."""
 
-import json
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import pytorch_lightning as pl
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -18,11 +19,11 @@ from san.cli.build import (
     build_trainer,
     check_counts,
     classify,
-    instantiate,
     load_dataset,
 )
 from san.cli.config import kernel_sizes_of, stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
+from san.cli.parts import instantiate
 from san.cli.resume import resumed_provenance
 from san.cli.settings import effective_settings
 from san.data.splits import Splits
@@ -31,12 +32,14 @@ from san.figures.style import Run, save
 from san.reporting.provenance import Provenance, data_fingerprint
 from san.reporting.results import print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
-from san.storage.files import write_json
+from san.storage.files import read_json, write_json
 from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.callbacks.training_state import fit
 from san.training.san_module import SANModule
 
 __all__ = ["train"]
+
+Figures = Mapping[str, Callable[[Run], Figure]]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ def train(config: DictConfig) -> float:
     """
     stored, folder = stored_configuration(config), Path(config.paths.output_dir)
     check_counts(config, ["kernel_size"] if config.kernel_sizes is None else ["kernel_size", "kernel_sizes"])
+    figures: Figures = instantiate(config, "figure")
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
@@ -85,15 +89,14 @@ def train(config: DictConfig) -> float:
             "config": stored,
         }
         warn_of_dead_kernels(results)
-        _write_run(config, results, splits, module, trainer)
+        _write_run(config, results, splits, module, trainer, figures)
     return per_epoch[best_epoch]["phi"]
 
 
 def _finished_phi(folder: Path, provenance: Provenance) -> float | None:
     """Return the validation φ in a folder whose results have the same provenance, or None."""
-    try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    results = read_json(folder / "results.json")
+    if results is None:
         return None
     found = results.get("fingerprint", {})
     other = [name for name, value in provenance.fingerprints.items() if found.get(name) != value]
@@ -139,7 +142,9 @@ def _selected_epoch(module: SANModule, checkpoint: PhiCheckpoint | None) -> tupl
     return len(per_epoch) - 1 if per_epoch else None, per_epoch
 
 
-def _write_run(config: DictConfig, results: Results, splits: Splits, module: SANModule, trainer: pl.Trainer) -> None:
+def _write_run(
+    config: DictConfig, results: Results, splits: Splits, module: SANModule, trainer: pl.Trainer, figures: Figures
+) -> None:
     """Write the results and the figures, log the hyperparameters, and print the table."""
     folder = Path(config.paths.output_dir)
     write_json(folder / "results.json", results)
@@ -153,7 +158,7 @@ def _write_run(config: DictConfig, results: Results, splits: Splits, module: SAN
         sampling_frequency=splits.sampling_frequency,
         units=splits.units,
     )
-    for name, draw in instantiate(config, "figure").items():
+    for name, draw in figures.items():
         save(draw(run), folder / "figures" / f"{name}.png")
     confusion = None
     if "classifier" in results:

@@ -1,8 +1,10 @@
 """Compilation of the operators by numba, and their distribution over threads."""
 
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from numba.core.caching import FunctionCache
 from numpy.typing import NDArray
 
 __all__ = ["compiled", "share"]
@@ -21,12 +24,44 @@ WORK_PER_THREAD = 20_000
 """Samples or multiplications that outweigh the start of one more thread; no effect on results."""
 
 
+log = logging.getLogger(__name__)
+
+
 def compiled(function: Any) -> Any:
     """Compile a function on its first call, without the interpreter's lock, and cache it on disk if possible."""
-    try:
-        return numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH, cache=True)(function)
-    except RuntimeError:  # no cache folder is writable
-        return numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(function)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=FASTMATH)(function)
+    with suppress(RuntimeError):  # no cache folder is writable
+        dispatcher._cache = _HarmlessCache(function)  # type: ignore[attr-defined, no-untyped-call]
+    return dispatcher
+
+
+class _HarmlessCache(FunctionCache):
+    """The cache of numba, without which a command only compiles again: a full disk does not end it."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save a compiled function if the disk allows it."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            _warn_of_cache(self.cache_path, error.strerror)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return a compiled function, None if there is none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            _warn_of_cache(self.cache_path, error.strerror)
+            return None
+
+
+@cache
+def _warn_of_cache(folder: str, reason: str) -> None:
+    log.warning(
+        "%s: numba's cache in %s cannot be used, so each command compiles its operators again; free some space there, "
+        "or set NUMBA_CACHE_DIR to another folder",
+        reason,
+        folder,
+    )
 
 
 def share(n: int, work: int, task: Callable[[int, int], None], groups: NDArray[Any] | None = None) -> None:

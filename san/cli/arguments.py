@@ -1,0 +1,68 @@
+"""Compare the keys and values of a part of the configuration with the arguments of the object that it names."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from san.cli.allow_list import named_targets
+from san.data.arguments import what_it_must_be
+
+__all__ = ["refuse_unknown_arguments"]
+
+NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def refuse_unknown_arguments(part: Any, place: str) -> None:
+    """Refuse keys that an object has no argument for, and values of another kind than an argument takes.
+
+    An annotation that :mod:`san.data.arguments` does not compare accepts every value, and so does an object without a
+    signature.
+
+    Args:
+        part: Plain containers whose objects :mod:`san.cli.allow_list` accepted.
+        place: Key of the part, such as ``dataset``.
+
+    Raises:
+        ValueError: If there is such a key or value.
+    """
+    for below, node in named_targets(part, place):
+        module, _, name = str(node["_target_"]).rpartition(".")
+        target = getattr(import_module(module), name)
+        try:
+            parameters = inspect.signature(target).parameters
+        except (TypeError, ValueError):  # of a function in C
+            continue
+        given = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+        is_partial = node.get("_partial_", False)  # the program adds the arguments without a default
+        named = {
+            key: parameter
+            for key, parameter in parameters.items()
+            if parameter.kind in NAMED and not (is_partial and parameter.default is parameter.empty)
+        }
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            _refuse_unknown(given, list(named), below, name)
+        hints = _hints(target)
+        for key, parameter in named.items():
+            value = given.get(key, parameter.default)
+            if value is not parameter.default and (wanted := what_it_must_be(value, hints.get(key))) is not None:
+                raise ValueError(f"{below}.{key}={'null' if value is None else value} must be {wanted}")
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], place: str, name: str) -> None:
+    for key in given:
+        if key not in known:
+            near = "".join(f" (did you mean {place}.{close}?)" for close in get_close_matches(key, known, n=1))
+            raise ValueError(
+                f"{place}.{key} is not an argument of {name}{near}, which has {', '.join(known) or 'none'}; remove it, "
+                f"by ~{place}.{key} if a file sets it"
+            )
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    called = target.__init__ if isinstance(target, type) else target  # type: ignore[misc] # of any class
+    try:
+        return get_type_hints(inspect.unwrap(called))
+    except Exception:  # an annotation of a user's package may refer to anything
+        return {}
