@@ -1,10 +1,11 @@
-"""Evaluate randomly damaged files in a separate process, and report the outcome, the time and the memory of each.
+"""Evaluate or resume from damaged files in a separate process; report the outcome, time and memory of each.
 
 ``python tests/mutations.py KIND FIRST COUNT FOLDER`` prints one line of JSON per case; a case depends on its kind and
 number alone. FOLDER has the checkpoints ``signal.ckpt`` and ``image.ckpt``.
 """
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -23,8 +24,10 @@ import hydra
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 
 from san.cli.commands.evaluate import evaluate
+from san.cli.commands.train import train
 from san.cli.config import CONF
 from san.cli.errors import is_mistake, one_line
 from san.data.wfdb_files import RECORDS
@@ -42,6 +45,22 @@ VALUES = [
     "???", "${seed}", "${a.b}", "${oc.env:HOME}", "${oc.create:{_target_: os.system}}", "${", "/", "../..",
     "\x1b[2J[/x]", "x" * 10**6, [], {}, [[]], [10**9] * 50, {"_target_": "os.system"}, {"_target_": "san.train.main"},
     "os.system", "san.data.synthetic.load", "\ud800",
+]  # fmt: skip
+
+TENSORS = [
+    torch.zeros(0), torch.zeros(20), torch.zeros(1, 20), torch.full((1, 20), torch.nan), torch.zeros(1, 20).double(),
+    torch.ones(1, 20, dtype=torch.int64), torch.zeros(1).expand(10**6), torch.tensor(-1.0), torch.tensor(1e30),
+    torch.tensor(2**62), torch.tensor(1j),
+]  # fmt: skip
+RESUME = [
+    "kernel_size=20", "trainer.max_epochs=2", "trainer.enable_progress_bar=false", "logger=[]", "figure=[]",
+    "activation_name=extrema",
+]  # fmt: skip
+PICTURES = [
+    ("png", "L", {}), ("png", "RGB", {}), ("png", "P", {}), ("png", "I;16", {}), ("jpg", "L", {}), ("jpg", "RGB", {}),
+    ("tif", "L", {}), ("tif", "I;16", {}), ("tif", "RGB", {"compression": "tiff_lzw"}),
+    ("tif", "L", {"compression": "tiff_deflate"}), ("tif", "1", {"compression": "group4"}), ("gif", "L", {}),
+    ("bmp", "L", {}), ("pgm", "L", {}), ("webp", "RGB", {}), ("webp", "RGB", {"lossless": True}),
 ]  # fmt: skip
 
 
@@ -114,8 +133,45 @@ def change(node, chance):
             continue
         if isinstance(node, dict) and chance.random() < 0.2:
             key = chance.choice(["_target_", "_partial_", "_args_", "_recursive_", "_convert_", "new"])
-        node[key] = chance.choice(VALUES)
+        node[key] = copy.deepcopy(chance.choice(VALUES))  # a later change must not reach VALUES
         return
+
+
+def mutate_resume(folder, chance):
+    """Change the structure of a checkpoint: replace, delete, add or swap the values of its parts, at any depth."""
+    checkpoint, path = torch.load(folder / "signal.ckpt", weights_only=True), folder / "case.ckpt"
+    parts = [checkpoint, checkpoint["loops"]["fit_loop"], checkpoint["callbacks"], checkpoint["optimizer_states"]]
+    ways = [restructure(chance.choice(parts), chance) for _ in range(chance.choice([1, 1, 1, 2, 3]))]
+    torch.save(checkpoint, path)
+    return " ".join(ways), [f"checkpoint={path}", *RESUME]
+
+
+def restructure(node, chance):
+    """Make one change; return its place and the change."""
+    place = []
+    while True:
+        items = node if isinstance(node, dict) else dict(enumerate(node))
+        key = chance.choice(list(items) or ["new"])
+        place.append(str(key))
+        below = items.get(key)
+        if isinstance(below, dict | list) and below and chance.random() < 0.9:
+            node = below
+            continue
+        deed = chance.choice(["replace", "replace", "replace", "delete", "add", "swap"])
+        other = chance.choice(list(items) or ["new"])
+        value = chance.choice([*VALUES, *TENSORS])
+        if isinstance(node, list):
+            at = key if items else 0
+            node[at : at + 1] = {"delete": [], "add": [items.get(key), value]}.get(deed, [value])
+        elif deed == "delete":
+            node.pop(key, None)
+        elif deed == "add":
+            node[chance.choice(["new", "", "items", "ready", 0, -1, 2.5, "_target_"])] = value
+        elif deed == "swap" and key in node:
+            node[key], node[other] = node[other], node[key]
+        else:
+            node[key] = value
+        return f"{deed} {'.'.join(place)}"
 
 
 def mutate_record(folder, chance):
@@ -158,15 +214,42 @@ def mutate_images(folder, chance):
                     f"paths.data_dir={folder}"]  # fmt: skip
 
 
-KINDS = {"checkpoint": mutate_checkpoint, "record": mutate_record, "table": mutate_table, "images": mutate_images}
+def mutate_folder(folder, chance):
+    """Damage one of five images of a folder, in one of the formats that are read."""
+    place = folder / "pictures"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    suffix, mode, options = chance.choice(PICTURES)
+    for index in range(5):
+        pixels = np.random.default_rng(index).integers(1, 256, (28, 28), dtype=np.uint8)
+        image = Image.fromarray(pixels.astype(np.uint16) * 257 if mode == "I;16" else pixels)
+        image = image if mode in ("L", "I;16") else image.convert(mode)
+        image.save(place / f"{index}.{suffix}", **options)
+    chosen = place / f"{chance.randrange(5)}.{suffix}"
+    chosen.write_bytes(damage(chosen.read_bytes(), chance))
+    size = chance.choice([[], ["dataset.size=[28,28]"]])
+    return suffix, [f"checkpoint={folder / 'image.ckpt'}", "dataset=images", f"path={place}", *size]
+
+
+def mutate_chunk(folder, chance):
+    """Damage a record that is read in chunks: its header, its samples or both."""
+    way, arguments = mutate_record(folder, chance)
+    record = folder / "physionet" / "mitdb" / "208"
+    return way, [arguments[0], "dataset=wfdb", f"path={record}", f"chunk={chance.choice([1000, 4000])}"]
+
+
+KINDS = {
+    "checkpoint": mutate_checkpoint, "resume": mutate_resume, "record": mutate_record, "table": mutate_table,
+    "images": mutate_images, "folder": mutate_folder, "chunk": mutate_chunk,
+}  # fmt: skip
 
 
 class HangError(BaseException):
     """A case takes too long; not an ``Exception``, which a loader could report as damage."""
 
 
-def judge(arguments, folder, patience=PATIENCE):
-    """Evaluate; return ``answer`` and the test phi, ``error`` and its line, or ``fault`` and its description."""
+def judge(kind, arguments, folder, patience=PATIENCE):
+    """Evaluate or resume; return ``answer`` and phi, ``error`` and its line, or ``fault`` and its description."""
 
     def stop(*_):
         raise HangError
@@ -174,9 +257,10 @@ def judge(arguments, folder, patience=PATIENCE):
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(patience)
     try:
-        config = hydra.compose("evaluate", [f"paths.output_dir={folder / 'out'}", *arguments])
+        command = train if kind == "resume" else evaluate
+        config = hydra.compose(command.__name__, [f"paths.output_dir={folder / 'out'}", *arguments])
         with contextlib.redirect_stdout(io.StringIO()):
-            phi = evaluate(config)
+            phi = command(config)
         return ("answer", phi) if np.isfinite(phi) else ("fault", f"phi is {phi}")
     except HangError:
         return "fault", f"more than {patience} s"
@@ -204,8 +288,11 @@ def main(kind, first, count, source):
     logging.disable()
     warnings.simplefilter("ignore")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        whole = [f"checkpoint={folder / ('image' if kind == 'images' else 'signal')}.ckpt"]
-        expected = judge(whole, folder, patience=600)  # imports all modules that the cases need
+        whole = [
+            f"checkpoint={folder / ('image' if kind in ('images', 'folder') else 'signal')}.ckpt",
+            *(RESUME if kind == "resume" else []),
+        ]
+        expected = judge(kind, whole, folder, patience=600)  # imports all modules that the cases need
         print(json.dumps({"case": None, "outcome": expected[0], "said": expected[1]}), flush=True)
         if expected[0] != "answer":
             return
@@ -218,7 +305,7 @@ def main(kind, first, count, source):
             )  # reset the maximum, so that it belongs to this case
             before = memory("VmRSS")
             start = time.process_time()
-            outcome, said = judge(arguments, folder)
+            outcome, said = judge(kind, arguments, folder)
             if way == "bytes" and outcome == "answer" and said != expected[1]:
                 outcome, said = "fault", f"phi is {said}, not {expected[1]}"
             seconds = time.process_time() - start

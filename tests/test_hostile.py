@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from san import evaluate, train
 from san.cli.allow_list import resolved_parts
-from san.cli.build import instantiate
 from san.cli.commands.evaluate import evaluate as evaluate_checkpoint
+from san.cli.parts import instantiate
 from san.data import csv_files
 
 PROJECT = Path(__file__).parents[1]
@@ -91,8 +91,8 @@ CALLS = [
     {"_target_": "pathlib.Path.touch", "_args_": ["hacked"]},
     {"_target_": "san.cli.launch.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
     {"_target_": "san.cli.processes.get_method", "path": "os.system"},
-    {"_target_": "san.cli.build.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
-    {"_target_": "san.cli.build.instantiate", "config": {"x": {"_target_": "os.system", **COMMAND}}, "place": "x"},
+    {"_target_": "san.cli.parts.hydra.utils.instantiate", "config": {"_target_": "os.system", **COMMAND}},
+    {"_target_": "san.cli.parts.instantiate", "config": {"x": {"_target_": "os.system", **COMMAND}}, "place": "x"},
     {"_target_": "san.cli.launch.os.system", **COMMAND},
     {"_target_": "san.train.main"},
     {"_target_": "san.cli.commands.train.train", "config": {}},
@@ -264,8 +264,8 @@ def test_names_of_records_are_not_paths(compose, name):
         ({"dataset": 5}, "dataset='5' must be keys and values with a _target_"),
         ({"activation": {}}, "activation names no _target_"),
         ({"activation.border_tolerance": 2.5}, "border_tolerance"),
-        ({"activation.require_sign": "x"}, "activation.require_sign=x must be one of True, False"),
-        ({"loss.bogus": 1}, "cannot be computed of a reconstruction"),
+        ({"activation.require_sign": "x"}, "activation.require_sign=x must be true or false"),
+        ({"loss.bogus": 1}, "loss.bogus is not an argument of l1_loss"),
         ({"loss._target_": "torch.nn.functional.cosine_embedding_loss"}, "cannot be computed"),
         ({"decoder": "x" * 10**6}, "a text of 1000000 characters"),
         ({"dataset": {"_target_": "san.data.synthetic.load", "space": [10**9], "kernel_sizes": [20],
@@ -283,7 +283,7 @@ def test_weights_that_are_not_stored_are_refused(altered, refused):
     for weight in (few.expand(10**12), torch.empty(10**12, device="meta"), few.to_sparse(), few.int(), "x", None):
         said = refused(evaluate.main, altered(state_dict={"network.weight": weight}))
         assert "must contain stored weights only" in said or "is not a checkpoint" in said
-    assert "classifier must contain stored weights only" in refused(
+    assert "a tensor has values that are not stored" in refused(
         evaluate.main, altered(classifier={"x": few.expand(10**12)})
     )
 
@@ -418,7 +418,7 @@ def mutate(kind, count, folder):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.slow)])
 def test_damaged_files_give_an_answer_or_one_line(trained, kind, count):
-    cases = mutate(kind, count, trained)
+    cases = mutate(kind, count // 2 if kind == "resume" else count, trained)
     longest, most = (max(case[key] for case in cases) for key in ("seconds", "memory"))
     print(f"{kind}: {Counter(case['outcome'] for case in cases)}, at most {longest:.2f} s and {most / 1e6:.0f} MB more")
     assert [case for case in cases if case["outcome"] == "fault"] == []

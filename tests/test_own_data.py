@@ -8,7 +8,7 @@ import wfdb
 from PIL import Image
 
 from san import evaluate, train
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_own_data_is_trained_on_and_evaluated(run, files, monkeypatch, arguments
         (["dataset=numpy", "path=mine.npy", "dataset.nan=zero"], "nan=zero must be one of refuse, interpolate"),
         (["dataset=numpy", "path=flat.npy", "dataset.window=200", "dataset.scaling=all"], "is constant"),
         (["dataset=numpy", "path=deep.npy"], "has 4 axes"),
-        (["dataset=images", "path=nowhere"], "path=nowhere has no image"),
+        (["dataset=images", "path=nowhere"], "path=nowhere is not there: give a folder of"),
         (["dataset=images", "path=unequal"], "to resize all"),
         (["dataset=images", "path=broken"], "cannot be read as an image"),
     ],

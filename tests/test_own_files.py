@@ -11,7 +11,7 @@ import torch
 import wfdb
 from PIL import EpsImagePlugin, Image
 
-from san.cli.build import instantiate
+from san.cli.parts import instantiate
 from san.data import csv_column, image_folder, numpy_array, wfdb_record
 from san.data.wfdb_files import read_channel
 
@@ -308,7 +308,7 @@ def test_a_table_without_headings_is_reported(tmp_path, caplog):
         (ROWS, None, r"column=null: path=.* has 2 of them; choose one of 0, 1"),
         (f"x,y,1\n{ROWS.replace(',', ',7,')}", 1, "column=1 is the index of y and the name of column 2 in"),
         (f"ECG,ECG\n{ROWS}", "ECG", "column=ECG is the name of 0 and 1 in path=.*: give one index"),
-        (f"time,ECG\n{ROWS}", True, "column=True is not a column"),
+        (f"time,ECG\n{ROWS}", True, "column=True must be an integer, text or null"),
         (f"1,2\n{ROWS}", 0, r"its first line, 1,2, may be headings or samples"),
         (f"0,1\n{ROWS}", 0, r"its first line, 0,1, may be headings or samples"),
         (f"2020-01-01,0\n{ROWS}", 1, "its first line, 2020-01-01,0, may be headings or samples"),

@@ -2,12 +2,15 @@
 
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import results
 
 from san import evaluate, sweep, train
+from san.cli.config import PACKAGE
 
 TINY = ["trainer.max_epochs=1", "dataset.signal_length=200"]
 
@@ -102,3 +105,37 @@ def test_a_thousand_sweeps_grow_memory_by_less_than_a_twentieth(run_once):
     assert len(open_files()) <= len(files)
     print(f"memory after 10 sweeps {before / 1e6:.0f} MB, after 1,000 {resident() / 1e6:.0f} MB")
     assert resident() < 1.05 * before
+
+
+# Prints what is written outside a folder, and every connection.
+WATCHED = """
+import os, runpy, sys
+places, sys.argv = sys.argv[1:3], ["san", *sys.argv[3:]]
+def watch(event, arguments):
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if writes or event == "os.mkdir":
+        if not os.fsdecode(arguments[0]).startswith((*places, "/dev/")):
+            print("watched:", event, arguments)
+    elif event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        print("watched:", event, arguments)
+sys.addaudithook(watch)
+sys.audit("os.mkdir", "control")
+runpy.run_module("san.train", run_name="__main__")
+"""
+
+
+def test_a_command_sends_nothing_and_writes_only_to_the_documented_places(tmp_path):
+    homes = {"HOME": "home", "XDG_CACHE_HOME": "home/.cache", "XDG_CONFIG_HOME": "home/.config", "TMPDIR": "temporary"}
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, **{name: str(tmp_path / place) for name, place in homes.items()}}
+    for name in ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):  # torch sets the second when it is imported
+        environment.pop(name, None)
+    arguments = [*TINY, "kernel_size=5", f"hydra.run.dir={tmp_path / 'run'}", f"paths.cache_dir={tmp_path / 'cache'}"]
+    command = [sys.executable, "-B", "-c", WATCHED, tmp_path, PACKAGE / "ops" / "compiled", *arguments]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    watched = [line for line in finished.stdout.splitlines() if line.startswith("watched:")]
+    assert watched == ["watched: os.mkdir ('control',)"]
+    assert {path.relative_to(tmp_path / "home").as_posix() for path in (tmp_path / "home").glob("*/*")} <= {
+        ".cache/matplotlib", ".config/matplotlib"
+    }  # fmt: skip
+    assert {path.name.partition("_")[0] for path in (tmp_path / "temporary").iterdir()} <= {"torchinductor"}

@@ -1,7 +1,6 @@
 """The user's own signal: one column of a CSV file."""
 
 import logging
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from san.data import csv_files
+from san.data.arguments import checked_arguments
+from san.data.files import existing_file
 from san.data.names import index_of
 from san.data.scaling import signal_splits
 from san.data.splits import Splits
@@ -23,6 +24,7 @@ DECIMAL_COMMA = r"\s*[+-]?\d*,\d+\s*"
 log = logging.getLogger(__name__)
 
 
+@checked_arguments
 def load(
     *,
     path: str,
@@ -46,9 +48,7 @@ def load(
             may be another one, or if an option is invalid or does not fit the signal.
     """
     check_choice("headings", headings, Headings)
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"path={path} is not there: give a CSV file")
+    file = existing_file(path, "give a CSV file")
     try:
         table, names = csv_files.read_columns(file, headings)
     except (ValueError, OSError) as error:

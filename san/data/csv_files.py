@@ -1,7 +1,9 @@
 """Read tables from CSV files, and refuse files that pandas would misread."""
 
+import csv
 import logging
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import pandas as pd
 
 __all__ = ["read", "read_columns"]
 
-MAX_LINE_BYTES = 100_000  # pandas takes minutes for more columns
+MAX_LINE_BYTES = 100_000
+MAX_COLUMNS = 10_000  # the time of pandas grows with the square of the columns of equal headings
+MAX_LINES_OF_HEADINGS = 100  # a heading in quotes may have line breaks
+MAX_FILLED_CELLS, MAX_CELLS_PER_BYTE = 5_000_000, 2  # pandas fills rows that have fewer fields than there are columns
 SEPARATORS = (";", "\t")  # of other dialects
 MAX_QUOTED = 60  # characters of a first line in errors
 
@@ -24,10 +29,10 @@ def read(path: Path, **options: Any) -> pd.DataFrame:
         **options: Further options of :func:`pandas.read_csv`.
 
     Raises:
-        ValueError: If the file is not text, a line is too long, or a row has more fields than there are headings, as
-            pandas would take its first fields for row names.
+        ValueError: If the file is not text, has too many columns or too long a line, or a row has more fields than
+            there are headings, as pandas would take its first fields for row names.
     """
-    _refuse_long_lines(path)
+    _refuse_excessive_size(path)
     return _parse(path, **options)
 
 
@@ -44,7 +49,7 @@ def read_columns(path: Path, headings: bool | None) -> tuple[pd.DataFrame, list[
         ValueError: If the file cannot be read as :func:`read` does, has another separator than the comma, or a first
             line that may be headings or samples: numbers that count from 0 or 1, or other numbers beside text.
     """
-    _refuse_long_lines(path)
+    _refuse_excessive_size(path)
     fields = _parse(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].str.strip().tolist()
     if any(separator in field for field in fields for separator in SEPARATORS):
         raise ValueError("its first line has semicolons or tabs: separate the columns by commas, decimals by points")
@@ -78,13 +83,33 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _refuse_long_lines(path: Path) -> None:
+def _refuse_excessive_size(path: Path) -> None:
+    """Refuse a table that would take pandas more memory or time than its size in bytes suggests."""
+    n_lines = n_rows = 0
     with path.open("rb") as file:
-        number = 1
         while line := file.readline(MAX_LINE_BYTES + 1):
+            n_lines += 1
+            n_rows += not line.isspace()
             if len(line) > MAX_LINE_BYTES:
-                raise ValueError(f"line {number} has more than {MAX_LINE_BYTES} bytes")
-            number += 1
+                raise ValueError(f"line {n_lines} has more than {MAX_LINE_BYTES} bytes")
+    n_columns = _count_columns(path)
+    if n_columns > MAX_COLUMNS:
+        raise ValueError(f"its first line has {n_columns} fields, {MAX_COLUMNS} columns at most are read")
+    if n_rows * n_columns > max(MAX_CELLS_PER_BYTE * path.stat().st_size, MAX_FILLED_CELLS):
+        raise ValueError(f"it has {n_columns} columns, but most of its {n_rows} rows have fewer fields")
+
+
+def _count_columns(path: Path) -> int:
+    """Return the number of fields of the first record, which has several lines if a line break is quoted."""
+    with path.open(encoding="utf-8", newline="") as file:
+        records = csv.reader(islice((line for line in file if not line.isspace()), MAX_LINES_OF_HEADINGS))
+        try:
+            n_columns = len(next(records, []))
+        except csv.Error as error:
+            raise ValueError(error) from error
+    if n_columns and records.line_num == MAX_LINES_OF_HEADINGS:
+        raise ValueError("a quote in its first line is not closed")
+    return n_columns
 
 
 def _parse(path: Path, **options: Any) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
+from san.data.arguments import checked_arguments
+from san.data.files import existing_folder
 from san.data.scaling import ScaledBy, Scaling, scaled_splits, split_in_order
 from san.data.splits import Splits
 
@@ -23,10 +26,14 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SWAPS_AXES = (5, 6, 7, 8)  # values of the EXIF orientation
 WHITE_IS_ZERO = 0  # a value of the TIFF tag PhotometricInterpretation
 PHOTOMETRIC_INTERPRETATION = 262
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of an image, above which Pillow warns of a decompression bomb
+# Of all images together. Photographs have 1 to 20 pixels per byte, blank images up to thousands.
+MAX_UNEXPECTED_PIXELS, MAX_PIXELS_PER_BYTE = 50_000_000, 20
 
 log = logging.getLogger(__name__)
 
 
+@checked_arguments
 def load(
     *,
     path: str,
@@ -56,13 +63,17 @@ def load(
     Raises:
         FileNotFoundError: If the folder does not exist or has no image.
         ValueError: If an image cannot be read, has several frames, transparent pixels, 16-bit colors or pixels without
-            a range, or differs in size, or a choice is unknown.
+            a range, or differs in size, if the files are too small for the pixels they claim, or a choice is unknown.
     """
-    folder = Path(path)
+    folder = existing_folder(path, f"give a folder of {', '.join(SUFFIXES)} files")
     files = _image_files(folder)
-    if size is not None and ([type(number) for number in size] != [int, int] or min(size) < 1):
-        raise ValueError(f"size={list(size)} must be two positive numbers of pixels, [rows, columns]")
-    shape = _common_shape(files) if size is None else tuple(size)
+    if size is not None and (len(size) != 2 or min(size) < 1 or prod(size) > MAX_PIXELS):
+        raise ValueError(
+            f"size={list(size)} must be two positive numbers of pixels, [rows, columns], of {MAX_PIXELS} pixels at most"
+        )
+    shapes = _shapes(files)
+    _refuse_bombs(shapes, folder)
+    shape = _common_shape(shapes) if size is None else tuple(size)
     # Pixels that scaling does not change are read in their final precision, which needs half the memory.
     dtype = torch.get_default_dtype() if scaling == "none" else torch.float64
     images = torch.empty(len(files), 1, *shape, dtype=dtype)
@@ -92,9 +103,9 @@ def _image_files(folder: Path) -> list[Path]:
     return images
 
 
-def _common_shape(files: Sequence[Path]) -> tuple[int, ...]:
-    """Return the rows and columns of all images, from their headers, and refuse images that differ in size."""
-    shape: tuple[int, int] = (0, 0)
+def _shapes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Return the rows and columns of each image, from its header."""
+    shapes = {}
     for file in files:
         with _opened(file) as image:
             columns, rows = image.size
@@ -103,9 +114,25 @@ def _common_shape(files: Sequence[Path]) -> tuple[int, ...]:
                 orientation = None
             else:
                 orientation = image.getexif().get(ExifTags.Base.Orientation)
-            found = (columns, rows) if orientation in SWAPS_AXES else (rows, columns)
-        if file == files[0]:
-            shape = found
+            shapes[file] = (columns, rows) if orientation in SWAPS_AXES else (rows, columns)
+    return shapes
+
+
+def _refuse_bombs(shapes: Mapping[Path, tuple[int, int]], folder: Path) -> None:
+    """Refuse images that would take much memory and time, although their files are small."""
+    n_bytes = sum(file.stat().st_size for file in shapes)
+    n_pixels = sum(map(prod, shapes.values()))
+    if n_pixels > MAX_UNEXPECTED_PIXELS + MAX_PIXELS_PER_BYTE * n_bytes:
+        raise ValueError(
+            f"{folder} has images of {n_pixels} pixels in {n_bytes} bytes, which may be decompression bombs: if they "
+            "are yours, make them smaller, or save them without compression (.bmp)"
+        )
+
+
+def _common_shape(shapes: Mapping[Path, tuple[int, int]]) -> tuple[int, int]:
+    """Return the rows and columns of all images, and refuse images that differ in size."""
+    shape = next(iter(shapes.values()))
+    for file, found in shapes.items():
         if found != shape:
             raise _differs(file, found, shape)
     return shape

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from san.data.arguments import checked_arguments
 from san.data.scale import Scale
 from san.data.splits import Labels, Splits
 from san.ops.choices import check_choice
@@ -21,6 +22,7 @@ DATASETS = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST}
 READ_ERRORS = (OSError, RuntimeError, ValueError, AssertionError, KeyError, TypeError)
 
 
+@checked_arguments
 def load(*, collection: Collection, n_validation: int, data_dir: str) -> Splits:
     """Read a collection from the data folder; download it if it is missing.
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from san.data.arguments import checked_arguments
+from san.data.files import existing_file
 from san.data.recording import Recording, open_recording
 from san.data.scaling import scaled_splits, signal_splits, split_in_order
 from san.data.splits import Splits
@@ -21,6 +23,7 @@ FEW, MANY = 100, 1000
 MAX_ASPECT_RATIO = 2  # of images; channels by samples are longer
 
 
+@checked_arguments
 def load(*, path: str, sampling_frequency: float | None, axes: Sequence[str] | None = None, **options: Any) -> Splits:
     """Read signals or images.
 
@@ -61,6 +64,7 @@ def load(*, path: str, sampling_frequency: float | None, axes: Sequence[str] | N
     )
 
 
+@checked_arguments
 def stream(
     *, path: str, sampling_frequency: float | None, chunk: int, axes: Sequence[str] | None = None, **options: Any
 ) -> Recording:
@@ -79,7 +83,10 @@ def stream(
     """
     shape = _open_memory_map(path).shape
     if len(shape) != 1:
-        raise ValueError(f"path={path} has {len(shape)} axes: to read it in chunks, give an array of 1 axis")
+        raise ValueError(
+            f"path={path} has {len(shape)} axes, the shape {_brackets(shape)}: to read it in chunks, give an array of "
+            "1 axis, [samples]"
+        )
     _check_axes(shape, axes, path)
     return open_recording(
         lambda start, stop: _read(path, slice(start, stop)),
@@ -93,9 +100,11 @@ def stream(
 
 def _check_axes(shape: tuple[int, ...], axes: Sequence[str] | None, path: str) -> None:
     """Refuse an array whose axes are not the given ones, or may be others than their number says."""
-    if not 1 <= len(shape) <= len(AXES):
+    if not 1 <= len(shape) <= len(AXES) or 0 in shape:
+        number = "" if shape else ", a single number"
         raise ValueError(
-            f"path={path} has {len(shape)} axes: give an array of 1 axis (a long signal), 2 (signals) or 3 (images)"
+            f"path={path} has {len(shape)} axes, the shape {_brackets(shape)}{number}: give an array of samples, "
+            "[samples] (a long signal), [examples,samples] (signals) or [examples,rows,columns] (images)"
         )
     expected = AXES[len(shape) - 1]
     if axes is not None:
@@ -123,10 +132,9 @@ def _brackets(items: Sequence[object]) -> str:
 
 
 def _open_memory_map(path: str) -> NDArray[Any]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path={path} is not there: give a .npy file")
+    file = existing_file(path, "give a .npy file")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of several arrays (.npz)")
         if array.dtype.kind == "c":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from san.data.arguments import checked_arguments
 from san.data.scale import Scale
 from san.data.scaling import Nan, finite_samples
 from san.data.splits import Splits, standardize
@@ -16,6 +17,7 @@ __all__ = ["load"]
 SAFE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # cannot lead to a parent folder
 
 
+@checked_arguments
 def load(
     *,
     database: str | None,
@@ -54,14 +56,13 @@ def load(
         raise ValueError(f"signal_length={signal_length} and the three numbers of split={list(split)} must be positive")
     if database == "all":
         raise ValueError("database=all is a choice of a multirun, one run for each database: add -m")
-    for argument, value in (("database", database), ("record", record)):
-        if value is not None and not SAFE_NAME.fullmatch(str(value)):
-            raise ValueError(f"{argument}={value} must be a name of letters, digits, '-', '_' and '.'")
     databases = Path(data_dir) / "physionet"
     if database is None:
         database, record = SHIPPED_DATABASE, record or SHIPPED_RECORD
+    _refuse_path("database", database)
     if record is None:
         record = first_records.get(database) or first_record(database, databases)
+    _refuse_path("record", record)
     name = f"physionet/{database}/{record}"
     n_samples = signal_length * sum(split)
     path, local_channel = find_record(database, str(record), channel, n_samples, databases)
@@ -82,3 +83,9 @@ def load(
         sampling_frequency=float(content.fs),
         scale=Scale("example"),
     )
+
+
+def _refuse_path(argument: str, name: object) -> None:
+    """Refuse a name that could be read as a path to another folder."""
+    if not SAFE_NAME.fullmatch(str(name)):
+        raise ValueError(f"{argument}={name} must be a name of letters, digits, '-', '_' and '.'")

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from san.data.arguments import checked_arguments
 from san.data.scale import FITTED, Scale, Scaling, Statistics, check_scaling
 from san.data.scaling import Nan
+from san.data.splits import check_sampling_frequency
 from san.ops.choices import check_choice
 
 __all__ = ["Recording", "SampleReader", "open_recording"]
@@ -58,6 +60,7 @@ class Recording:
         return self.scale.apply(samples, self.name, self.statistics).to(torch.get_default_dtype())
 
 
+@checked_arguments
 def open_recording(
     read_samples: SampleReader,
     n_samples: int,
@@ -87,10 +90,11 @@ def open_recording(
         **window_options: Options for windows and splits. They do not apply to a single example; the log names them.
 
     Raises:
-        ValueError: If a choice is unknown, the scale has another scaling or value range, or the recording has no
-            samples, has invalid samples or is constant.
+        ValueError: If a choice is unknown, the sampling frequency is not positive, the scale has another scaling or
+            value range, or the recording has no samples, has invalid samples or is constant.
     """
     check_choice("nan", nan, Nan)
+    check_sampling_frequency(sampling_frequency, name)
     given = None if scale is None else Scale.from_dict(scale)
     check_scaling(scaling, value_range, given)
     if n_samples < 1:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from san.data.arguments import checked_arguments
 from san.data.scale import Scale, ScaledBy, Scaling, check_scaling
 from san.data.splits import Labels, Splits
 from san.ops.choices import check_choice
@@ -30,6 +31,7 @@ Nan = Literal["refuse", "interpolate"]
 log = logging.getLogger(__name__)
 
 
+@checked_arguments
 def signal_splits(
     samples: NDArray[np.float64],
     *,
@@ -98,6 +100,7 @@ def finite_samples(samples: NDArray[np.float64], nan: Nan, name: str) -> NDArray
     return np.interp(np.arange(len(samples)), valid, samples[valid])
 
 
+@checked_arguments
 def split_in_order(examples: Tensor, fractions: Sequence[float], name: str) -> list[Tensor]:
     """Split along the first axis into three consecutive parts, for training, validation and test.
 
@@ -118,6 +121,7 @@ def split_in_order(examples: Tensor, fractions: Sequence[float], name: str) -> l
     return parts
 
 
+@checked_arguments
 def split_into_windows(
     signal: Tensor, *, window: int, stride: int | None, fractions: Sequence[float], name: str
 ) -> list[Tensor]:
@@ -146,6 +150,7 @@ def split_into_windows(
     return [part.unfold(0, window, step).unsqueeze(1) for part in parts]
 
 
+@checked_arguments
 def scaled_splits(
     parts: Sequence[Tensor],
     *,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from san.data.scale import Scale
 
-__all__ = ["Labels", "Splits", "standardize"]
+__all__ = ["Labels", "Splits", "check_sampling_frequency", "standardize"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -87,8 +87,7 @@ class Splits:
 
     def __post_init__(self) -> None:
         """Check the sampling frequency, the examples and the labels."""
-        if self.sampling_frequency is not None and not 0 < self.sampling_frequency < inf:
-            raise ValueError(f"{self.name}: sampling_frequency={self.sampling_frequency} must be positive (hertz)")
+        check_sampling_frequency(self.sampling_frequency, self.name)
         for split, examples in (("training", self.train), ("validation", self.validation), ("test", self.test)):
             if len(examples) == 0:
                 raise ValueError(f"{self.name}: there is no {split} example: give each split at least one")
@@ -136,3 +135,17 @@ def standardize(signals: Tensor, name: str) -> Tensor:
         ValueError: If a signal is constant.
     """
     return Scale("example").apply(signals, name).to(torch.get_default_dtype())
+
+
+def check_sampling_frequency(value: float | None, name: str) -> None:
+    """Refuse a sampling frequency that is not a positive number.
+
+    Args:
+        value: Sampling frequency in hertz; None if unknown.
+        name: Name of the data in errors.
+
+    Raises:
+        ValueError: If the sampling frequency is zero, negative or not finite.
+    """
+    if value is not None and not 0 < value < inf:
+        raise ValueError(f"{name}: sampling_frequency={value} must be positive (hertz)")

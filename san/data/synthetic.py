@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from san.activations import Identity
+from san.data.arguments import checked_arguments
 from san.data.scale import Scale
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
@@ -17,6 +18,7 @@ __all__ = ["load"]
 MAX_SYNTHETIC_WORK = 1e9  # samples to generate, or pairs of instances to keep apart; about ten seconds of either
 
 
+@checked_arguments
 def load(
     *,
     space: Sequence[int],
@@ -52,6 +54,8 @@ def load(
             f"kernel_sizes={list(kernel_sizes)} must be from 2 to the smallest number of space={list(space)}, "
             "and space must have one or two numbers"
         )
+    if len(split) != 3 or min(split) < 1:
+        raise ValueError(f"split={list(split)} must be three positive numbers of examples")
     instances = max(occupancy * prod(space) / size ** len(space) for size in kernel_sizes)
     if sum(split) * len(kernel_sizes) * max(prod(space), instances**2) > MAX_SYNTHETIC_WORK:
         raise ValueError(

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from san.data import csv_files
+from san.data.arguments import checked_arguments
+from san.data.files import existing_file
 from san.data.scaling import ScaledBy, scaled_splits, split_in_order
 from san.data.splits import Labels, Splits
 from san.ops.choices import check_choice
@@ -24,10 +26,12 @@ RECORDINGS_PER_CLASS, SEGMENTS_PER_RECORDING = 100, 23
 CLASSES = ("epilepsy", "tumour", "eyes")
 # Index in CLASSES of each class y: 1 seizure; 2 tumour area, 3 healthy area; 4 eyes closed, 5 eyes open.
 CLASS_OF_Y = {1: 0, 2: 1, 3: 1, 4: 2, 5: 2}
+MAX_BYTES = 50_000_000  # of the file, which has 7.6 million
 SHA1 = "33b6fa1c9f1229e040be2fabb824cfa1d76a5700"
 SAMPLING_FREQUENCY = 173.61  # hertz: 4,097 samples of a recording span 23.6 seconds
 
 
+@checked_arguments
 def load(
     *,
     path: str,
@@ -129,12 +133,12 @@ def _read_table(path: Path) -> tuple[list[str], Tensor, Tensor]:
         f"to 5 (SHA-1 {SHA1}); the UCI site no longer serves it, so check the file of a mirror by that sum"
     )
     file = path.resolve()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{file} is not there: put the Epileptic Seizure Recognition file there, or give its path; it should have "
-            f"{expected}"
-        )
+    existing_file(
+        file, f"put the Epileptic Seizure Recognition file there, or give its path; it should have {expected}"
+    )
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("it is too large")
         table = csv_files.read(path, dtype=str)
     except ValueError as error:
         raise ValueError(f"{file} cannot be read as a table: it should have {expected}") from error

@@ -35,6 +35,8 @@ BYTES_PER_SAMPLE = {
     "8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
 }  # fmt: skip
 
+# A compressed format has no least number of bytes per sample.
+COMPRESSED, MAX_UNEXPECTED_SAMPLES, MAX_SAMPLES_PER_BYTE = ("508", "516", "524"), 10_000_000, 100
 DIFFERENCES = "8"  # the format of differences, which only a reader from the first sample can add up
 
 Content = TypeVar("Content")
@@ -168,6 +170,8 @@ def _open(
         raise ValueError(f"{name} has {header.n_seg} segments, each a separate record: give one of them")
     names = [signal or str(position) for position, signal in enumerate(header.sig_name or [])]
     index = index_of("channel", channel, names, name)
+    if header.sig_len == 0:
+        raise ValueError(f"{name} has no samples")
     stop = min((int(length) for length in (n_samples, header.sig_len) if length is not None), default=None)
     with _damage_as_value_error(name):
         _refuse_excessive_claims(header, index, stop, folder)
@@ -202,6 +206,8 @@ def _refuse_excessive_claims(header: wfdb.Record, index: int, n_samples: int | N
     """
     if header.n_sig != len(header.file_name):
         raise ValueError(f"the header claims {header.n_sig} channels and describes {len(header.file_name)}")
+    if header.fmt[index] not in {*BYTES_PER_SAMPLE, *COMPRESSED}:
+        raise ValueError(f"the header gives the format {header.fmt[index]}, which wfdb does not read")
     in_same_file = [other for other, file in enumerate(header.file_name) if file == header.file_name[index]]
     per_frame = sum(header.samps_per_frame[other] for other in in_same_file)
     skew = max(header.skew[other] or 0 for other in in_same_file)
@@ -210,7 +216,8 @@ def _refuse_excessive_claims(header: wfdb.Record, index: int, n_samples: int | N
             f"the header claims {per_frame} samples a frame, skewed by {skew}: "
             f"{MAX_SAMPLES_PER_FRAME} and {MAX_SKEW_FRAMES} at most"
         )
-    if n_samples is None and header.file_name[index] != header.file_name[0]:
+    is_compressed = header.fmt[index] in COMPRESSED
+    if n_samples is None and (is_compressed or header.file_name[index] != header.file_name[0]):
         raise ValueError("the header does not give the number of samples")
     if folder is None:
         return
@@ -218,7 +225,8 @@ def _refuse_excessive_claims(header: wfdb.Record, index: int, n_samples: int | N
     if not file.is_file():
         raise ValueError(f"{file} is not a file")
     size = file.stat().st_size
-    # A compressed format has no least number of bytes per sample.
+    if is_compressed and per_frame * (n_samples or 0) > MAX_UNEXPECTED_SAMPLES + MAX_SAMPLES_PER_BYTE * size:
+        raise ValueError(f"{file} has {size} bytes, too few for the {n_samples} samples that the header claims")
     bytes_per_frame = per_frame * BYTES_PER_SAMPLE.get(header.fmt[index], 0)
     claimed = (header.byte_offset[index] or 0) + (n_samples or 0) * bytes_per_frame
     if claimed > size:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from san.data.arguments import checked_arguments
+from san.data.files import existing_file
 from san.data.recording import Recording, open_recording
 from san.data.scaling import signal_splits
 from san.data.splits import Splits
@@ -11,6 +13,7 @@ from san.data.wfdb_files import open_channel, read_channel
 __all__ = ["load", "stream"]
 
 
+@checked_arguments
 def load(*, path: str, channel: int | str, **options: Any) -> Splits:
     """Read a channel and divide it into windows.
 
@@ -30,6 +33,7 @@ def load(*, path: str, channel: int | str, **options: Any) -> Splits:
     )
 
 
+@checked_arguments
 def stream(*, path: str, channel: int | str, chunk: int, **options: Any) -> Recording:
     """Open a channel for reading in chunks.
 
@@ -57,7 +61,6 @@ def stream(*, path: str, channel: int | str, chunk: int, **options: Any) -> Reco
 
 def _record_path(path: str) -> Path:
     """Return the path of a record without its suffix, and refuse a record that does not exist."""
-    record = Path(path.removesuffix(".hea"))
-    if not record.with_name(f"{record.name}.hea").is_file():
-        raise FileNotFoundError(f"path={path} is not a WFDB record: {record}.hea is not there")
+    record = Path(str(path).removesuffix(".hea"))
+    existing_file(f"{record}.hea", "give the path of a WFDB record, with or without .hea")
     return record

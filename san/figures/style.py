@@ -1,6 +1,7 @@
 """The inputs of a run's figures, and the style of every figure."""
 
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -11,11 +12,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from torch import Tensor
 
 from san.networks import SparselyActivatedNetwork
 from san.storage.files import replacing
+from san.storage.text import printable
 
 __all__ = [
     "BASELINE_METHOD_STYLES",
@@ -65,6 +68,7 @@ METHOD_STYLES = ACTIVATION_STYLES | BASELINE_METHOD_STYLES
 MAX_DRAWN_KERNELS = 12
 OTHER_COLORS = ("#F0E442", "#882255", "#44AA99", "#999933", "#332288")  # the last four are from Tol's muted scheme
 IMAGE_COLORMAP = "RdBu_r"
+SUPERSCRIPT = re.compile(r"[^$]*\$\^\{\(\d+\)\}\$[^$]*")  # the only formula of the figures
 MATPLOTLIB_STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -105,12 +109,20 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Apply the style of the project inside a drawing function, and leave the caller's style unchanged."""
+    """Apply the style of the project inside a drawing function, and leave the caller's style unchanged.
+
+    Names from files are drawn as they are: in printable characters, and dollar signs begin no formula.
+    """
 
     @wraps(draw)
     def draw_with_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(MATPLOTLIB_STYLE):
-            return draw(*args, **kwargs)
+            drawn = draw(*args, **kwargs)
+        for text in drawn.findobj(Text):
+            if isinstance(text, Text) and (content := text.get_text()):  # the labels of ticks are empty until drawn
+                text.set_text(printable(content))
+                text.set_parse_math(SUPERSCRIPT.fullmatch(content) is not None)
+        return drawn
 
     return draw_with_style
 

@@ -105,7 +105,7 @@ def _print(rows: Sequence[Results], split: SelectionSplit, folder: Path) -> None
     for row in sorted(rows, key=lambda row: float(row[f"{split}_phi"])):
         table.add_row(*(_text(key, row[key]) for key in CONSOLE_HEADINGS))
     print_table(table)
-    console().print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+    console().print(relative_to_here(folder), soft_wrap=True, highlight=False)
 
 
 def _text(key: str, value: Any) -> str:

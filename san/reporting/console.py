@@ -6,6 +6,8 @@ from rich.console import Console, JustifyMethod
 from rich.table import Column, Table
 from rich.text import Text
 
+from san.storage.text import printable
+
 __all__ = ["column", "console", "print_table"]
 
 PLAIN_SYMBOLS = {"φ̄": "phi", "φ": "phi", "CR⁻¹": "1/CR", "L̃": "L", "±": "+/-"}
@@ -19,7 +21,7 @@ def console() -> Console:
 
     A file or a pipe has no width: nothing printed to it is cut or wrapped.
     """
-    plain = _PlainConsole()
+    plain = _PlainConsole(markup=False, emoji=False)  # as names from files may have brackets and colons
     if not plain.is_terminal:
         plain.width = UNLIMITED_WIDTH
     return plain
@@ -38,9 +40,10 @@ def print_table(table: Table) -> None:
 
 
 class _PlainConsole(Console):
-    """Spell the symbols that the stream cannot encode, before the widths of columns are measured."""
+    """Replace unprintable characters and symbols that the stream cannot encode, before columns are measured."""
 
     def render_str(self, text: str, **options: Any) -> Text:
+        text = printable(text)
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError:

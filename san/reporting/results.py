@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.markup import escape
 from rich.table import Table
 
 from san.figures.style import save
@@ -84,7 +83,7 @@ def print_run(results: Results, folder: Path) -> None:
     equal = len(set(sizes)) == 1 < len(sizes)
     kernels = f"{len(sizes)} kernels of size {sizes[0]}" if equal else f"kernel size {', '.join(map(str, sizes))}"
     headings = ("φ̄", "CR⁻¹", "L̃")
-    table = Table(column(escape(results["dataset"])), *(column(heading, "right") for heading in headings))
+    table = Table(column(results["dataset"]), *(column(heading, "right") for heading in headings))
     for split in ("validation", "test"):
         if split in results:
             table.add_row(split, *(f"{results[split][metric]:.4f}" for metric in METRICS))
@@ -96,9 +95,8 @@ def print_run(results: Results, folder: Path) -> None:
             baseline, change = (results["classifier"][key] for key in ("baseline", "accuracy_change"))
             line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
         out.print(line, soft_wrap=True, highlight=False)
-    activation = escape(results["activation"])
-    out.print(f"{activation}, {kernels}, best epoch {results['best_epoch']}", highlight=False)
-    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+    out.print(f"{results['activation']}, {kernels}, best epoch {results['best_epoch']}", highlight=False)
+    out.print(relative_to_here(folder), soft_wrap=True, highlight=False)
 
 
 def summarize_models(
@@ -160,7 +158,7 @@ def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mappin
     if len(rows) > MAX_CONSOLE_ROWS:
         out.print(f"and {len(rows) - MAX_CONSOLE_ROWS} more in sweep.csv", highlight=False)
     print_failures(failures)
-    out.print(relative_to_here(folder), soft_wrap=True, highlight=False, markup=False)
+    out.print(relative_to_here(folder), soft_wrap=True, highlight=False)
 
 
 def print_failures(failures: Mapping[str, str]) -> None:
@@ -171,7 +169,7 @@ def print_failures(failures: Mapping[str, str]) -> None:
     """
     out = console()
     for name, reason in failures.items():
-        out.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False)
 
 
 def relative_to_here(path: Path) -> str:
