@@ -82,8 +82,10 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _items(kind: Any) -> Any:
     """Return the type of the items of a sequence, None for any other type."""
-    items = get_args(kind)
-    return items[0] if get_origin(kind) in (list, tuple, Sequence) and items[0] in PLURALS else None
+    if get_origin(kind) not in (list, tuple, Sequence):
+        return None
+    items = _alternatives(get_args(kind)[0])
+    return items[0] if len(items) == 1 and items[0] in PLURALS else None
 
 
 def _is_mapping(kind: Any) -> bool:
