@@ -415,10 +415,13 @@ def mutate(kind, count, folder):
     return cases
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [(kind, 25) for kind in KINDS]
+    + [pytest.param(kind, 200 if kind in ("resume", "chunk") else 500, marks=pytest.mark.slow) for kind in KINDS],
+)
 def test_damaged_files_give_an_answer_or_one_line(trained, kind, count):
-    cases = mutate(kind, count // 2 if kind == "resume" else count, trained)
+    cases = mutate(kind, count, trained)
     longest, most = (max(case[key] for case in cases) for key in ("seconds", "memory"))
     print(f"{kind}: {Counter(case['outcome'] for case in cases)}, at most {longest:.2f} s and {most / 1e6:.0f} MB more")
     assert [case for case in cases if case["outcome"] == "fault"] == []
