@@ -69,7 +69,6 @@ def fit(tmp_path):
         ("precision", "64-true", "64-true must be 32-true"),
         ("accumulate_grad_batches", 2, "2 must be 1"),
         ("overfit_batches", 1, "1 must be 0"),
-        ("check_val_every_n_epoch", 2, "2 must be 1"),
         ("val_check_interval", 0.5, "0.5 must be 1.0"),
         ("val_check_interval", 1, "1 must be 1.0"),
         ("val_check_interval", "00:00:00:01", "a time must be 1.0"),
@@ -114,6 +113,60 @@ def test_a_training_that_is_to_stop_within_an_epoch_ends_with_it_and_resumes_to_
     resumed, of_resumed = fit(epochs=4, folder="resumed", resumes=True)
     assert of_resumed.phi_per_epoch == of_through.phi_per_epoch
     assert torch.equal(resumed.network.weight, through.network.weight)
+
+
+EVERY_SECOND = ("dataset=synthetic", "trainer.check_val_every_n_epoch=2")
+
+
+def validated(phis):
+    """Return φ of each epoch, with None for the epochs that are not validated when every second is."""
+    return [phi if epoch % 2 else None for epoch, phi in enumerate(phis)]
+
+
+def test_an_epoch_is_selected_among_those_with_a_validation(run_train):
+    each, every_second = (
+        results(run_train(folder, "dataset=synthetic", "trainer.max_epochs=5", *more)[0])
+        for folder, more in (("each", []), ("second", EVERY_SECOND[1:]))
+    )
+    assert every_second["phi_per_epoch"] == validated(each["phi_per_epoch"])
+    best = min((1, 3), key=lambda epoch: each["phi_per_epoch"][epoch])
+    assert every_second["best_epoch"] == best
+    assert every_second["validation"]["phi"] == each["phi_per_epoch"][best]
+
+
+def test_a_bank_is_selected_among_epochs_with_a_validation(run, tmp_path):
+    common = ["dataset=synthetic", "kernel_sizes=[8,20]", "trainer.max_epochs=5"]
+    for folder, more in (("each", []), ("second", EVERY_SECOND[1:])):
+        assert run(sweep.main, *common, *more, f"hydra.run.dir={tmp_path / folder}") == (0, "")
+    models = [results(tmp_path / folder)["models"] for folder in ("each", "second")]
+    for each, every_second in zip(*models, strict=True):
+        assert every_second["phi_per_epoch"] == validated(each["phi_per_epoch"])
+        assert every_second["best_epoch"] == min((1, 3), key=lambda epoch: each["phi_per_epoch"][epoch])
+
+
+def test_a_training_that_is_resumed_after_an_epoch_without_validation_ends_as_one_that_ran_through(run_train):
+    through, _ = run_train("through", *EVERY_SECOND, "trainer.max_epochs=6")
+    stopped, _ = run_train("stopped", *EVERY_SECOND, "trainer.max_epochs=3")
+    resumed, _ = run_train("resumed", *EVERY_SECOND, "trainer.max_epochs=6", f"checkpoint={stopped}")
+    for key in ("phi_per_epoch", "best_epoch", "validation", "test"):
+        assert results(resumed)[key] == results(through)[key]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["trainer.max_epochs=1"], "validates none of the 1 epochs"),
+        (["protocol=paper"], "must be 1 where the last epoch is tested"),
+        (["~callbacks.phi_checkpoint"], "must be 1 where the last epoch is tested"),
+        (["trainer.check_val_every_n_epoch=0"], "must be an integer of at least 1"),
+        (["trainer.check_val_every_n_epoch=null"], "must be an integer of at least 1"),
+    ],
+)
+def test_a_validation_that_could_not_select_an_epoch_is_refused(run_train, more, said):
+    given = [EVERY_SECOND[0], *(EVERY_SECOND[1:] if "check_val" not in more[0] else ()), *more]
+    _, line = run_train("run", *given, fails=True)
+    assert line.startswith("san: trainer.check_val_every_n_epoch=")
+    assert said in line
 
 
 def test_gradients_of_one_model_are_clipped_by_norm_and_of_a_bank_by_value_as_if_alone(fit):
@@ -183,7 +236,7 @@ def test_an_optimizer_that_needs_the_loss_of_all_processes_or_other_gradients_is
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0 leaves no examples"),
         ("trainer.limit_test_batches=0.0", "trainer.limit_test_batches=0.0 leaves no examples"),
         ("+trainer.precision=bf16-true", "trainer.precision=bf16-true must be 32-true"),
-        ("+trainer.max_steps=3", "trainer.max_steps=3 must be -1, so that each epoch ends with its only validation"),
+        ("+trainer.max_steps=3", "trainer.max_steps=3 must be -1, so that an epoch ends with its only validation"),
         ("trainer.max_epochs=abc", "trainer.max_epochs=abc must be an integer or null"),
         ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5 must be an integer or null"),
         ("trainer.max_epochs=-5", "trainer: `max_epochs` must be a non-negative integer or -1"),

@@ -15,7 +15,7 @@ from torch import nn
 from san.cli.config import check_numbers
 from san.cli.parts import instantiate
 from san.cli.settings import effective_settings
-from san.cli.trainer_settings import refuse_void_trainer_settings
+from san.cli.trainer_settings import refuse_rare_validation, refuse_void_trainer_settings
 from san.data.recording import Recording
 from san.data.splits import Splits
 from san.extensions.growing import GrowingNetwork
@@ -166,13 +166,16 @@ def build_trainer(
         **settings: Settings that replace those of the configuration.
     """
     refuse_void_trainer_settings(config.trainer)
+    selects = any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks)
+    if "max_epochs" not in settings:
+        refuse_rare_validation(config.trainer, selects and config.protocol.tested_epoch == "best")
     trainer: pl.Trainer = instantiate(
         config,
         "trainer",
         default_root_dir=config.paths.output_dir,
         logger=build_loggers(config, version) or False,
         callbacks=callbacks,
-        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+        enable_checkpointing=selects,
         **settings,
     )
     return trainer
@@ -215,7 +218,9 @@ def _classifier_trainer(
     config: DictConfig, prefix: str, name: str, max_epochs: int, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     shown = progress(config.trainer.enable_progress_bar, "validation/accuracy")
-    return build_trainer(config, [*shown, *callbacks], f"{prefix}{name}", max_epochs=max_epochs)
+    return build_trainer(
+        config, [*shown, *callbacks], f"{prefix}{name}", max_epochs=max_epochs, check_val_every_n_epoch=1
+    )
 
 
 def _refuse_incompatible_parts(config: DictConfig, network: SparselyActivatedNetwork) -> None:

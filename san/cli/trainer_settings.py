@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-__all__ = ["refuse_void_trainer_settings"]
+__all__ = ["refuse_rare_validation", "refuse_void_trainer_settings"]
 
 SET_BY = {
     "callbacks": "callbacks=[...]",
@@ -28,3 +28,27 @@ def refuse_void_trainer_settings(trainer: DictConfig) -> None:
     for split in SPLITS:
         if (key := f"limit_{split}_batches") in trainer and trainer[key] == 0:
             raise ValueError(f"trainer.{key}={trainer[key]} leaves no examples: set a number or a fraction of batches")
+
+
+def refuse_rare_validation(trainer: DictConfig, selects_epoch: bool) -> None:
+    """Refuse epochs without validation, unless an epoch with validation is selected among the others.
+
+    Args:
+        trainer: The settings of the trainer.
+        selects_epoch: Whether the epoch of the lowest validation φ is tested.
+
+    Raises:
+        ValueError: If the last epoch is tested, which may have no validation, or no epoch has.
+    """
+    every, epochs = trainer.get("check_val_every_n_epoch", 1), trainer.get("max_epochs")
+    if every == 1:
+        return
+    if not isinstance(every, int) or every < 1:
+        raise ValueError(f"trainer.check_val_every_n_epoch={every} must be an integer of at least 1")
+    if not selects_epoch:
+        raise ValueError(
+            f"trainer.check_val_every_n_epoch={every} must be 1 where the last epoch is tested: keep "
+            "callbacks.phi_checkpoint and protocol=honest"
+        )
+    if isinstance(epochs, int) and 0 <= epochs < every:
+        raise ValueError(f"trainer.check_val_every_n_epoch={every} validates none of the {epochs} epochs of max_epochs")

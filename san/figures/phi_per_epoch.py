@@ -14,8 +14,9 @@ def draw(run: Run) -> Figure:
     drawn = figure(5.0, 3.2)
     axes = drawn.add_subplot()
     color = method_color(run.activation)
-    axes.plot(run.phi_per_epoch, color=color, marker=".", label=method_label(run.activation))
-    best = run.phi_per_epoch[run.best_epoch]
+    validated = {epoch: phi for epoch, phi in enumerate(run.phi_per_epoch) if phi is not None}
+    axes.plot(list(validated), list(validated.values()), color=color, marker=".", label=method_label(run.activation))
+    best = validated[run.best_epoch]
     axes.plot(run.best_epoch, best, "o", markersize=8, markerfacecolor="none", markeredgecolor="black")
     axes.annotate(
         f"epoch {run.best_epoch}: {best:.3f}", (run.best_epoch, best), (0, 9), textcoords="offset points", ha="right"

@@ -89,7 +89,7 @@ class Run:
         activation: Name of the activation function.
         network: The selected network, on the CPU.
         example: An example of the test split, [1, *space].
-        phi_per_epoch: Validation phi of each epoch.
+        phi_per_epoch: Validation phi of each epoch, None for an epoch without validation.
         best_epoch: Index of the selected epoch.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
         units: Label of the amplitude axis.
@@ -99,7 +99,7 @@ class Run:
     activation: str
     network: SparselyActivatedNetwork
     example: Tensor
-    phi_per_epoch: Sequence[float]
+    phi_per_epoch: Sequence[float | None]
     best_epoch: int
     sampling_frequency: float | None
     units: str

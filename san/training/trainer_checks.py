@@ -40,10 +40,12 @@ def refuse_inexact_trainer(trainer: pl.Trainer, stage: str) -> None:
         )
     if stage != "fit":
         return
-    one_validation = "so that each epoch ends with its only validation, which selects among epochs; use max_epochs"
+    one_validation = (
+        "so that an epoch ends with its only validation, which selects among epochs; use max_epochs or "
+        "check_val_every_n_epoch"
+    )
     requirements = {
         "accumulate_grad_batches": (1, "so that all examples count equally; use a larger batch_size"),
-        "check_val_every_n_epoch": (1, one_validation),
         "max_steps": (-1, one_validation),
         "overfit_batches": (0, "so that batches stay whole; use limit_train_batches without shuffling (debug=overfit)"),
         "val_check_interval": (1.0, one_validation),

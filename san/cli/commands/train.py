@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -83,7 +84,7 @@ def train(config: DictConfig) -> float:
             **model_results(config, splits, module, 0, outcome),
             "best_epoch": best_epoch,
             "validation": per_epoch[best_epoch],
-            "phi_per_epoch": [metrics["phi"] for metrics in per_epoch],
+            "phi_per_epoch": [phi if isfinite(phi := metrics["phi"]) else None for metrics in per_epoch],
             "wall_seconds": time.perf_counter() - start,
             "fingerprint": provenance.fingerprints,
             "config": stored,

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from san.training.callbacks.phi_checkpoint import TestedEpoch
+from san.training.callbacks.phi_checkpoint import TestedEpoch, is_validated
 from san.training.callbacks.training_state import save_training
 from san.training.san_module import Metrics, SANModule
 
@@ -39,7 +39,7 @@ class BankSelection(Checkpoint):
         self.saved = time.monotonic()
 
     def phi_per_epoch(self, model: int) -> list[float]:
-        """Return the validation φ of each epoch of a model."""
+        """Return the validation φ of each epoch of a model, NaN for an epoch without validation."""
         return [metrics["phi"][model] for metrics in self.validation_per_epoch]
 
     def phi_at(self, tested_epoch: TestedEpoch, model: int) -> float:
@@ -65,7 +65,8 @@ class BankSelection(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Select the epoch for the models that improved, and save the state from time to time."""
         module = cast("SANModule", pl_module)
-        network, metrics = module.network, module.metrics["validation"]
+        network = module.network
+        metrics = module.metrics["validation"] if is_validated(trainer) else {"phi": [math.nan] * network.n_models}
         # ``callback_metrics`` is a collective call; the progress bar of rank 0 already made it, so every rank must.
         _ = trainer.callback_metrics
         if not self.validation_per_epoch:

@@ -6,7 +6,7 @@ import sys
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
-from san.training.callbacks.phi_checkpoint import MONITOR
+from san.training.callbacks.phi_checkpoint import MONITOR, is_validated
 
 __all__ = ["EpochLines", "progress"]
 
@@ -47,14 +47,16 @@ class EpochLines(ProgressBar):
         self.enabled = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the training loss and the metric."""
+        """Log the training loss, and the metric of an epoch with validation."""
         if self.enabled:
             metrics = trainer.callback_metrics
+            validated = (
+                f", {self.monitor.replace('/', ' ')} {metrics[self.monitor]:.4f}" if is_validated(trainer) else ""
+            )
             log.info(
-                "epoch %d of %s: training loss %.4f, %s %.4f",
+                "epoch %d of %s: training loss %.4f%s",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
                 metrics["train/loss"],
-                self.monitor.replace("/", " "),
-                metrics[self.monitor],
+                validated,
             )

@@ -11,7 +11,7 @@ from san.ops.choices import check_choice
 from san.storage.checkpoints import read
 from san.training.callbacks.training_state import copy_once, save_training
 
-__all__ = ["MONITOR", "PhiCheckpoint", "TestedEpoch"]
+__all__ = ["MONITOR", "PhiCheckpoint", "TestedEpoch", "is_validated"]
 
 TestedEpoch = Literal["best", "last"]
 
@@ -19,12 +19,19 @@ SPLIT = "validation/"
 MONITOR = f"{SPLIT}phi"
 
 
+def is_validated(trainer: pl.Trainer) -> bool:
+    """Return whether the current epoch ends with a validation."""
+    every = trainer.check_val_every_n_epoch or 1
+    return (trainer.current_epoch + 1) % every == 0
+
+
 class PhiCheckpoint(Checkpoint):
     """Keep the epoch of the lowest validation φ, over all examples and ranks, and the last epoch.
 
     ``best.ckpt`` is a copy of the best epoch, which is also kept under a name with its φ, such as
     ``epoch03-phi0.4423.ckpt``. Training resumes from ``last.ckpt``; it is written before the first epoch with the
-    initial weights, and after each epoch. Ties go to the first epoch; an epoch whose φ is not finite is never the best.
+    initial weights, and after each epoch. Ties go to the first epoch; an epoch whose φ is not finite, or that was not
+    validated, is never the best.
     Each file is complete at any moment, and the best epoch and the history of φ survive resuming.
 
     Args:
@@ -49,7 +56,7 @@ class PhiCheckpoint(Checkpoint):
 
     @property
     def phi_per_epoch(self) -> list[float]:
-        """Validation φ of each epoch."""
+        """Validation φ of each epoch, NaN for an epoch without validation."""
         return [metrics["phi"] for metrics in self.validation_per_epoch]
 
     @property
@@ -71,6 +78,8 @@ class PhiCheckpoint(Checkpoint):
         """Select and save the epoch."""
         logged = trainer.callback_metrics
         metrics = {name.removeprefix(SPLIT): float(logged[name]) for name in logged if name.startswith(SPLIT)}
+        if not is_validated(trainer):  # what was logged is of an earlier epoch
+            metrics = {"phi": math.nan}
         previous, lowest, phi = self._best_name, self.best_model_score, metrics["phi"]
         self.validation_per_epoch.append(metrics)
         improved = math.isfinite(phi) and (phi < lowest or self.tested_epoch == "last")
