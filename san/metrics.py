@@ -60,7 +60,7 @@ def inverse_compression_ratio(
     space = maps.shape[2:]
     n_activations = maps.count_nonzero(dim=tuple(range(1, maps.dim())))
     stored = n_weights + (len(space) + 1) * n_activations
-    return stored.to(torch.get_default_dtype()) / space.numel()
+    return stored / space.numel()
 
 
 def normalized_reconstruction_loss(
@@ -140,7 +140,7 @@ class MeanPerModel(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean over all examples, [models], or a scalar for one model."""
-        return (self.total / self.count).squeeze()
+        return self.total / self.count
 
 
 class MeanPhi(MeanPerModel):

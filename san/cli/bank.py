@@ -62,7 +62,7 @@ def shares(sizes: Sequence[int], n_kernels: int, batch: Tensor, max_memory: floa
         max_memory: Bytes of the maps of a training step; a bank has at least one model.
     """
     n_banks = math.ceil(len(sizes) * n_kernels * batch.nbytes * COPIES_OF_MAPS / max_memory)
-    per_bank = math.ceil(len(sizes) / min(len(sizes), max(1, n_banks)))
+    per_bank = math.ceil(len(sizes) / max(1, n_banks))
     return [list(sizes[first : first + per_bank]) for first in range(0, len(sizes), per_bank)]
 
 
