@@ -44,7 +44,8 @@ def draw_frontier(methods: Sequence[Mapping[str, Any]], name: str) -> Figure:
         color = method_color(key, names)
         marker, line = ("s", "--") if key in BASELINE_METHOD_STYLES else ("o", "-")
         points = np.array([_point(setting) for setting in method["settings"]])
-        axes.plot(*points.T, marker, color=color, markersize=2, markeredgewidth=0, alpha=0.25, zorder=2)
+        opacity = min(0.25, 200 / len(points))  # a large grid must not hide the others
+        axes.plot(*points.T, marker, color=color, markersize=2, markeredgewidth=0, alpha=opacity, zorder=2)
         axes.plot(*frontier(points).T, line, color=color, linewidth=1.4, zorder=3)
         outline: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.9}
         axes.plot(*selected[key], marker, color=color, markersize=7.5, zorder=5, **outline)
