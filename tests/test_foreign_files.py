@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import results
 from mutations import MEMORY, SECONDS
 from omegaconf import OmegaConf
 
@@ -143,8 +144,12 @@ def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
         "seed: 3\nfigure: {}\nkernel_size: &size 5\nmetric: {x: '${kernel_size}', y: 'a ${.x} ${now:%Y}', z: *size}\n",
     )
     options = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", "debug=one_batch", "dataset=synthetic"]
-    code, said = run(train.main, *options, f"hydra.run.dir={tmp_path / 'run'}", "--cfg", "job")
-    assert (code, said) == (0, "")
+    assert run(train.main, *options, f"hydra.run.dir={tmp_path / 'run'}") == (0, "")
+    composed = OmegaConf.load(tmp_path / "run" / ".hydra" / "config.yaml")
+    assert (composed.seed, composed.kernel_size, composed.metric.x) == (3, 5, 5)
+    assert composed.metric.z == 5
+    assert composed.metric.y.startswith("a 5 2")
+    assert results(tmp_path / "run")["activation"] == "relu"
 
 
 def test_the_command_line_chooses_a_launcher(run, tmp_path):

@@ -20,6 +20,7 @@ from san.checkpoint import read
 from san.cli import processes
 from san.cli.environment import command_environment
 from san.cli.folder_lock import lock_folder, release_folders
+from san.cli.ranks import refuse_copies, started_by_torchrun
 
 PYTHON = sys.executable
 TORCHRUN = [PYTHON, "-m", "torch.distributed.run"]
@@ -136,19 +137,19 @@ def launched_by(monkeypatch):
 )
 def test_a_single_process_hides_rank_variables_while_it_runs(launched_by, variables):
     launched_by(variables)
-    processes.refuse_copies()
+    refuse_copies()
     with command_environment():
         assert not variables.keys() & os.environ.keys() - {"SLURM_STEP_NUM_TASKS"}
-        processes.refuse_copies()
+        refuse_copies()
     assert {name: os.environ[name] for name in variables} == variables
 
 
 def test_ranks_of_torchrun_keep_their_variables(launched_by):
     launched_by(TORCHRUN_OF_TWO)
-    processes.refuse_copies()
+    refuse_copies()
     with command_environment():
         assert {name: os.environ[name] for name in TORCHRUN_OF_TWO} == TORCHRUN_OF_TWO
-        assert processes.started_by_torchrun()
+        assert started_by_torchrun()
 
 
 @pytest.mark.parametrize(

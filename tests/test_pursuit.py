@@ -282,7 +282,7 @@ def test_a_signal_of_zeros_has_no_activations():
         (["kernel_size=1001"], "kernel_size=1001 exceeds the signal length 1000"),
         (["network=growing", "n_kernels=2"], "use network=plain"),
         (["initialization=window"], "initialization=window must be one of normal, data"),
-        (["restart_every=0"], "restart_every=0 must be an integer, 1 or more"),
+        (["restart_every=0"], "restart_every=0 must be an integer of at least 1"),
     ],
 )
 def test_invalid_options_are_reported_in_one_line(run_train, untyped, options, message):

@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, get_type_hints
 
 from san.cli.allow_list import named_targets
+from san.cli.errors import nearest
 from san.data.arguments import what_it_must_be
+from san.ops.choices import shown
 
 __all__ = ["refuse_unknown_arguments"]
 
@@ -47,13 +48,13 @@ def refuse_unknown_arguments(part: Any, place: str) -> None:
         for key, parameter in named.items():
             value = given.get(key, parameter.default)
             if value is not parameter.default and (wanted := what_it_must_be(value, hints.get(key))) is not None:
-                raise ValueError(f"{below}.{key}={'null' if value is None else value} must be {wanted}")
+                raise ValueError(f"{below}.{key}={shown(value)} must be {wanted}")
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], place: str, name: str) -> None:
     for key in given:
         if key not in known:
-            near = "".join(f" (did you mean {place}.{close}?)" for close in get_close_matches(key, known, n=1))
+            near = nearest(f"{place}.{key}", [f"{place}.{other}" for other in known])
             raise ValueError(
                 f"{place}.{key} is not an argument of {name}{near}, which has {', '.join(known) or 'none'}; remove it, "
                 f"by ~{place}.{key} if a file sets it"

@@ -11,6 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
+from san.ops.choices import LARGEST, shown
+
 __all__ = [
     "CONF",
     "PACKAGE",
@@ -29,7 +31,6 @@ PARTS = (
     "activation", "callbacks", "classifier", "dataset", "figure", "logger", "loss", "metric", "network", "optimizer",
     "paths", "trainer",
 )  # fmt: skip
-LARGEST = 2**63 - 1  # of torch's integers
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 
@@ -67,7 +68,7 @@ def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
         for value in values:
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 allowed = "of at least 1" if least else f"from 0 to {most}"
-                raise ValueError(f"{key}={'null' if value is None else value} must be an integer {allowed}")
+                raise ValueError(f"{key}={shown(value)} must be an integer {allowed}")
 
 
 def check_kinds(config: DictConfig) -> None:
@@ -78,13 +79,13 @@ def check_kinds(config: DictConfig) -> None:
     """
     for part in PARTS:
         if part in config and not (OmegaConf.is_dict(config[part]) or (config[part] is None and part == "dataset")):
-            raise ValueError(f"{part}={'null' if config[part] is None else config[part]} must be keys and values")
+            raise ValueError(f"{part}={shown(config[part])} must be keys and values")
     texts = {key: config[key] for key in ("activation_name", "checkpoint") if key in config}
     if texts.get("checkpoint", "") is None:
         del texts["checkpoint"]
     for key, value in {**texts, **{f"paths.{name}": folder for name, folder in config.paths.items()}}.items():
         if not (isinstance(value, str) and value):
-            raise ValueError(f"{key}={'null' if value is None else value} must be a text that is not empty")
+            raise ValueError(f"{key}={shown(value)} must be a text that is not empty")
 
 
 def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -22,11 +22,12 @@ from san.storage.text import printable
 
 __all__ = [
     "PROGRAM",
-    "disk_error_behind",
     "interrupt_on_signal",
     "is_lost_process",
     "is_mistake",
+    "nearest",
     "one_line",
+    "resource_error_behind",
     "silence_disk_errors",
 ]
 
@@ -89,7 +90,7 @@ def silence_disk_errors() -> Iterator[None]:
         logging.raiseExceptions, threading.excepthook = raises, previous_hook
 
 
-def disk_error_behind(error: BaseException) -> BaseException:
+def resource_error_behind(error: BaseException) -> BaseException:
     """Return the error of a full or read-only disk or a lack of memory that caused an error, or the error itself."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
@@ -135,14 +136,14 @@ def _hydra_reason(error: HydraException) -> str:
             return re.split("(?:Config s|S)earch path:", message)[0]
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         choices = ", ".join(error.options)
-        return f"{group}={choice} is not known{_nearest(choice, error.options)}; choose one of {choices}"
+        return f"{group}={choice} is not known{nearest(choice, error.options)}; choose one of {choices}"
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         parent, key = cause.parent_node, str(cause.full_key)
         above = key[: len(key) - len(str(cause.key))]
         known = [f"{above}{name!s}" for name in parent] if isinstance(parent, DictConfig) else []
         plus = message.rpartition(" ")[2]
         return (
-            f"{key} is not known{_nearest(key, known)}{f'; a new key needs a plus: {plus}' if plus[:1] == '+' else ''}"
+            f"{key} is not known{nearest(key, known)}{f'; a new key needs a plus: {plus}' if plus[:1] == '+' else ''}"
         )
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read as KEY=VALUE; quote special characters, as in 'KEY=\"VALUE\"'"
@@ -152,7 +153,8 @@ def _hydra_reason(error: HydraException) -> str:
     return f"{message} ({cause})" if isinstance(cause, OmegaConfBaseException) else message
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return a question for the known name that is nearest to an unknown one, empty if none is near."""
     return "".join(f" (did you mean {nearest}?)" for nearest in get_close_matches(name, known, n=1))
 
 
@@ -166,7 +168,9 @@ def _advice(error: BaseException) -> str:
     if number not in FULL_DISK + NOT_WRITABLE:
         return ""
     given = (argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith(OUTPUT_OVERRIDES))
-    folder = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else next(given, "outputs")
+    composed: Any = HydraConfig.instance().cfg
+    made = None if composed is None else OmegaConf.select(composed, "hydra.runtime.output_dir")
+    folder = made or next(given, "outputs")
     if number in FULL_DISK:
         return f"; the disk is full: free some space for {folder}, or choose another folder by hydra.run.dir=FOLDER"
     return f"; if {folder} cannot be written, choose another folder by hydra.run.dir=FOLDER"

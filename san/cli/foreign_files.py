@@ -136,8 +136,10 @@ def _refuse_resolvers(node: Any, place: str, path: Path) -> None:
             _refuse_resolvers(value, place, path)
     elif isinstance(node, str) and "${" in node:
         starts = [found.start() for found in re.finditer(r"\$\{", node)]
-        if len(node) > MAX_REFERENCES or not all(PLAIN_REFERENCE.match(node, start) for start in starts):
+        if len(node) > MAX_REFERENCES:
+            raise ValueError(f"{path} sets {place} to a text with references of more than {MAX_REFERENCES} characters")
+        if not all(PLAIN_REFERENCE.match(node, start) for start in starts):
             raise ValueError(
-                f"{path} sets {place}={node[:MAX_REFERENCES]}: a configuration file may refer to keys, such as "
+                f"{path} sets {place}={node}: a configuration file may refer to keys, such as "
                 "${kernel_size}, but not read environment variables or call other resolvers"
             )

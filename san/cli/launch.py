@@ -27,16 +27,17 @@ from san.cli.config import CONF, check_kinds, paper_databases
 from san.cli.environment import command_environment
 from san.cli.errors import (
     PROGRAM,
-    disk_error_behind,
     interrupt_on_signal,
     is_lost_process,
     is_mistake,
     one_line,
+    resource_error_behind,
     silence_disk_errors,
 )
 from san.cli.foreign_files import checked_files
 from san.cli.help import help_text
 from san.cli.multirun import summarized_if_stopped
+from san.cli.ranks import refuse_copies, started_by_torchrun
 from san.storage.files import write_text
 from san.storage.text import printable
 
@@ -102,7 +103,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
                     if os.environ.get("RANK", "0") == "0":
                         print(f"{PROGRAM}stopped by {received[0].name}{job.advice}", file=sys.stderr)
                     sys.exit(128 + received[0])
-                error = disk_error_behind(raised)
+                error = resource_error_behind(raised)
                 reportable = isinstance(raised, Exception) and (is_mistake(error) or is_lost_process(error))
                 if full_error == "1" or not reportable:
                     raise
@@ -151,7 +152,7 @@ class _Job:
         is_multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         folder = HydraConfig.get().runtime.output_dir
         reason = Path(folder, "error.txt")
-        if processes.started_by_torchrun():
+        if started_by_torchrun():
             processes.publish_folder(folder)
         if is_multirun:
             reason.unlink(missing_ok=True)
@@ -159,7 +160,7 @@ class _Job:
             check_kinds(config)
             return processes.run(self.implementation, config, _explain)
         except Exception as raised:
-            error = disk_error_behind(raised)
+            error = resource_error_behind(raised)
             if is_multirun:
                 log.exception(one_line(error))
                 try:
@@ -178,12 +179,12 @@ def _prepared(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: If ``allow=``, a multirun by torchrun or a rank variable is invalid.
     """
-    processes.refuse_copies()
+    refuse_copies()
     others, packages = take_allowed_packages(arguments)
     given = os.environ.get(ALLOW_VARIABLE)
     os.environ[ALLOW_VARIABLE] = ",".join([*([given] if given else []), *packages])
     others = _name_all_databases(others)
-    if processes.started_by_torchrun():
+    if started_by_torchrun():
         processes.end_with_parent()
         others = processes.arguments_of_rank(others)
     return others
@@ -231,13 +232,13 @@ def _name_all_databases(arguments: list[str]) -> list[str]:
 
 def _explain(error: Exception) -> tuple[str, bool]:
     """Return why a job failed, and whether that is a user's mistake."""
-    cause = disk_error_behind(error)
+    cause = resource_error_behind(error)
     return one_line(cause).removeprefix(PROGRAM), is_mistake(cause)
 
 
 def _exit(reason: str) -> NoReturn:
     """End with one line, printed by only one of the ranks of torchrun."""
-    reported_by_another = processes.started_by_torchrun() and not processes.is_first_to_fail()
+    reported_by_another = started_by_torchrun() and not processes.is_first_to_fail()
     sys.exit(1 if reported_by_another else reason)
 
 

@@ -30,10 +30,8 @@ __all__ = [
     "is_first_to_fail",
     "n_processes",
     "publish_folder",
-    "refuse_copies",
     "run",
     "start_worker",
-    "started_by_torchrun",
 ]
 
 GRACE = 2.0  # seconds for the other ranks to end by themselves after one has ended, and again after SIGTERM
@@ -69,7 +67,7 @@ def run(name: str, config: DictConfig, explain: Explain) -> float | None:
         RuntimeError: If a rank fails otherwise; its cause has the traceback.
         SystemExit: If a rank exits with a code.
     """
-    refuse_copies()
+    refuse_copies()  # the process of a launcher did not read the command line
     count = 1 if started_by_torchrun() else n_processes(config)
     value: float | None = get_method(name)(config) if count == 1 else _watch(count, name, config, explain)
     return value

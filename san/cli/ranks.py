@@ -43,7 +43,7 @@ def refuse_copies() -> None:
         raise ValueError(
             f"{rank}={os.environ[rank]} and {size}={os.environ[size]}: {os.environ[size]} processes would each repeat "
             "the whole command; start one (srun --ntasks=1, mpirun -n 1) with trainer.devices=N, or start them by "
-            f"torchrun; if this is a single process, unset {size}"
+            f"torchrun; if each has settings and a folder of its own, unset {rank} first"
         )
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from torch import Tensor
 
+from san.ops.choices import LARGEST, shown
+
 __all__ = ["checked_arguments", "what_it_must_be"]
 
-LARGEST = 2**63 - 1  # of torch's integers
 NOUNS = {bool: "true or false", int: "an integer", float: "a number", str: "text", types.NoneType: "null"}
 PLURALS = {int: "integers", float: "numbers", str: "texts"}
 
@@ -45,7 +46,7 @@ def checked_arguments(function: Callable[Parameters, Result]) -> Callable[Parame
         hints = _hints(function)
         for name, value in parameters.bind(*args, **kwargs).arguments.items():
             if (wanted := what_it_must_be(value, hints.get(name))) is not None:
-                raise ValueError(f"{name}={'null' if value is None else value} must be {wanted}")
+                raise ValueError(f"{name}={shown(value)} must be {wanted}")
         return function(*args, **kwargs)
 
     return checked
@@ -64,7 +65,7 @@ def what_it_must_be(value: Any, hint: Any) -> str | None:
         hint: The annotation.
     """
     wanted = _alternatives(hint)
-    if not wanted or any(_fits(value, kind) for kind in wanted):
+    if not wanted or isinstance(value, Tensor) or any(_fits(value, kind) for kind in wanted):
         return None
     *others, last = map(_noun, wanted)
     return f"{', '.join(others)} or {last}" if others else last
@@ -82,7 +83,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _items(kind: Any) -> Any:
     """Return the type of the items of a sequence, None for any other type."""
-    if get_origin(kind) not in (list, tuple, Sequence):
+    if get_origin(kind) not in (list, tuple, Sequence) or not get_args(kind):
         return None
     items = _alternatives(get_args(kind)[0])
     return items[0] if len(items) == 1 and items[0] in PLURALS else None
@@ -102,7 +103,8 @@ def _fits(value: Any, kind: Any) -> bool:
     if _is_mapping(kind):
         return isinstance(value, Mapping)
     if kind not in NOUNS:
-        is_list = hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
+        is_text = isinstance(value, str | bytes | Mapping)
+        is_list = not is_text and hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
         return is_list and all(_fits(item, _items(kind)) for item in value)
     if kind is str:
         return isinstance(value, str | os.PathLike)

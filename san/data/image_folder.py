@@ -43,6 +43,7 @@ def load(
     value_range: Sequence[float],
     scaled_by: ScaledBy,
     scale: Mapping[str, Any] | None = None,
+    max_pixels: int = MAX_UNEXPECTED_PIXELS,
 ) -> Splits:
     """Read all images of a folder and its subfolders, in the order of their paths.
 
@@ -59,6 +60,7 @@ def load(
         value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``.
         scaled_by: Images with the statistics for ``all`` and ``range``; see :func:`san.data.scaling.scaled_splits`.
         scale: Scale of a checkpoint, whose statistics replace those of these images.
+        max_pixels: Most pixels of all images together, beside 20 for each byte of their files.
 
     Raises:
         FileNotFoundError: If the folder does not exist or has no image.
@@ -72,7 +74,7 @@ def load(
             f"size={list(size)} must be two positive numbers of pixels, [rows, columns], of {MAX_PIXELS} pixels at most"
         )
     shapes = _shapes(files)
-    _refuse_bombs(shapes, folder)
+    _refuse_bombs(shapes, folder, max_pixels)
     shape = _common_shape(shapes) if size is None else tuple(size)
     # Pixels that scaling does not change are read in their final precision, which needs half the memory.
     dtype = torch.get_default_dtype() if scaling == "none" else torch.float64
@@ -118,14 +120,14 @@ def _shapes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     return shapes
 
 
-def _refuse_bombs(shapes: Mapping[Path, tuple[int, int]], folder: Path) -> None:
+def _refuse_bombs(shapes: Mapping[Path, tuple[int, int]], folder: Path, max_pixels: int) -> None:
     """Refuse images that would take much memory and time, although their files are small."""
     n_bytes = sum(file.stat().st_size for file in shapes)
     n_pixels = sum(map(prod, shapes.values()))
-    if n_pixels > MAX_UNEXPECTED_PIXELS + MAX_PIXELS_PER_BYTE * n_bytes:
+    if n_pixels > max_pixels + MAX_PIXELS_PER_BYTE * n_bytes:
         raise ValueError(
             f"{folder} has images of {n_pixels} pixels in {n_bytes} bytes, which may be decompression bombs: if they "
-            "are yours, make them smaller, or save them without compression (.bmp)"
+            f"are yours, add +dataset.max_pixels={n_pixels}"
         )
 
 

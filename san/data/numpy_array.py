@@ -100,7 +100,9 @@ def stream(
 
 def _check_axes(shape: tuple[int, ...], axes: Sequence[str] | None, path: str) -> None:
     """Refuse an array whose axes are not the given ones, or may be others than their number says."""
-    if not 1 <= len(shape) <= len(AXES) or 0 in shape:
+    if 0 in shape:
+        raise ValueError(f"path={path} has the shape {_brackets(shape)}: it has no samples")
+    if not 1 <= len(shape) <= len(AXES):
         number = "" if shape else ", a single number"
         raise ValueError(
             f"path={path} has {len(shape)} axes, the shape {_brackets(shape)}{number}: give an array of samples, "

@@ -141,7 +141,7 @@ def _read_table(path: Path) -> tuple[list[str], Tensor, Tensor]:
             raise ValueError("it is too large")
         table = csv_files.read(path, dtype=str)
     except ValueError as error:
-        raise ValueError(f"{file} cannot be read as a table: it should have {expected}") from error
+        raise ValueError(f"{file} cannot be read as a table ({error}): it should have {expected}") from error
     columns = [*(f"X{number}" for number in range(1, SAMPLES_PER_SEGMENT + 1)), "y"]
     missing = [column for column in columns if column not in table.columns[1:]]
     if missing or len(table) != N_SEGMENTS:

@@ -1,8 +1,10 @@
-"""Closed choices: the values of a ``Literal``, checked where a user's value arrives."""
+"""Values that a user gives: closed choices, the largest integer, and how a value is shown."""
 
 from typing import Any, Literal, get_args
 
-__all__ = ["Flag", "check_choice"]
+__all__ = ["LARGEST", "Flag", "check_choice", "shown"]
+
+LARGEST = 2**63 - 1  # of torch's integers
 
 Flag = Literal[True, False]
 
@@ -21,3 +23,8 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     allowed = get_args(choices)
     if value not in allowed:
         raise ValueError(f"{name}={value} must be one of {', '.join(map(str, allowed))}")
+
+
+def shown(value: object) -> object:
+    """Return a value as a configuration shows it."""
+    return "null" if value is None else value

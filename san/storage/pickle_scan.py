@@ -28,7 +28,8 @@ GLOBALS = frozenset(
     + [f"torch {name}" for name in DTYPES]
     + [f"torch {name}Storage" for name in STORAGES]
 )
-NUMBERS = ("BINFLOAT", "BININT", "BININT1", "BININT2", "LONG1", "NEWTRUE", "NEWFALSE")
+INTEGERS = ("BININT", "BININT1", "BININT2")  # of 32 bits: longer ones can have equal hashes, which make a slow dict
+NUMBERS = ("BINFLOAT", "LONG1", "NEWTRUE", "NEWFALSE")
 EMPTY = {"EMPTY_DICT": "dict", "EMPTY_LIST": "list", "EMPTY_TUPLE": "tuple"}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -79,8 +80,8 @@ class _Machine:
             value = self.memo[argument]
             value.is_complete = True
             self.stack.append(value)
-        elif name in NUMBERS:
-            self.stack.append(_Value("number"))
+        elif name in INTEGERS or name in NUMBERS:
+            self.stack.append(_Value("integer" if name in INTEGERS else "number"))
         elif name == "BINUNICODE":
             self.stack.append(_Value("text", 1 + len(argument) // TEXT_OF_ONE_VALUE))
         elif name == "MARK":
@@ -88,8 +89,8 @@ class _Machine:
             self.stack = []
         elif name in ("SETITEMS", "SETITEM"):
             items = self._popped(2 if name == "SETITEM" else None)
-            if any(key.kind not in ("text", "number") for key in items[::2]):
-                raise ValueError("it has a key that is neither a text nor a number")
+            if any(key.kind not in ("text", "integer") for key in items[::2]):
+                raise ValueError("it has a key that is neither a text nor an integer of 32 bits")
             self._fill(items, ("dict", ORDERED_DICT))
         elif name in ("APPENDS", "APPEND"):
             self._fill(self._popped(1 if name == "APPEND" else None), ("list",))
@@ -144,5 +145,7 @@ class _Machine:
             raise ValueError(f"it adds values to a {container.kind}")
         container.size += sum(item.size for item in items)
         container.depth = max([container.depth, *(item.depth + 1 for item in items)])
-        if container.size > MAX_VALUES or container.depth > MAX_DEPTH:
-            raise ValueError(f"it has more than {MAX_VALUES} values or {MAX_DEPTH} levels")
+        if container.size > MAX_VALUES:
+            raise ValueError(f"it has more than {MAX_VALUES} values")
+        if container.depth > MAX_DEPTH:
+            raise ValueError(f"it has more than {MAX_DEPTH} levels")

@@ -21,6 +21,7 @@ from san.cli.config import check_numbers, parse_numbers, stored_configuration, w
 from san.cli.model_results import Results
 from san.cli.parts import instantiate
 from san.cli.processes import n_processes
+from san.cli.ranks import started_by_torchrun
 from san.cli.settings import effective_settings
 from san.data.splits import Splits
 from san.peers.tuning import METHODS, mean_metrics, require_installed
@@ -103,7 +104,7 @@ class _Kept:
         file = self.folder / f"{name}.json"
         stored = read_json(file) or {}
         if stored.get("fingerprints") == fingerprints:
-            log.info("%s: complete, kept from %s", name, file)
+            log.info("%s: complete, with its times, from %s", name, file)
             return dict(stored["method"])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Experiment logs directory")  # of the interrupted method
@@ -128,7 +129,7 @@ def _check(config: DictConfig) -> None:
         raise ValueError("activations=[] and peers=[] leave nothing to compare: name some of them")
     if config.classifier:
         raise ValueError("classifier: methods are compared by φ alone, so it must be none")
-    if n_processes(config) != 1:
+    if started_by_torchrun() or n_processes(config) != 1:
         raise ValueError(f"trainer.devices={config.trainer.devices}: times are compared in one process: make it 1")
     check_numbers(config, ["seed", "peer_examples", "batch_size", "num_workers"])
     for name in config.activations:

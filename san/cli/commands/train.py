@@ -69,6 +69,11 @@ def train(config: DictConfig) -> float:
     fit(trainer, module, data, resumed)
     best_epoch, per_epoch = _selected_epoch(module, checkpoint)
     if best_epoch is None:
+        if per_epoch:
+            raise ValueError(
+                f"the training ended after {len(per_epoch)} epochs, before a validation: lower "
+                f"trainer.check_val_every_n_epoch={config.trainer.check_val_every_n_epoch}"
+            )
         raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
     if checkpoint is not None:
         best = Path(checkpoint.best_model_path)

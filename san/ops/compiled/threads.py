@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +25,8 @@ WORK_PER_THREAD = 20_000
 """Samples or multiplications that outweigh the start of one more thread; no effect on results."""
 
 
+DAMAGE = (EOFError, ValueError, IndexError, KeyError, AttributeError, pickle.UnpicklingError)
+
 log = logging.getLogger(__name__)
 
 
@@ -42,15 +45,15 @@ class _HarmlessCache(FunctionCache):
         """Save a compiled function if the disk allows it."""
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-        except OSError as error:
-            _warn_of_cache(self.cache_path, error.strerror)
+        except (OSError, *DAMAGE) as error:
+            _warn_of_cache(self.cache_path, getattr(error, "strerror", None) or f"a damaged file ({error!r})")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return a compiled function, None if there is none that can be read."""
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-        except OSError as error:
-            _warn_of_cache(self.cache_path, error.strerror)
+        except (OSError, *DAMAGE) as error:
+            _warn_of_cache(self.cache_path, getattr(error, "strerror", None) or f"a damaged file ({error!r})")
             return None
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from san.training.callbacks.phi_checkpoint import TestedEpoch, is_validated
-from san.training.callbacks.training_state import save_training
+from san.training.callbacks.training_state import save_initial, save_training
 from san.training.san_module import Metrics, SANModule
 
 __all__ = ["BankSelection"]
@@ -60,7 +60,7 @@ class BankSelection(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the initial state."""
         if not self.validation_per_epoch:
-            save_training(trainer, self.path)
+            save_initial(trainer, self.path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Select the epoch for the models that improved, and save the state from time to time."""

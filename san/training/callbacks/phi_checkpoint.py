@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from san.ops.choices import check_choice
 from san.storage.checkpoints import read
-from san.training.callbacks.training_state import copy_once, save_training
+from san.training.callbacks.training_state import copy_once, save_initial, save_training
 
 __all__ = ["MONITOR", "PhiCheckpoint", "TestedEpoch", "is_validated"]
 
@@ -72,7 +72,7 @@ class PhiCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the initial state."""
         if not self.validation_per_epoch:
-            save_training(trainer, self.dirpath / "last.ckpt")
+            save_initial(trainer, self.dirpath / "last.ckpt")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Select and save the epoch."""

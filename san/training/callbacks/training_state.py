@@ -21,7 +21,7 @@ from torch import Tensor
 from san.storage.checkpoints import copy as copy_file
 from san.storage.checkpoints import nodes, read, save
 
-__all__ = ["copy_once", "fit", "save_training"]
+__all__ = ["copy_once", "fit", "save_initial", "save_training"]
 
 MAX_OPTIMIZER_VALUES = 20_000  # about 20 for each parameter
 HISTORY = "validation_per_epoch"  # key of the metrics of each epoch in the state of a callback
@@ -36,6 +36,23 @@ def save_training(trainer: pl.Trainer, path: Path) -> None:
     """Write the full state of a training, from which it can resume; a collective call of all ranks."""
     trainer.strategy.checkpoint_io = _CheckpointIO(trainer)
     trainer.save_checkpoint(path, weights_only=False)
+
+
+def save_initial(trainer: pl.Trainer, path: Path) -> None:
+    """Write the state before the first epoch, and read it again; a collective call of all ranks.
+
+    Raises:
+        ValueError: If the training could not be resumed, because the state of a callback is no plain data.
+    """
+    save_training(trainer, path)
+    if trainer.is_global_zero:
+        try:
+            read(path)
+        except ValueError as error:
+            raise ValueError(
+                f"the training could not be resumed ({error}): the state of each callback must be texts, numbers, "
+                "lists, dictionaries and tensors"
+            ) from error
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, path: Path | None) -> None:
@@ -106,8 +123,10 @@ class _OptimizerTrial(pl.Callback):
             for optimizer in map(copy.deepcopy, trainer.optimizers):
                 for group in optimizer.param_groups:
                     _refuse_other_settings(group, optimizer.defaults)
-                    for parameter in group["params"]:
-                        parameter.grad = torch.zeros_like(parameter)
+                # A parameter without a state beside others with one never had a gradient.
+                parameters = list(optimizer.state) or [x for group in optimizer.param_groups for x in group["params"]]
+                for parameter in parameters:
+                    parameter.grad = torch.zeros_like(parameter)
                 before = {parameter: set(state) for parameter, state in optimizer.state.items()}
                 optimizer.step(lambda: 0.0)
                 new = [name for key, state in optimizer.state.items() for name in state.keys() - before.get(key, set())]
@@ -180,7 +199,7 @@ def _has_form(found: Any, expected: Any, *, all_keys: bool = True) -> bool:
         return (
             isinstance(found, dict)
             and (found.keys() == expected.keys() or not all_keys)
-            and all(_has_form(found[key], expected[key]) for key in found.keys() & expected.keys())
+            and all(_has_form(found[key], expected[key], all_keys=all_keys) for key in found.keys() & expected.keys())
         )
     if isinstance(expected, Tensor):
         return isinstance(found, Tensor) and found.shape == expected.shape and found.dtype == expected.dtype
