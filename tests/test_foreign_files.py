@@ -54,12 +54,17 @@ REFUSED = {
     "levels": (f"a: {'[' * 5000}{']' * 5000}", TOO_MUCH),
     "values": (f"a: [{'1, ' * 20_000}]", TOO_MUCH),
     "bytes": (f"a: {'x' * 200_000}", "a configuration file may have 100000"),
-    "references": (f"a: {'${seed}' * 1000}", "sets a="),
+    "references": (f"a: {'${seed}' * 1000}", "sets a to a text with references of more than 500"),
     "syntax": ("a: [1\nb: 2", "is not valid YAML"),
     "tag": ("a: !!python/object/apply:os.system ['touch hacked']", "cannot be read as a configuration"),
     "duplicate": ("seed: 1\nseed: 2", "duplicate key seed"),
     "defaults": ("defaults: 3", "cannot be read as a configuration"),
     "no_mapping": ("[1]", "has a list, not keys and values"),
+    "overrides": ("overrides: ['hydra.searchpath=[pkg://this]']", "sets overrides"),
+    "key": ("x: {1: 2}", "has the key 1 in x, which is not a text"),
+    "bytes_of_yaml": ("x: !!binary aGFja2Vk", "sets x to a bytes"),
+    "path_of_yaml": ("x: !!python/object/apply:pathlib.Path [hacked]", "sets x to a PosixPath"),
+    "choice_of_a_number": ("defaults: [{1: x}]", "cannot be read as a configuration"),
     "control_character": ("a: \x01", "is not valid YAML"),
 }
 
@@ -90,6 +95,101 @@ def test_an_experiment_of_a_stranger_is_refused_in_one_line(refused, tmp_path, c
     line = refused("--config-dir=own", "experiment=evil")
     assert line.startswith(f"san: {file} ")
     assert said in line
+
+
+ASSEMBLED = {  # a reference that only appears when another one is replaced
+    "a resolver": "${p}{oc.create:{_target_:os.mkdir,path:hacked}}",
+    "the environment": "${p}{oc.env:HOME}",
+}
+LOGGER = "logger: {x: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '%s', name: '%s'}}"
+
+
+@pytest.mark.parametrize("name", ASSEMBLED.values(), ids=ASSEMBLED)
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_assembled_reference_is_not_resolved(tmp_path, name, devices):
+    content = f"{GLOBAL}p: $\n{LOGGER % ('${paths.output_dir}', name)}\n"
+    write(tmp_path / "own" / "debug" / "evil.yaml", content)
+    said = started(tmp_path, "debug=evil", "trainer.max_epochs=1", "trainer=ddp", "trainer.accelerator=cpu",
+                   f"trainer.devices={devices}")  # fmt: skip
+    assert "assembled to a reference" in said
+
+
+@pytest.mark.slow
+def test_the_ranks_of_a_sweep_check_the_files_that_they_compose(tmp_path):
+    target = "{_target_: san.activations.Extrema, border_tolerance: 2}"
+    write(tmp_path / "own" / "activation" / "evil.yaml", f"{GLOBAL}activation: {target}\nstolen: ${{oc.env:HOME}}\n")
+    said = started(tmp_path, "activations=[evil]", "kernel_sizes=[8]", "trainer.max_epochs=1", "trainer=ddp",
+                   "trainer.accelerator=cpu", "trainer.devices=2", command="san.sweep")  # fmt: skip
+    assert "sets stolen=${oc.env:HOME}" in said
+
+
+def started(folder, *arguments, command="san.train"):
+    """Run a command in a process of its own that must fail with one line, and return the line."""
+    given = [f"--config-dir={folder / 'own'}", "dataset=synthetic", "figure=[]" if command == "san.train" else "seed=0"]
+    process = [sys.executable, "-m", command, *given, *arguments, f"hydra.run.dir={folder / 'run'}"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    finished = subprocess.run(process, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1), finished.stderr
+    assert not (folder / "hacked").exists()
+    return finished.stderr
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/", "ftp://127.0.0.1:9/a", "simplecache::http://127.0.0.1:9"])
+@pytest.mark.parametrize("content", [LOGGER % ("%s", "x"), "paths: {output_dir: '%s'}", "paths: {cache_dir: '%s'}"])
+def test_no_file_names_an_address_to_write_to(run, tmp_path, content, address):
+    write(tmp_path / "own" / "debug" / "evil.yaml", GLOBAL + content % address)
+    own = [f"--config-dir={tmp_path / 'own'}", "debug=evil", "dataset=synthetic", f"hydra.run.dir={tmp_path / 'run'}"]
+    code, said = run(train.main, *own)
+    assert code == 1
+    assert f"={address} is an address: give it on the command line" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["san.training.callbacks.bank_selection.BankSelection", "san.training.callbacks.kernel_restarts.KernelRestarts"],
+)
+def test_a_callback_that_is_not_for_configurations_is_refused(refused, tmp_path, name):
+    file = tmp_path / "own" / "experiment" / "evil.yaml"
+    write(file, f"{GLOBAL}callbacks: {{x: {{_target_: san.training.callbacks.{name}, path: victim}}}}\n")
+    said = refused("--config-dir=own", "experiment=evil")
+    assert f"callbacks.x._target_=san.training.callbacks.{name} is not allowed" in said
+
+
+CHAIN = "\n".join(f"k{n}: '{f'${{k{n - 1}}}' * 40}'" for n in range(1, 8))
+TREE = "\n".join(f"d{n}: {{a: '${{d{n - 1}}}', b: '${{d{n - 1}}}'}}" for n in range(1, 26))
+
+
+@pytest.mark.parametrize("content", [f"k0: {'x' * 400}\n{CHAIN}", f"d0: {{}}\n{TREE}"], ids=["texts", "mappings"])
+def test_references_do_not_multiply(refused, tmp_path, content):
+    write(tmp_path / "own" / "experiment" / "evil.yaml", GLOBAL + content)
+    assert "more than 100000 values with those it refers to" in refused("--config-dir=own", "experiment=evil")
+
+
+def test_defaults_lists_do_not_multiply(refused, tmp_path):
+    for n in range(18):
+        write(tmp_path / "own" / "g" / f"f{n}.yaml", f"defaults: [f{n + 1}@a, f{n + 1}@b]\n")
+    write(tmp_path / "own" / "g" / "f18.yaml", "x: 1\n")
+    assert "the defaults lists name more than 1000 files" in refused("--config-dir=own", "+g=f0")
+
+
+def test_a_file_that_chooses_itself_is_refused(refused, tmp_path):
+    write(tmp_path / "own" / "g" / "f.yaml", "defaults: [f]\n")
+    assert "refers to itself" in refused("--config-dir=own", "+g=f")
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "sparse"])
+def test_the_help_reads_no_strange_file(run, tmp_path, kind):
+    file = tmp_path / "own" / "trainer" / "evil.yaml"
+    write(file, "")
+    if kind == "sparse":
+        with file.open("r+b") as opened:
+            opened.truncate(3 * 10**9)
+    else:
+        file.unlink()
+        file.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(file)
+    code, said = run(train.main, f"--config-dir={tmp_path / 'own'}", "--help")
+    assert code == 1
+    assert f"san: {file} " in said
 
 
 @pytest.mark.parametrize("part", ["activation", "dataset", "metric", "network", "paths", "trainer"])

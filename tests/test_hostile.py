@@ -219,6 +219,13 @@ def test_a_checkpoint_reads_no_environment_and_resolves_nothing(altered, refused
         assert "hush" not in said
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [("${seed}" * 1400, "has 1400 references, more than 20"), ("a ${dataset}", "a plain value")]
+)
+def test_a_text_of_a_checkpoint_has_few_references_to_plain_values(altered, refused, value, said):
+    assert said in refused(evaluate.main, altered({"decoder": value}))
+
+
 def test_references_do_not_grow():
     doubling = {f"k{n}": f"${{k{n + 1}}}${{k{n + 1}}}" for n in range(100)} | {"k100": "x"}
     with pytest.raises(ValueError, match="does not refer to a plain value"):

@@ -280,8 +280,8 @@ def test_names_from_files_reach_the_terminal_clean(tmp_path, kind):
     ("array", "said"),
     [
         (np.array(1.0), r"has 0 axes, the shape \[\], a single number: give an array of samples, \[samples\]"),
-        (np.zeros(0), r"the shape \[0\]: give an array of samples"),
-        (np.zeros((10, 0)), r"the shape \[10,0\]: give an array of samples"),
+        (np.zeros(0), r"has the shape \[0\]: it has no samples"),
+        (np.zeros((10, 0)), r"has the shape \[10,0\]: it has no samples"),
         (np.ones(2), "2 examples or samples are too few for fractions="),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value.shape),

@@ -50,8 +50,9 @@ RULES = (
     ),
     Rule(
         r"callbacks\.\w+",
-        rf"san\.(checkpoint|training\.callbacks\.[a-z]\w*)\.[A-Z]\w*|{CALLBACKS}",
-        "a callback of san, or EarlyStopping, LearningRateMonitor, DeviceStatsMonitor or Timer of Lightning",
+        rf"san\.checkpoint\.PhiCheckpoint|san\.training\.callbacks\.kernel_figures\.KernelFigures|{CALLBACKS}",
+        "PhiCheckpoint or KernelFigures of san, or EarlyStopping, LearningRateMonitor, DeviceStatsMonitor or Timer of "
+        "Lightning",
     ),
     Rule(r"classifier", r"san\.training\.stacking\.Stacking", "san.training.stacking.Stacking"),
     Rule(
@@ -91,6 +92,7 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 REFERENCE = re.compile(r"\$\{([\w-]+(?:\.[\w-]+)*)\}")
 MAX_VALUES, MAX_DEPTH, MAX_TEXT = 10_000, 20, 10_000  # of a checkpoint's configuration; texts in characters
+MAX_REFERENCES = 20  # of a text
 
 
 def take_allowed_packages(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -276,9 +278,11 @@ def _replaced(node: Any, place: str, whole: Mapping[str, Any], depth: int = 0) -
         return [_replaced(item, place, whole, depth) for item in node]
     if not isinstance(node, str) or "${" not in node:
         return node
+    if len(references := REFERENCE.findall(node)) > MAX_REFERENCES:
+        raise ValueError(f"{place} in the checkpoint has {len(references)} references, more than {MAX_REFERENCES}")
     alone = REFERENCE.fullmatch(node)
     value = _referenced(alone[1], node, place, whole) if alone else None
-    text = REFERENCE.sub(lambda found: str(_referenced(found[1], node, place, whole)), node)
+    text = REFERENCE.sub(lambda found: _text_of(_referenced(found[1], node, place, whole)), node)
     if alone and isinstance(value, str) and REFERENCE.fullmatch(value) and depth < MAX_DEPTH:
         return _replaced(value, place, whole, depth + 1)
     if "${" in text or len(text) > MAX_TEXT:
@@ -287,6 +291,11 @@ def _replaced(node: Any, place: str, whole: Mapping[str, Any], depth: int = 0) -
             "such as dataset="
         )
     return value if alone else text
+
+
+def _text_of(value: Any) -> str:
+    """Return a plain value within a text; a reference to keys and values is kept, and refused with the text."""
+    return "${" if isinstance(value, dict | list) else str(value)
 
 
 def _referenced(reference: str, node: str, place: str, whole: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ __all__ = [
     "kernel_sizes_of",
     "paper_databases",
     "parse_numbers",
+    "refuse_address",
     "resolved_part",
     "stored_configuration",
     "with_activation",
@@ -86,6 +87,8 @@ def check_kinds(config: DictConfig) -> None:
     for key, value in {**texts, **{f"paths.{name}": folder for name, folder in config.paths.items()}}.items():
         if not (isinstance(value, str) and value):
             raise ValueError(f"{key}={shown(value)} must be a text that is not empty")
+        _refuse_assembled(value, key)
+        refuse_address(value, key)
 
 
 def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) -> list[int]:
@@ -113,6 +116,33 @@ def parse_numbers(key: str, given: Any, between: tuple[int, int] | None = None) 
     return sorted(set(numbers))
 
 
+def refuse_address(value: Any, key: str) -> None:
+    """Refuse a text with the address of another machine, unless it was typed on the command line.
+
+    Lightning's loggers and the folders of a run would otherwise open a connection that a file asks for.
+
+    Raises:
+        ValueError: If it is an address.
+    """
+    if isinstance(value, str) and ("://" in value or "::" in value):
+        typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+        if not any(value in override for override in typed):
+            raise ValueError(f"{key}={value} is an address: give it on the command line, or name a folder here")
+
+
+def _refuse_assembled(node: Any, place: str) -> None:
+    """Refuse a text that is a reference only after its own references are replaced, and would be resolved again."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _refuse_assembled(key, f"{place}.{key}")
+            _refuse_assembled(value, f"{place}.{key}")
+    elif isinstance(node, list):
+        for value in node:
+            _refuse_assembled(value, place)
+    elif isinstance(node, str) and "${" in node:
+        raise ValueError(f"{place}={node[:200]} is assembled to a reference, which is not allowed")
+
+
 def resolved_part(config: DictConfig, place: str) -> Any:
     """Return a part of a configuration in plain containers, with all references resolved.
 
@@ -124,14 +154,16 @@ def resolved_part(config: DictConfig, place: str) -> Any:
         ValueError: If a value that the part needs is missing, such as the path of the user's file.
     """
     try:
-        return OmegaConf.to_container(OmegaConf.select(config, place), resolve=True, throw_on_missing=True)
+        part = OmegaConf.to_container(OmegaConf.select(config, place), resolve=True, throw_on_missing=True)
+        _refuse_assembled(part, place)
+        return part
     except (InterpolationToMissingValueError, MissingMandatoryValue) as error:
         choice = HydraConfig.get().runtime.choices.get(place) if HydraConfig.initialized() else None
         needing = place if choice is None else f"{place}={choice}"
         everything: Any = OmegaConf.to_container(config)  # OmegaConf.missing_keys fails on a reference to a missing key
         keys = [key for key, value in everything.items() if value == "???"]
-        part: Any = OmegaConf.to_container(OmegaConf.select(config, place))
-        keys += [f"{place}.{key}" for key, value in part.items() if value == "???"] if isinstance(part, dict) else []
+        given: Any = OmegaConf.to_container(OmegaConf.select(config, place))
+        keys += [f"{place}.{key}" for key, value in given.items() if value == "???"] if isinstance(given, dict) else []
         if not keys:
             raise
         given = " ".join(f"{key}={key.rpartition('.')[2].upper()}" for key in keys)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from san.cli.allow_list import ALLOW_VARIABLE
+from san.cli.composition import checked_composition
 from san.cli.folder_lock import release_folders
 from san.cli.ranks import variables_to_hide
 
@@ -19,6 +20,8 @@ SPIN_VARIABLE = "GOMP_SPINCOUNT"
 @contextmanager
 def command_environment() -> Iterator[None]:
     """Set the variables and warning filters of a command, and restore them at its end; release its folder.
+
+    Every process of a command composes configurations inside this context, so that each is checked.
 
     A single process hides the rank variables that another launcher may have left in its environment.
     Standard output and standard error replace characters that they cannot encode, instead of raising an error.
@@ -32,7 +35,7 @@ def command_environment() -> Iterator[None]:
         os.environ.pop(name, None)
     # Threads of torch's OpenMP wait for work by spinning, on cores that the compiled operators could use.
     os.environ.setdefault(SPIN_VARIABLE, "1000")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), checked_composition():
         # The examples are in memory, where worker processes only cost time.
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         # Lightning 2.6 calls torch in a way that torch 2.15 deprecates.

@@ -155,7 +155,7 @@ def _hydra_reason(error: HydraException) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a question for the known name that is nearest to an unknown one, empty if none is near."""
-    return "".join(f" (did you mean {nearest}?)" for nearest in get_close_matches(name, known, n=1))
+    return "".join(f" (did you mean {close}?)" for close in get_close_matches(name, known, n=1, cutoff=0.8))
 
 
 def _advice(error: BaseException) -> str:

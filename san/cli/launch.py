@@ -3,26 +3,19 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.resolvers import oc
 
 from san.cli import processes
-from san.cli.allow_list import (
-    ALLOW_VARIABLE,
-    refuse_foreign_hydra,
-    refuse_foreign_targets,
-    take_allowed_packages,
-)
+from san.cli.allow_list import ALLOW_VARIABLE, take_allowed_packages
 from san.cli.config import CONF, check_kinds, paper_databases
 from san.cli.environment import command_environment
 from san.cli.errors import (
@@ -34,7 +27,6 @@ from san.cli.errors import (
     resource_error_behind,
     silence_disk_errors,
 )
-from san.cli.foreign_files import checked_files
 from san.cli.help import help_text
 from san.cli.multirun import summarized_if_stopped
 from san.cli.ranks import refuse_copies, started_by_torchrun
@@ -85,7 +77,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
         arguments = sys.argv[1:]
         # Hydra prints a traceback for every error around the job, unless it is asked to raise it.
         os.environ[FULL_ERROR] = "1"
-        with interrupt_on_signal() as received, silence_disk_errors(), command_environment(), _checked_composition():
+        with interrupt_on_signal() as received, silence_disk_errors(), command_environment():
             try:
                 sys.argv[1:] = _prepared(arguments)
                 given = get_args()
@@ -130,7 +122,6 @@ class _Job:
         """Prepare the process of a launcher as ``main`` prepares its own."""
         self.__dict__.update(state)
         _launcher_process.enter_context(command_environment())
-        _launcher_process.enter_context(_checked_composition())
 
     def __call__(self, config: DictConfig) -> float | None:
         # imports torch, which the help of a command does not need
@@ -188,38 +179,6 @@ def _prepared(arguments: list[str]) -> list[str]:
         processes.end_with_parent()
         others = processes.arguments_of_rank(others)
     return others
-
-
-@contextmanager
-def _checked_composition() -> Iterator[None]:
-    """Refuse composed configurations that name foreign objects, before Hydra builds anything from them.
-
-    Hydra has no public hook between composing a configuration and building its callbacks, launchers and loggers, so a
-    method of its loader is replaced inside this context. Two resolvers that create nodes, and so could name an object
-    after the check, are removed; this project uses neither.
-    """
-    load = ConfigLoaderImpl.load_configuration
-
-    def load_checked(loader: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        config = load(loader, *args, **kwargs)
-        content: Any = OmegaConf.to_container(config, resolve=False)
-        if "allow" in content:
-            raise ValueError("allow is for the command line and SAN_ALLOW alone: remove it from the configuration file")
-        refuse_foreign_targets(content, "")
-        refuse_foreign_hydra(content["hydra"])
-        return config
-
-    resolvers: dict[str, Any] = {"oc.create": oc.create, "oc.decode": oc.decode}
-    for resolver in resolvers:
-        OmegaConf.clear_resolver(resolver)
-    ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[assignment, method-assign]
-    try:
-        with checked_files():
-            yield
-    finally:
-        ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
-        for resolver, function in resolvers.items():
-            OmegaConf.register_new_resolver(resolver, function)
 
 
 def _name_all_databases(arguments: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from san.cli.allow_list import refuse_absent_targets, refuse_foreign_targets
 from san.cli.arguments import refuse_unknown_arguments
-from san.cli.config import resolved_part
+from san.cli.config import refuse_address, resolved_part
 from san.cli.errors import is_mistake
 
 __all__ = ["instantiate"]
@@ -44,6 +44,9 @@ def instantiate(config: DictConfig, place: str, **kwargs: Any) -> Any:
             where = f"{place}.{below}".rstrip(".")
             raise ValueError(f"{where} names no _target_: choose one by {_choice_of(where)}")
     refuse_unknown_arguments(part, place)
+    if place.startswith("logger."):
+        for key, value in part.items():
+            refuse_address(value, f"{place}.{key}")
     try:
         return hydra.utils.instantiate(part, _convert_="all", **kwargs)
     except InstantiationException as error:

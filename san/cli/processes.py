@@ -175,7 +175,6 @@ def _devices_of_lightning(accelerator: Any, devices: Any) -> tuple[int, bool]:
     """Return how many devices Lightning finds on this machine, and whether they are the CPU."""
     # slow to import; the default needs none of it
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning import Trainer
     from pytorch_lightning.accelerators import CPUAccelerator
 
@@ -187,7 +186,7 @@ def _devices_of_lightning(accelerator: Any, devices: Any) -> tuple[int, bool]:
             logger=False,
             enable_checkpointing=False,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except Exception as error:  # accelerators raise errors of any type
         raise ValueError(
             f"trainer.accelerator={accelerator} trainer.devices={devices} is not possible here: {error}"
         ) from error

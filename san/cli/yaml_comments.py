@@ -13,11 +13,28 @@ from typing import Any, NamedTuple
 
 import yaml
 
-__all__ = ["MOST_USED", "TO_APPEND", "Entry", "Group", "Source"]
+__all__ = ["LOADER", "MOST_USED", "TO_APPEND", "Entry", "Group", "Source", "text_of"]
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_USED, TO_APPEND, EXAMPLES = "Most used:", "To append:", "Examples:"
+MAX_BYTES = 100_000  # of a file
 NOT_FOR_USERS = ("defaults", "hydra", "_target_", "_partial_")
+
+
+def text_of(path: Path) -> str:
+    """Return the content of a configuration file.
+
+    Raises:
+        ValueError: If it is not a regular file, is too large, or is not in UTF-8.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    if (n_bytes := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path} has {n_bytes} bytes; a configuration file may have {MAX_BYTES}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
 
 
 class Entry(NamedTuple):
@@ -67,7 +84,7 @@ class Source:
     @cached_property
     def lines(self) -> list[str]:
         """The lines of the file."""
-        return self.path.read_text(encoding="utf-8").splitlines()
+        return text_of(self.path).splitlines()
 
     @cached_property
     def header(self) -> list[str]:

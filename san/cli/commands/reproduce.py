@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import time
@@ -166,6 +167,9 @@ def _fingerprint_of_data(config: DictConfig, number: int, names: Sequence[str], 
 
 
 def _databases(config: DictConfig) -> list[str]:
+    for name in config.databases or ():
+        if not re.fullmatch(r"[\w-]+", str(name)):
+            raise ValueError(f"databases={list(config.databases)}: {name} is not the name of a database of PhysioNet")
     local = Path(config.paths.data_dir) / "physionet"
     return list(config.databases or (name for name in paper_databases() if (local / name).is_dir()))
 
@@ -187,12 +191,12 @@ def _compose(config: DictConfig, number: int, activation: str, *overrides: str) 
             f"activation_name={activation}",
             "logger=csv",
             "trainer.enable_progress_bar=false",
-            f"paths.data_dir={config.paths.data_dir}",
-            f"paths.output_dir={config.paths.output_dir}",
             *overrides,
             *config.overrides,
         ],
     )
+    # Not as overrides, which would be parsed, and their references replaced, once more.
+    composed.paths.data_dir, composed.paths.output_dir = config.paths.data_dir, config.paths.output_dir
     composed.kernel_sizes = SIZES_OF_TABLE[number]
     return composed
 

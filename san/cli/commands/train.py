@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
@@ -104,8 +105,9 @@ def _finished_phi(folder: Path, provenance: Provenance) -> float | None:
     results = read_json(folder / "results.json")
     if results is None:
         return None
-    found = results.get("fingerprint", {})
-    other = [name for name, value in provenance.fingerprints.items() if found.get(name) != value]
+    found = results.get("fingerprint")
+    known: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    other = [name for name, value in provenance.fingerprints.items() if known.get(name) != value]
     if other:
         log.info("%s has results of another %s: it trains again", folder, ", ".join(other))
         return None

@@ -20,6 +20,8 @@ class KernelFigures(pl.Callback):
     """
 
     def __init__(self, every: int | None) -> None:
+        if every is not None and every < 1:
+            raise ValueError(f"every={every} must be an integer of at least 1, or null")
         self.every = every
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
