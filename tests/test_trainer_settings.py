@@ -240,7 +240,7 @@ def test_an_optimizer_that_needs_the_loss_of_all_processes_or_other_gradients_is
         ("trainer.max_epochs=abc", "trainer.max_epochs=abc must be an integer or null"),
         ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5 must be an integer or null"),
         ("trainer.max_epochs=-5", "trainer: `max_epochs` must be a non-negative integer or -1"),
-        ("trainer.limit_val_batches=abc", "trainer.limit_val_batches=abc must be an integer, a number or null"),
+        ("trainer.limit_val_batches=abc", "trainer.limit_val_batches=abc must be a number or null"),
         ("trainer.limit_val_batches=-1", "trainer: You have passed invalid value -1 for limit_val_batches"),
         ("+trainer.detect_anomaly=maybe", "trainer.detect_anomaly=maybe must be true or false"),
         ("+trainer.precisoin=32", "trainer.precisoin is not an argument of Trainer (did you mean trainer.precision?)"),

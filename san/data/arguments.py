@@ -67,7 +67,8 @@ def what_it_must_be(value: Any, hint: Any) -> str | None:
     wanted = _alternatives(hint)
     if not wanted or isinstance(value, Tensor) or any(_fits(value, kind) for kind in wanted):
         return None
-    *others, last = map(_noun, wanted)
+    # Equal unions are one object to Python, in the order of the first that was written anywhere.
+    *others, last = sorted((_noun(kind) for kind in wanted if not (kind is int and float in wanted)), key=_order)
     return f"{', '.join(others)} or {last}" if others else last
 
 
@@ -97,6 +98,10 @@ def _noun(kind: Any) -> str:
     if _is_mapping(kind):
         return "keys and values"
     return NOUNS[kind] if kind in NOUNS else f"a list of {PLURALS[_items(kind)]}"
+
+
+def _order(noun: str) -> tuple[bool, str]:
+    return noun == NOUNS[types.NoneType], noun
 
 
 def _fits(value: Any, kind: Any) -> bool:
