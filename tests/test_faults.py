@@ -280,9 +280,9 @@ def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_ends_as_one_th
 def test_a_comparison_that_is_killed_keeps_its_complete_methods(tmp_path):
     common = ["activations=[relu,extrema]", "peers=[]", "kernel_sizes=[4,30]", "n_kernels=1", "trainer.max_epochs=3"]
     killed, through = tmp_path / "killed", tmp_path / "through"
-    drawn = moments(["compare", *common, f"hydra.run.dir={through}"], through)
+    drawn = moments(["san.compare", *common, f"hydra.run.dir={through}"], through)
     for moment in drawn:  # counted from each start, so that the later ones stop in the second method or not at all
-        process = start("-c", KILLED, moment, killed, "compare", *common, f"hydra.run.dir={killed}")
+        process = start("-c", KILLED, moment, killed, "san.compare", *common, f"hydra.run.dir={killed}")
         code, _, said = end(process)
         assert code in (0, -signal.SIGKILL), said
         expect_whole(killed, kills=10)
