@@ -152,7 +152,8 @@ def test_at_least_a_second_passes_between_two_checkpoints(selection, monkeypatch
 
     selection.saved = 0.0
     monkeypatch.setattr(bank_selection, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    monkeypatch.setattr(bank_selection, "save_training", save_training)
+    for name in ("save_initial", "save_training"):
+        monkeypatch.setattr(bank_selection, name, save_training)
     monkeypatch.setattr(Scripted, "on_train_epoch_start", start_epoch)
     end_epochs(selection, [PHIS[0]] * 6)
     assert saved == [0, 1, 3, 5]

@@ -24,6 +24,7 @@ __all__ = [
     "nodes",
     "read",
     "refuse_other_sizes",
+    "refuse_unreadable",
     "save",
 ]
 
@@ -85,6 +86,15 @@ def refuse_other_sizes(checkpoint: dict[str, Any], shape: Sequence[int], path: P
             f"{path} has kernels of shape {list(stored)}, not {list(shape)}; give the dataset and the kernel sizes "
             "that the checkpoint was trained with"
         )
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Refuse a file just written that :func:`read` would refuse for its size or for the kinds of its values.
+
+    Raises:
+        ValueError: If it would.
+    """
+    _checked_copy(path)
 
 
 def add_parts(path: Path, **parts: Any) -> None:

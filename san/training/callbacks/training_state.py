@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from san.storage.checkpoints import copy as copy_file
-from san.storage.checkpoints import nodes, read, save
+from san.storage.checkpoints import nodes, read, refuse_unreadable, save
 
 __all__ = ["copy_once", "fit", "save_initial", "save_training"]
 
@@ -47,11 +47,11 @@ def save_initial(trainer: pl.Trainer, path: Path) -> None:
     save_training(trainer, path)
     if trainer.is_global_zero:
         try:
-            read(path)
+            refuse_unreadable(path)
         except ValueError as error:
             raise ValueError(
-                f"the training could not be resumed ({error}): the state of each callback must be texts, numbers, "
-                "lists, dictionaries and tensors"
+                f"the training could not be resumed from {path} ({error}): the state of each callback must be texts, "
+                "numbers, lists, dictionaries and tensors"
             ) from error
 
 
