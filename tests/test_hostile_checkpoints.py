@@ -327,7 +327,5 @@ def test_a_state_that_could_not_be_read_again_is_refused_before_the_first_epoch(
         def state_dict(self):
             return {"seen": {1, 2}}
 
-    with pytest.raises(
-        ValueError, match=r"^the training could not be resumed from .* \(.*set.*\): the state of"
-    ):
+    with pytest.raises(ValueError, match=r"^the training could not be resumed from .* \(.*set.*\): the state of"):
         train(PhiCheckpoint(tmp_path / "run", {"key": "value"}), 2, callbacks=[Collecting()])
