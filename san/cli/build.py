@@ -167,8 +167,7 @@ def build_trainer(
     """
     refuse_void_trainer_settings(config.trainer)
     selects = any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks)
-    if "max_epochs" not in settings:
-        refuse_rare_validation(config.trainer, selects and config.protocol.tested_epoch == "best")
+    refuse_rare_validation({**config.trainer, **settings}, selects and config.protocol.tested_epoch == "best")
     trainer: pl.Trainer = instantiate(
         config,
         "trainer",

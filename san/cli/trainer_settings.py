@@ -1,5 +1,8 @@
 """Settings of the trainer that this program sets from other keys, or that leave nothing to train or test."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from omegaconf import DictConfig
 
 __all__ = ["refuse_rare_validation", "refuse_void_trainer_settings"]
@@ -30,7 +33,7 @@ def refuse_void_trainer_settings(trainer: DictConfig) -> None:
             raise ValueError(f"trainer.{key}={trainer[key]} leaves no examples: set a number or a fraction of batches")
 
 
-def refuse_rare_validation(trainer: DictConfig, selects_epoch: bool) -> None:
+def refuse_rare_validation(trainer: Mapping[str, Any], selects_epoch: bool) -> None:
     """Refuse epochs without validation, unless an epoch with validation is selected among the others.
 
     Args:
