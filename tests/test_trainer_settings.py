@@ -1,5 +1,6 @@
 """Settings of the trainer and optimizers: each gives the right numbers, or is refused in one line."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,9 @@ from conftest import results
 
 from san import evaluate, sweep
 from san.activations import Extrema
+from san.cli.arguments import refuse_unknown_arguments
 from san.networks import SparselyActivatedNetwork
+from san.training import classifiers
 from san.training.callbacks.phi_checkpoint import PhiCheckpoint
 from san.training.data_module import SplitsDataModule
 from san.training.san_module import SANModule
@@ -255,6 +258,8 @@ def test_an_optimizer_that_needs_the_loss_of_all_processes_or_other_gradients_is
         ("optimizer._target_=torch.optim.SGD", "optimizer.betas is not an argument of SGD"),
         ("+optimizer.foo=1", "optimizer.foo is not an argument of Adam"),
         ("+network.foo=1", "network.foo is not an argument of SparselyActivatedNetwork"),
+        ("+network.decoder=paper", "network.decoder is not an argument of SparselyActivatedNetwork"),
+        ("+loss.reduction=none", "loss.reduction is not an argument of l1_loss"),
         ("+network.kernel_sizes=[3]", "network.kernel_sizes is not an argument of SparselyActivatedNetwork"),
         ("+activation.border_tolerence=1", "activation.border_tolerence is not an argument of Extrema (did you mean "),
         ("+dataset.foo=1", "dataset.foo is not an argument of load, which has database, record, channel, "),
@@ -267,6 +272,19 @@ def test_a_refused_setting_is_one_line(untyped, run_train, argument, said):
     assert line.startswith(f"san: {said}")
     assert "\n" not in line.strip()
     assert not (folder / "results.json").exists()
+
+
+def test_an_argument_without_a_default_is_given_by_the_file_unless_the_program_gives_it(monkeypatch):
+    class MLP:
+        def __init__(self, space: Sequence[int], n_classes: int, n_units: int) -> None: ...
+
+    monkeypatch.setattr(classifiers, "MLP", MLP, raising=False)
+    model = {"_target_": "san.training.classifiers.MLP", "_partial_": True}
+    refuse_unknown_arguments({"model": {**model, "n_units": 64}}, "classifier")
+    with pytest.raises(ValueError, match=r"^classifier.model.n_units=64 must be an integer"):
+        refuse_unknown_arguments({"model": {**model, "n_units": "64"}}, "classifier")
+    with pytest.raises(ValueError, match=r"^classifier.model.n_classes is not an argument of MLP, which has n_units;"):
+        refuse_unknown_arguments({"model": {**model, "n_classes": 2}}, "classifier")
 
 
 def test_settings_of_the_training_do_not_count_in_an_evaluation(run, run_train, tmp_path):

@@ -19,6 +19,7 @@ __all__ = [
     "refuse_foreign_hydra",
     "refuse_foreign_targets",
     "resolved_parts",
+    "rule_of",
     "take_allowed_packages",
 ]
 
@@ -32,13 +33,16 @@ class Rule(NamedTuple):
         place: Pattern of the key.
         targets: Pattern of the objects' names.
         description: The same for the user.
-        partial: Whether the object is called later, with more arguments.
+        n_positional: Number of arguments that the program gives by position when it calls the object later; 0 for an
+            object that Hydra calls, so it also tells whether ``_partial_`` must be true.
+        keywords: Arguments that the program then gives by name.
     """
 
     place: str
     targets: str
     description: str
-    partial: bool = False
+    n_positional: int = 0
+    keywords: tuple[str, ...] = ()
 
 
 CALLBACKS = r"pytorch_lightning\.callbacks\.(DeviceStatsMonitor|EarlyStopping|LearningRateMonitor|Timer)"
@@ -59,26 +63,30 @@ RULES = (
         r"classifier\.model",
         r"san\.training\.classifiers\.[A-Z]\w*",
         "a class of san.training.classifiers",
-        partial=True,
+        n_positional=2,
     ),
     Rule(r"dataset", r"san\.data\.[a-z]\w*\.(load|stream)", "the function load of a module of san.data"),
-    Rule(r"figure\.\w+", r"san\.figures\.[a-z]\w*\.draw", "the function draw of a module of san.figures", partial=True),
+    Rule(
+        r"figure\.\w+", r"san\.figures\.[a-z]\w*\.draw", "the function draw of a module of san.figures", n_positional=1
+    ),
     Rule(r"logger\.\w+", r"pytorch_lightning\.loggers\.[A-Z]\w*Logger", "a logger of pytorch_lightning.loggers"),
-    Rule(r"loss", r"torch\.nn\.functional\.[a-z]\w*_loss", "a loss of torch.nn.functional", partial=True),
+    Rule(
+        r"loss",
+        r"torch\.nn\.functional\.[a-z]\w*_loss",
+        "a loss of torch.nn.functional",
+        n_positional=2,
+        keywords=("reduction",),
+    ),
     Rule(
         r"network",
         r"san\.(networks|extensions\.[a-z]\w*)\.[A-Z]\w*Network",
         "a network of san.networks or san.extensions",
-        partial=True,
+        n_positional=3,
+        keywords=("decoder", "n_models", "seed", "start_indices", "sampler"),
     ),
-    Rule(r"(classifier\.)?optimizer", r"torch\.optim\.[A-Z]\w*", "an optimizer of torch.optim", partial=True),
+    Rule(r"(classifier\.)?optimizer", r"torch\.optim\.[A-Z]\w*", "an optimizer of torch.optim", n_positional=1),
     Rule(r"trainer", r"pytorch_lightning\.Trainer", "pytorch_lightning.Trainer"),
     Rule(r"trainer\.strategy", r"pytorch_lightning\.strategies\.[A-Z]\w*Strategy", "a strategy of Lightning"),
-    Rule(
-        r"trainer\.plugins",
-        r"pytorch_lightning\.plugins\.environments\.[A-Z]\w*Environment",
-        "a cluster environment of Lightning",
-    ),
     Rule(
         r"hydra\.callbacks\.\w+",
         r"san\.cli\.multirun\.Multirun(Failures|Summary)|hydra\.experimental\.callbacks\.[A-Z]\w*Callback",
@@ -203,11 +211,21 @@ def named_targets(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any
             yield from named_targets(item, place)
 
 
+def rule_of(place: str, target: str) -> Rule:
+    """Return the rule of a place such as ``dataset``, where a configuration names a target.
+
+    Raises:
+        ValueError: If no object can be named there.
+    """
+    for rule in RULES:
+        if re.fullmatch(rule.place, place):
+            return rule
+    raise ValueError(f"{place}._target_={target} is not allowed: no object can be named there")
+
+
 def _refuse_foreign(node: Mapping[str, Any], place: str) -> None:
     target = str(node["_target_"])
-    rule = next((rule for rule in RULES if re.fullmatch(rule.place, place)), None)
-    if rule is None:
-        raise ValueError(f"{place}._target_={target} is not allowed: no object can be named there")
+    rule = rule_of(place, target)
     is_hydra = place.startswith("hydra.")
     if not re.fullmatch(rule.targets, target, re.ASCII):
         package = target.partition(".")[0]
@@ -223,8 +241,8 @@ def _refuse_foreign(node: Mapping[str, Any], place: str) -> None:
     special = [key for key in node if str(key).startswith("_") and key not in ("_target_", "_partial_")]
     if special:
         raise ValueError(f"{place}.{special[0]} is not allowed beside _target_={target}")
-    if node.get("_partial_", False) is not rule.partial:
-        raise ValueError(f"{place}._partial_ must be {str(rule.partial).lower()} for _target_={target}")
+    if node.get("_partial_", False) is not (is_partial := rule.n_positional > 0):
+        raise ValueError(f"{place}._partial_ must be {str(is_partial).lower()} for _target_={target}")
 
 
 def _refuse_foreign_logging(node: Any, place: str) -> None:

@@ -1,11 +1,11 @@
 """Compare the keys and values of a part of the configuration with the arguments of the object that it names."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from san.cli.allow_list import named_targets
+from san.cli.allow_list import named_targets, rule_of
 from san.cli.errors import nearest
 from san.data.arguments import what_it_must_be
 from san.ops.choices import shown
@@ -29,21 +29,21 @@ def refuse_unknown_arguments(part: Any, place: str) -> None:
         ValueError: If there is such a key or value.
     """
     for below, node in named_targets(part, place):
-        module, _, name = str(node["_target_"]).rpartition(".")
+        path = str(node["_target_"])
+        module, _, name = path.rpartition(".")
         target = getattr(import_module(module), name)
         try:
             parameters = inspect.signature(target).parameters
         except (TypeError, ValueError):  # of a function in C
             continue
         given = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
-        is_partial = node.get("_partial_", False)  # the program adds the arguments without a default
+        rule = rule_of(below, path)
+        of_program = [*list(parameters)[: rule.n_positional], *rule.keywords]
         named = {
-            key: parameter
-            for key, parameter in parameters.items()
-            if parameter.kind in NAMED and not (is_partial and parameter.default is parameter.empty)
+            key: parameter for key, parameter in parameters.items() if parameter.kind in NAMED and key not in of_program
         }
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            _refuse_unknown(given, list(named), below, name)
+        is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        _refuse_unknown([key for key in given if not is_open or key in of_program], list(named), below, name)
         hints = _hints(target)
         for key, parameter in named.items():
             value = given.get(key, parameter.default)
@@ -51,7 +51,7 @@ def refuse_unknown_arguments(part: Any, place: str) -> None:
                 raise ValueError(f"{below}.{key}={shown(value)} must be {wanted}")
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], place: str, name: str) -> None:
+def _refuse_unknown(given: Sequence[str], known: Sequence[str], place: str, name: str) -> None:
     for key in given:
         if key not in known:
             near = nearest(f"{place}.{key}", [f"{place}.{other}" for other in known])
