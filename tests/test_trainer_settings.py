@@ -283,7 +283,7 @@ def test_an_argument_without_a_default_is_given_by_the_file_unless_the_program_g
     refuse_unknown_arguments({"model": {**model, "n_units": 64}}, "classifier")
     with pytest.raises(ValueError, match=r"^classifier.model.n_units=64 must be an integer"):
         refuse_unknown_arguments({"model": {**model, "n_units": "64"}}, "classifier")
-    with pytest.raises(ValueError, match=r"^classifier.model.n_classes is not an argument of MLP, which has n_units;"):
+    with pytest.raises(ValueError, match=r"^classifier.model.n_classes is not an argument of MLP "):
         refuse_unknown_arguments({"model": {**model, "n_classes": 2}}, "classifier")
 
 
