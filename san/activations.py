@@ -39,7 +39,7 @@ class SparseActivation(Encoder):
         """Return the activation maps, given the density of each kernel."""
 
     def encode(
-        self, x: Float[Tensor, "batch 1 *space"], network: SparselyActivatedNetwork
+        self, x: Float[Tensor, "batch channels *space"], network: SparselyActivatedNetwork
     ) -> Float[Tensor, "batch kernels *space"]:
         """Select from the similarity maps."""
         maps: Tensor = self(network.similarity(x), network.kernel_sizes, network.n_models)

@@ -55,7 +55,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(
-        self, x: Float[Tensor, "batch 1 *space"], network: "SparselyActivatedNetwork"
+        self, x: Float[Tensor, "batch channels *space"], network: "SparselyActivatedNetwork"
     ) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps."""
 
@@ -83,7 +83,7 @@ class SparselyActivatedNetwork(nn.Module):
 
     All kernels are stored in one tensor, padded with zeros to the largest, so that kernels of different sizes are one
     convolution. The padding stays zero and has no gradient. A bank of models is a network with more kernels whose
-    partial reconstructions are summed per model.
+    partial reconstructions are summed per model; its input has one channel for all models, or one for each.
 
     Args:
         kernel_sizes: Samples per axis of each kernel, >= 1; in a bank, model after model.
@@ -151,12 +151,12 @@ class SparselyActivatedNetwork(nn.Module):
         )
         self.constrain()
 
-    def similarity(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
-        """Correlate the input with each kernel, Eq. 10."""
+    def similarity(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:
+        """Correlate the input, or that of each model of a bank, with each kernel, Eq. 10."""
         self.check_space(x.shape[2:])
         return correlate(x, self._padded_kernels(), self.kernel_sizes, exact=self.activation.sparse)
 
-    def encode(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch kernels *space"]:
+    def encode(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""
         return self.activation.encode(x, self)
 
@@ -173,7 +173,7 @@ class SparselyActivatedNetwork(nn.Module):
             return self._place(maps[tuple(index.unbind(1))], index, maps)
         return torch.sum(self.partial_reconstructions(maps).unflatten(1, (self.n_models, -1)), dim=2)
 
-    def forward(self, x: Float[Tensor, "batch 1 *space"]) -> Float[Tensor, "batch models *space"]:
+    def forward(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch models *space"]:
         """Return the reconstruction of the input."""
         if self.activation.sparse and not torch.compiler.is_compiling():
             return self._sparse_forward(x)

@@ -19,21 +19,22 @@ from omegaconf import OmegaConf
 
 from san import reproduce
 from san.cli.commands import reproduce as implementation
-from san.cli.commands.reproduce import SIZES_OF_TABLE
 from san.cli.config import CONF
 from san.cli.trials import complete
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
 from san.reporting import provenance
 from san.reporting.paper_tables import (
-    far_cells,
+    numbers_beyond,
     printed_table,
+    spread_of_seeds,
     table_of_databases,
     table_of_sizes,
     verdict,
     write_table,
 )
 from san.reporting.report import reproduction_record, summary, write_report
+from san.training.published_draws import PROGRAM
 
 
 @pytest.fixture
@@ -69,17 +70,17 @@ def test_each_protocol_selects_its_kernel_size():
     assert (row["database"], row["printed_phi"], row["printed_kernel_size"]) == ("mitdb", 0.45, 229)
     assert (row["honest_kernel_size"], row["honest_phi"]) == ("60", 0.4)
     assert (row["paper_kernel_size"], row["paper_phi"]) == ("3", 0.3)
-    assert row["paper_at_printed_size_phi"] == 0.44
-    assert row["difference"] == pytest.approx(-0.01)
+    assert row["replayed_phi"] == 0.44
 
 
 def test_seeds_give_mean_and_standard_deviation():
     seeds = [[model(size, phi) for size in range(8, 16)] for phi in (0.5, 0.7)]
     table = table_of_sizes(2, {"extrema": {"honest": seeds, "paper": seeds}})
     row = table.dropna().to_dict("records")[0]
-    assert (row["paper_phi"], row["paper_phi_sd"]) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
-    assert row["difference"] == pytest.approx(0.6 - 0.59)
-    assert (row["paper_phi_least"], row["paper_phi_most"]) == (0.5, 0.7)
+    assert (row["honest_phi"], row["honest_phi_sd"]) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
+    assert (row["honest_phi_least"], row["honest_phi_most"]) == (0.5, 0.7)
+    assert spread_of_seeds(table, "extrema") == [pytest.approx(0.2)] * 8
+    assert spread_of_seeds(table, "relu") == []
 
 
 def test_accuracies_are_those_of_all_classifiers_in_percent():
@@ -88,30 +89,49 @@ def test_accuracies_are_those_of_all_classifiers_in_percent():
         seeds.append([{**model(8, 0.5), "accuracies": accuracies, "baselines": baselines}])
     table = table_of_sizes(2, {"extrema": {"honest": seeds, "paper": seeds}})
     (row,) = table.dropna().to_dict("records")
-    assert (row["paper_accuracy"], row["paper_accuracy_sd"]) == (pytest.approx(80), pytest.approx(10))
-    assert row["paper_accuracy_difference"] == pytest.approx((-5 + 5 - 5) / 3)
-    assert row["paper_baseline_accuracy"] == pytest.approx((85 + 85 + 75) / 3)
+    assert (row["honest_accuracy"], row["honest_accuracy_sd"]) == (pytest.approx(80), pytest.approx(10))
+    assert row["honest_accuracy_difference"] == pytest.approx((-5 + 5 - 5) / 3)
+    assert row["honest_baseline_accuracy"] == pytest.approx((85 + 85 + 75) / 3)
     assert row["printed_accuracy_difference"] == 2.8
 
 
-def test_the_verdict_counts_cells_by_activation_and_skips_other_data():
-    def found(size, phi, ratio):
-        one = model(size, phi)
-        one["test"]["cr_inverse"] = ratio
-        return {"honest": [[one]], "paper": [[one]]}
+def test_the_verdict_counts_the_numbers_with_the_printed_digits():
+    def found(size, phi, ratio, loss):
+        one = {**model(size, phi), "test": {"cr_inverse": ratio, "loss_normalized": loss, "phi": phi}}
+        return {"honest": [[one]], "paper": [[one, model(1, 9.0)]]}
 
     table = table_of_databases({
-        ("mitdb", "extrema"): found(229, 0.47, 0.05), ("bidmc", "extrema"): found(113, 0.9, 0.5),
-        ("emgdb", "extrema"): found(7, 0.56, 0.1549), ("drivedb", "extrema"): found(35, 3.0, 1.0),
+        ("mitdb", "extrema"): found(229, 0.4549, 0.2351, 0.3849), ("bidmc", "extrema"): found(113, 0.33, 0.15, 0.5),
+        ("emgdb", "extrema"): found(7, 0.551, 0.1499, 0.51),
     })  # fmt: skip
-    (row,) = verdict(1, table)
-    assert (row["cells"], row["near"], row["close"], row["far"]) == (3, 1, 1, 1)
-    assert row["median"] == pytest.approx(0.03)
-    assert row["printed_ratio"] == 1
-    (far,) = far_cells(1, table)
-    assert (far["where"], far["ours"], far["printed"]) == ("Table I, bidmc, Extrema", 0.9, 0.32)
-    assert "several modes" in far["reason"]
-    assert verdict(1, table_of_databases({})) == far_cells(1, table_of_databases({})) == []
+    counts = {
+        row["number"]: tuple(row[kind] for kind in ("cells", "printed", "near", "beyond")) for row in verdict(table)
+    }
+    assert counts == {
+        "kernel_size": (3, 3, 0, 0), "cr_inverse": (3, 2, 1, 0), "loss_normalized": (3, 2, 0, 1), "phi": (3, 1, 1, 1)
+    }  # fmt: skip
+    loss, phi = numbers_beyond(1, table)
+    assert (loss["where"], loss["ours"], loss["printed"]) == ("Table I, bidmc, Extrema", 0.5, 0.3)
+    assert (phi["where"], phi["ours"], phi["range"]) == ("Table I, emgdb, Extrema", 0.551, None)
+    assert verdict(table_of_databases({})) == numbers_beyond(1, table_of_databases({})) == []
+
+
+def test_another_kernel_size_is_beyond_and_shown_with_both_phi():
+    models = [model(31, 0.4975), model(37, 0.4981)]
+    table = table_of_databases({("noneeg", "extrema_pool_indices"): {"honest": [models], "paper": [models]}})
+    size = numbers_beyond(1, table)[0]
+    assert (size["number"], size["ours"], size["printed"], size["phi_at"]) == ("kernel_size", 31, 37, [0.4975, 0.4981])
+
+
+def test_an_accuracy_has_one_printed_digit_and_is_near_within_a_tenth_of_a_point():
+    for difference, kind in ((2.84, "printed"), (2.9, "near"), (2.91, "beyond")):
+        one = {**model(8, 0.5), "accuracies": [0.5 + difference / 100], "baselines": [0.5]}
+        (row,) = [
+            row
+            for row in verdict(table_of_sizes(2, {"extrema": {"honest": [[one]], "paper": [[one]]}}))
+            if row["number"] == "accuracy_difference"
+        ]
+        assert (row["cells"], row[kind]) == (1, 1)
 
 
 def test_rows_without_data_say_why(tmp_path):
@@ -123,7 +143,7 @@ def test_rows_without_data_say_why(tmp_path):
     assert (tmp_path / "table2.md").read_text().count("no data.csv") == len(table)
 
 
-@pytest.mark.parametrize("number", SIZES_OF_TABLE)
+@pytest.mark.parametrize("number", PROGRAM)
 def test_tables_are_written_in_three_formats(tmp_path, number):
     table = table_of_databases({}) if number == 1 else table_of_sizes(number, {})
     write_table(number, table, tmp_path)
@@ -197,26 +217,32 @@ def test_the_report_shows_the_verdict_and_is_self_contained(tmp_path):
     assert json.loads(json.dumps(found)) == found
     write_report(found, {1: table}, tmp_path)
     assert (tmp_path / "summary.md").read_text() == summary(json.loads(json.dumps(found)))
-    row = "| Table I | ReLU | 1 | 0 | 0 | 1 | 0.420 | 0 |"
-    for text in ("1 of 2 cells are within 0.02", row, "<not> there", "The last run took 3 s"):
+    assert "**2 of 8 printed numbers are reproduced to the last printed digit**, 2 more" in summary(found)
+    for text in (
+        "| Table I | m | 2 | 2 | 0 | 0 |",
+        "| Table I | ReLU | φ̄ | 1 | 0 | 0 | 1 |",
+        "<not> there",
+        "run took 3 s",
+    ):
         assert text in (tmp_path / "summary.md").read_text()
     page = (tmp_path / "report.html").read_text()
-    assert "In <strong>1</strong> of 2 cells, φ̄ by the paper's protocol is within 0.02" in page
-    assert re.search(r"ReLU has several modes, .*:</p>\n<ul>\n<li>Table I, mitdb, ReLU: 0.50, printed 0.92</li>", page)
+    assert "<li>Table I, mitdb, ReLU: φ̄ 0.500, printed 0.92</li>" in page
     assert "&lt;not&gt; there" in page
     assert page.count("data:image/png;base64,") == 1
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    assert page.count("<tr>") == 76 + 3
+    assert page.count("<tr>") == 76 + 5
 
 
-@pytest.mark.parametrize(("phis", "reached"), [((0.5, 0.7, 0.915), 1), ((0.5, 0.7, 0.914), 0), ((1.2, 1.4), 0)])
-def test_the_summary_counts_the_cells_in_which_some_seed_reaches_the_printed_phi(phis, reached):
-    models = [[model(61, phi)] for phi in phis]
-    table = table_of_databases({("mitdb", "relu"): {"honest": models, "paper": models}})
+@pytest.mark.parametrize(("phis", "reached"), [((0.5, 0.7, 0.73), 1), ((0.5, 0.7), 0), ((1.2, 1.4), 0)])
+def test_the_summary_counts_the_printed_phi_inside_the_range_of_roundings(phis, reached):
+    models = [[model(5, phi)] for phi in phis]
+    table = table_of_sizes(3, {"relu": {"honest": models, "paper": models[:1], "rounding": models}})
     found = reproduction_record(
-        {1: table}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0
+        {3: table}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0
     )
-    assert f"Several seeds were trained for 1 of these cells; in {reached} of them, the printed φ̄" in summary(found)
+    said = summary(found)
+    assert "1 of these φ̄ were replayed several times" in said
+    assert f"differ in their last bits alone; {reached} printed values are inside" in said
 
 
 @pytest.fixture
@@ -228,7 +254,8 @@ def trials(tmp_path, write_images):
         small = ["dataset.n_validation=10", "batch_size=5", "classifier.batch_size=5", "trainer.max_epochs=1"]
         config = OmegaConf.create({
             "paths": {"data_dir": str(data_dir), "output_dir": output_dir, "cache_dir": str(tmp_path / "cells")},
-            "overrides": [*small, *overrides], "seeds": 1, "seeds_of": {"relu": 2}, "classifier_seeds": 1,
+            "overrides": [*small, *overrides], "seeds": 1, "seeds_of": {"relu": 2}, "roundings": 1,
+            "classifier_seeds": 1,
         })  # fmt: skip
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return list(implementation._trials(config, 3, {}))
@@ -250,7 +277,7 @@ def test_a_complete_trial_is_of_its_code_its_configuration_and_its_data(trials, 
     (tmp_path / "moved").mkdir()
     shutil.copytree(tmp_path / "MNIST", tmp_path / "moved" / "MNIST")
     first = paths()
-    assert len(first) == 6
+    assert len(first) == 12  # one more seed and one rounding of ReLU, and both protocols
     neutral = ["num_workers=2", "logger=tensorboard", "trainer.enable_progress_bar=true", "kernel_figure_every=1"]
     assert paths(*neutral, data_dir=tmp_path / "moved", output_dir="other") == first
     assert paths("optimizer.lr=0.1").isdisjoint(first)
@@ -286,7 +313,7 @@ def test_a_table_is_written_and_a_second_run_keeps_complete_trials(run_reproduce
     rows = table[table["database"] == "emgdb"]
     assert rows.drop(columns="data_absent").notna().all().all()
     others = table[table["database"] != "emgdb"]
-    assert others["difference"].isna().all()
+    assert others["replayed_phi"].isna().all()
     assert others["data_absent"].str.startswith("not one of databases=").all()
     stamps = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     assert len(stamps) == 5
@@ -340,6 +367,7 @@ def test_absent_data_is_told_and_the_rest_is_made(run_reproduce, tmp_path):
         ("figures=[0]", "figures=[0] must be some of"),
         ("tables=[]", "leave nothing to do"),
         ("seeds=0", "seeds=0 must be an integer"),
+        ("roundings=-1", "roundings=-1 must be an integer, 0 or more"),
         ("jobs=-1", "jobs=-1 must be an integer"),
         ("+seeds_of.tanh=2", "seeds_of.tanh: tanh must be one of identity"),
     ],

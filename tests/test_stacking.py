@@ -16,6 +16,7 @@ from san.data.splits import Labels, Splits
 from san.networks import SparselyActivatedNetwork
 from san.reporting import provenance
 from san.training.classifiers import CNN, FNN
+from san.training.data_module import Examples
 
 
 @pytest.fixture
@@ -183,13 +184,13 @@ def test_the_test_split_changes_nothing_but_the_test_metrics(run_train, argument
 
 def test_the_test_split_is_read_by_the_final_test_alone(run_train, alone, monkeypatch):
     read_splits = []
-    original = torch.utils.data.TensorDataset.__getitem__
+    original = Examples.__getitem__
 
     def recorded(self, index):
-        read_splits.append(len(self.tensors[0]))
+        read_splits.append(len(self.x))
         return original(self, index)
 
-    monkeypatch.setattr(torch.utils.data.TensorDataset, "__getitem__", recorded)
+    monkeypatch.setattr(Examples, "__getitem__", recorded)
     run_train("run", *alone, "dataset.n_validation=8", "trainer.max_epochs=3")
     n_test = 10
     assert read_splits.count(n_test) == 2

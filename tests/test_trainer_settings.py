@@ -16,7 +16,7 @@ from san.cli.arguments import refuse_unknown_arguments
 from san.networks import SparselyActivatedNetwork
 from san.training import classifiers
 from san.training.callbacks.phi_checkpoint import PhiCheckpoint
-from san.training.data_module import SplitsDataModule
+from san.training.data_module import SplitsDataModule, shuffled
 from san.training.san_module import SANModule
 from san.training.trainer_checks import independent_optimizer
 
@@ -55,7 +55,7 @@ def fit(tmp_path):
                 **settings,
             }
         )
-        data = SplitsDataModule({"train": x, "validation": x, "test": x}, 2, 0)
+        data = SplitsDataModule({"train": x, "validation": x, "test": x}, 2, shuffled(len(x), 0))
         trainer.fit(module, data, ckpt_path=selection.adopt(tmp_path / "stopped/last.ckpt") if resumes else None,
                     weights_only=True)  # fmt: skip
         return module, selection

@@ -16,6 +16,7 @@ from torch import Tensor
 from san.cli.build import build_callbacks, build_data, build_module, build_trainer, classify
 from san.cli.config import stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
+from san.cli.random_numbers import RandomNumbers
 from san.cli.resume import resumed_provenance, settings_of_bank
 from san.cli.settings import effective_settings
 from san.data.splits import Splits
@@ -49,6 +50,7 @@ class TrainedBank:
     trainer: pl.Trainer
     selection: BankSelection
     last_weight: Tensor
+    random_numbers: RandomNumbers
     count_weights: WeightCount
 
 
@@ -101,8 +103,14 @@ def refuse_other_banks(config: DictConfig, names: Sequence[str]) -> None:
         )
 
 
-def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits) -> TrainedBank:
+def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits, rounding: int = 0) -> TrainedBank:
     """Train a model for each kernel size, side by side.
+
+    Args:
+        config: The configuration.
+        sizes: The kernel sizes.
+        splits: The examples.
+        rounding: Changes the last bits of published initial kernels; see :class:`san.cli.random_numbers.RandomNumbers`.
 
     Raises:
         FileNotFoundError: If ``checkpoint`` is not the folder of a sweep.
@@ -114,9 +122,12 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits) -> Trai
     models = [[size] * config.n_kernels for size in sizes for _ in range(n_starts)]
     stored = stored_configuration(config)
     module = build_module(config, splits, models, list(range(n_starts)) * len(sizes), stored)
-    data = build_data(config, splits)
+    random_numbers = RandomNumbers(config, splits, models, rounding)
+    random_numbers.initialize(module.network)
+    data = build_data(config, splits, random_numbers.order())
     selection = BankSelection(path)
-    provenance = Provenance.of(settings_of_bank(effective_settings(config), sizes), data_fingerprint(splits))
+    settings = settings_of_bank(effective_settings(config), sizes) | random_numbers.settings
+    provenance = Provenance.of(settings, data_fingerprint(splits))
     stopped = _checkpoint_to_resume(config, path.name)
     if stopped is not None:
         content = read(stopped)
@@ -136,7 +147,9 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits) -> Trai
         selection.keep(best)
         module = _subset(config, splits, module, best)
     last_weight = module.network.weight.detach().clone()
-    return TrainedBank(config, name, splits, module, data, trainer, selection, last_weight, module.count_weights)
+    return TrainedBank(
+        config, name, splits, module, data, trainer, selection, last_weight, random_numbers, module.count_weights
+    )
 
 
 def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], list[dict[str, Any]]]:
@@ -157,7 +170,8 @@ def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], lis
     bank.trainer.test(module, bank.data, verbose=False)
     stacked: list[Any] = [(None, None)] * network.n_models
     if config.classifier:
-        (stacked,) = classify(config, f"{bank.name}/", bank.splits, network, bank.trainer.strategy, [config.seed])
+        starts = bank.random_numbers.classifier_starts(config, [config.seed])
+        (stacked,) = classify(config, f"{bank.name}/", bank.splits, network, bank.trainer.strategy, starts)
     stored = stored_configuration(config)
     results, failures, checkpoints = [], {}, []
     for model, sizes in enumerate(network.sizes_of_models):
@@ -173,6 +187,7 @@ def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], lis
             history = [validation["phi"][model] if other == epoch else math.nan for other in range(len(per_epoch))]
         result = {
             **model_results(config, bank.splits, module, model, outcome),
+            "random_numbers": bank.random_numbers.sources[model],
             "best_epoch": epoch,
             "validation": {name: values[model] for name, values in validation.items()},
             "phi_per_epoch": [phi if math.isfinite(phi) else None for phi in history],

@@ -27,8 +27,9 @@ from san.ops.kernels import KernelSampler
 from san.training.callbacks.epoch_lines import progress
 from san.training.callbacks.kernel_growth import KernelGrowth
 from san.training.callbacks.kernel_restarts import KernelRestarts
-from san.training.data_module import SplitsDataModule
+from san.training.data_module import Order, SplitsDataModule
 from san.training.san_module import SANModule
+from san.training.stacking import Starts
 
 __all__ = [
     "build_callbacks",
@@ -63,7 +64,7 @@ def load_dataset(config: DictConfig) -> Splits:
     splits: Splits = instantiate(config, "dataset")
     batch_sizes = {"batch_size": config.batch_size}
     if config.classifier:
-        instantiate(config, "classifier").new_classifier(splits, config.seed)
+        instantiate(config, "classifier").new_classifier(splits, torch.get_rng_state())
         batch_sizes["classifier.batch_size"] = config.classifier.batch_size
     for key, size in batch_sizes.items():
         if size > len(splits.train):
@@ -71,12 +72,12 @@ def load_dataset(config: DictConfig) -> Splits:
     return splits
 
 
-def build_data(config: DictConfig, splits: Splits) -> SplitsDataModule:
-    """Return the data module of a training."""
+def build_data(config: DictConfig, splits: Splits, order: Order | None) -> SplitsDataModule:
+    """Return the data module of a training, with the order of its training examples."""
     return SplitsDataModule(
         splits.examples,
         config.batch_size,
-        config.seed if config.shuffle else None,
+        order,
         num_workers=config.num_workers,
         name=splits.name,
         sampling_frequency=splits.sampling_frequency,
@@ -186,9 +187,9 @@ def classify(
     splits: Splits,
     network: SparselyActivatedNetwork,
     strategy: Strategy,
-    seeds: Sequence[int],
+    starts: Sequence[Starts],
 ) -> list[list[tuple[Outcome, nn.Module]]]:
-    """Train and test classifiers on the reconstructions of a network, one for each seed and model.
+    """Train and test classifiers on the reconstructions of a network, one for each start and model.
 
     Args:
         config: The configuration.
@@ -196,14 +197,14 @@ def classify(
         splits: The examples.
         network: The selected network, or a bank of them.
         strategy: Strategy of the trainer that trained the network.
-        seeds: Seeds of the classifiers.
+        starts: What the trainings start from.
     """
     settings = effective_settings(config, ["classifier", "trainer", "shuffle"])
     del settings["trainer"]["max_epochs"]  # the classifier has its own
     compared: list[list[tuple[Outcome, nn.Module]]] = instantiate(config, "classifier").compare(
         network.to(strategy.root_device),
         splits,
-        seeds=seeds,
+        starts=starts,
         tested_epoch=config.protocol.tested_epoch,
         cache=Path(config.paths.cache_dir),
         settings=settings,

@@ -1,7 +1,7 @@
 """The configuration: where it is, how parts of it are recomposed, and checks of its numbers."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -170,6 +170,12 @@ def resolved_part(config: DictConfig, place: str) -> Any:
         raise ValueError(f"{needing} needs {given}, which has no default: add it to the command") from error
 
 
+def package_configuration() -> AbstractContextManager[None]:
+    """Return the context in which Hydra composes from the package's configuration, in a process without a job."""
+    context: AbstractContextManager[None] = hydra.initialize_config_dir(str(CONF), version_base="1.3")
+    return context
+
+
 def with_activation(config: DictConfig, name: str | None) -> DictConfig:
     """Recompose the configuration with activation ``name`` and its dependent settings; return it unchanged if None.
 
@@ -206,7 +212,7 @@ def _recompose(group: str, choice: str) -> DictConfig:
     if GlobalHydra.instance().is_initialized():
         context: Any = nullcontext()
     else:  # in a process that a training started
-        context = hydra.initialize_config_dir(str(CONF), version_base="1.3")
+        context = package_configuration()
         overrides += [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in _user_folders())}]"]
     with context:
         return hydra.compose(str(job.job.config_name), [*overrides, f"{group}={choice}"])

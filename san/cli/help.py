@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from san.cli.config import CONF
+from san.cli.config import CONF, package_configuration
 from san.cli.yaml_comments import MOST_USED, TO_APPEND, Group, Source
 
 __all__ = ["help_text"]
@@ -47,7 +46,7 @@ def help_text(command: str, given: Namespace) -> str:
     folders = [CONF, *(Path(place.removeprefix("file://")) for place in searched if not place.startswith("pkg://"))]
     others = [str(override.input_line) for override in overrides if override.key_or_group != SEARCH_PATH]
     name, mode = given.config_name or command, RunMode.MULTIRUN if given.multirun else RunMode.RUN
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with package_configuration():
         loader = GlobalHydra.instance().config_loader()
         everywhere = f"{SEARCH_PATH}=[{','.join(map(_quoted, searched))}]"
         composed = loader.compute_defaults_list(name, [*others, everywhere], mode)

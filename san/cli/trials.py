@@ -32,20 +32,23 @@ class Trial:
     Args:
         table: Number of the paper's table.
         dataset: Name of the dataset within the table.
-        config: Configuration of a sweep, with the seed and the activation of the trial.
-        protocols: The protocols by which the trained models are selected and tested, by name.
-        classifier_seeds: Seeds of the classifiers on the reconstructions, if the configuration has a classifier.
+        protocol: Name of its protocol.
+        config: Configuration of a sweep, with the seed, the activation and the protocol of the trial.
+        classifier_seeds: Seeds of the classifiers on the reconstructions, if the configuration has a classifier; the
+            models of the paper have its random numbers instead.
         data: Fingerprint of the dataset's content.
         cache: Folder of the complete trials.
+        rounding: Changes the last bits of published initial kernels; see :class:`san.cli.random_numbers.RandomNumbers`.
     """
 
     table: int
     dataset: str
+    protocol: str
     config: DictConfig
-    protocols: Mapping[str, DictConfig]
     classifier_seeds: Sequence[int]
     data: str
     cache: Path
+    rounding: int = 0
 
     @property
     def activation(self) -> str:
@@ -54,14 +57,17 @@ class Trial:
 
     def __str__(self) -> str:
         """Return the name of the trial for a log."""
-        return f"table {self.table}, {self.dataset}, {self.activation}, seed {self.config.seed}"
+        return (
+            f"table {self.table}, {self.dataset}, {self.activation}, {self.protocol} protocol, seed {self.config.seed}"
+        )
 
     @cached_property
     def provenance(self) -> Provenance:
         """Everything that the results depend on, with the code of the process that first asked for it."""
         settings = {
             "config": effective_settings(self.config),
-            "protocols": {name: OmegaConf.to_container(protocol) for name, protocol in self.protocols.items()},
+            "rounding": self.rounding,
+            "selected_by": self.config.protocol.selected_by,
             "classifier_seeds": list(self.classifier_seeds),
         }
         return Provenance.of(settings, self.data)
@@ -72,7 +78,7 @@ class Trial:
         return self.cache / f"{self.provenance.key}.json"
 
     def read(self) -> dict[str, Any] | None:
-        """Return the ``models`` by protocol and the ``seconds`` of a complete trial, None if it is not complete."""
+        """Return the ``models`` and the ``seconds`` of a complete trial, None if it is not complete."""
         return read_json(self.path)
 
 
@@ -92,21 +98,17 @@ def complete(trial: Trial) -> Trial:
     if code_fingerprint(trial.provenance.settings) != trial.provenance.code or data_fingerprint(splits) != trial.data:
         raise ValueError(f"{trial}: the source or the data changed while this ran: start the same command again")
     classifier, config.classifier = config.classifier, {}
-    bank = train_bank(config, parse_numbers("kernel_sizes", config.kernel_sizes), splits)
-    models_by_protocol = {}
-    for name, protocol in trial.protocols.items():
-        config.protocol = protocol
-        models, _, _ = evaluate_bank(bank)
-        if classifier:
-            _add_accuracies(trial, bank, classifier, name, models)
-        selected = lowest_phi(models, protocol.selected_by)
-        if selected is not None:
-            network = bank.module.network
-            atoms = network.model(network.sizes_of_models.index(selected["kernel_sizes"])).atoms
-            selected["atoms"] = [atom.tolist() for atom in atoms]
-            selected["sampling_frequency"] = splits.sampling_frequency
-        models_by_protocol[name] = models
-    write_json(trial.path, {"models": models_by_protocol, "seconds": time.perf_counter() - start})
+    bank = train_bank(config, parse_numbers("kernel_sizes", config.kernel_sizes), splits, trial.rounding)
+    models, _, _ = evaluate_bank(bank)
+    if classifier and trial.classifier_seeds:
+        _add_accuracies(trial, bank, classifier, models)
+    selected = lowest_phi(models, config.protocol.selected_by)
+    if selected is not None:
+        network = bank.module.network
+        atoms = network.model(network.sizes_of_models.index(selected["kernel_sizes"])).atoms
+        selected["atoms"] = [atom.tolist() for atom in atoms]
+        selected["sampling_frequency"] = splits.sampling_frequency
+    write_json(trial.path, {"models": models, "seconds": time.perf_counter() - start})
     shutil.rmtree(unfinished, ignore_errors=True)
     return trial
 
@@ -120,16 +122,24 @@ def _cached_splits(config: DictConfig, data: str) -> Splits:
     return _last_splits[key]
 
 
-def _add_accuracies(
-    trial: Trial, bank: TrainedBank, classifier: DictConfig, protocol: str, models: Sequence[dict[str, Any]]
-) -> None:
-    """Add the accuracies of the classifiers, by seed, and of their baselines to the results of each model."""
+def _add_accuracies(trial: Trial, bank: TrainedBank, classifier: DictConfig, models: Sequence[dict[str, Any]]) -> None:
+    """Add the accuracies of the classifiers and of their baselines, one for each start, to the results of each model.
+
+    The paper counts the accuracy of a baseline on the validation and test examples together.
+    """
     config, network = bank.config.copy(), bank.module.network
     config.classifier = classifier
-    strategy = bank.trainer.strategy
-    by_seed = classify(config, f"{protocol}/", bank.splits, network, strategy, trial.classifier_seeds)
+    starts = bank.random_numbers.classifier_starts(config, trial.classifier_seeds)
+    outcomes = classify(config, f"{trial.protocol}/", bank.splits, network, bank.trainer.strategy, starts)
+    n_validation, n_test = len(bank.splits.validation) if trial.protocol == "paper" else 0, len(bank.splits.test)
     for model in models:
         index = network.sizes_of_models.index(model["kernel_sizes"])
-        outcomes = [of_models[index][0] for of_models in by_seed]
-        model["accuracies"] = [outcome["test"]["accuracy"] for outcome in outcomes]
-        model["baselines"] = [outcome["baseline"]["test"]["accuracy"] for outcome in outcomes]
+        of_model = [of_models[index][0] for of_models in outcomes]
+        model["accuracies"] = [outcome["test"]["accuracy"] for outcome in of_model]
+        model["baselines"] = [_accuracy(outcome["baseline"], n_validation, n_test) for outcome in of_model]
+
+
+def _accuracy(outcome: Mapping[str, Any], n_validation: int, n_test: int) -> float:
+    """Return the accuracy of a classifier over some validation and test examples."""
+    n_correct = n_validation * outcome["validation_accuracy"] + n_test * outcome["test"]["accuracy"]
+    return float(n_correct / (n_validation + n_test))

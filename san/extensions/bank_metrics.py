@@ -14,7 +14,7 @@ __all__ = ["metrics_per_model", "models_as_examples"]
 def metrics_per_model(
     maps: Float[Tensor, "batch kernels *space"],
     reconstruction: Float[Tensor, "batch models *space"],
-    x: Float[Tensor, "batch 1 *space"],
+    x: Float[Tensor, "batch channels *space"],
     n_weights: Sequence[int],
     loss: Loss,
 ) -> tuple[Float[Tensor, "values"], Float[Tensor, "values"]]:
@@ -23,7 +23,7 @@ def metrics_per_model(
     Args:
         maps: The activation maps; every model has the same number of kernels.
         reconstruction: The reconstruction of each model.
-        x: The examples.
+        x: The examples, one channel for all models or one for each.
         n_weights: W of each model.
         loss: The reconstruction loss.
 
@@ -39,7 +39,7 @@ def metrics_per_model(
 
 
 def models_as_examples(
-    reconstruction: Float[Tensor, "batch models *space"], x: Float[Tensor, "batch 1 *space"]
+    reconstruction: Float[Tensor, "batch models *space"], x: Float[Tensor, "batch channels *space"]
 ) -> tuple[Float[Tensor, "values 1 *space"], Float[Tensor, "values 1 *space"]]:
     """Return the reconstructions of all models as separate examples, and the example that each reconstructs."""
     return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)

@@ -33,18 +33,20 @@ def correlate(
     sizes: Sequence[int] | None = None,
     exact: bool = False,
 ) -> Float[Tensor, "batch kernels *space"]:
-    """Correlate maps with kernels: one channel with every kernel, or each channel with its own kernel.
+    """Correlate maps with kernels: one channel with every kernel, or each channel with equally many of its own.
 
     Zero padding keeps the size: (m - 1) // 2 samples before the first sample, the rest after the last one.
 
     Args:
-        maps: One channel, or one channel per kernel.
+        maps: One channel, or as many as divide the number of kernels.
         weight: The kernels, padded with zeros to one extent around their middle.
         sizes: Size of each kernel in samples. If given, the result is exactly zero wherever the maps are zero under the
             whole kernel; the rounding of a transform is removed there.
         exact: Whether equal windows must give equal results, which excludes transforms. A plateau of a signal is then
             a plateau of its similarity, and a selection keeps one sample of it.
     """
+    if 1 < maps.shape[1] < len(weight):
+        maps = maps.repeat_interleave(len(weight) // maps.shape[1], dim=1)
     before = (weight.shape[-1] - 1) // 2
     padded = F.pad(maps, [before, weight.shape[-1] - 1 - before] * (weight.dim() - 1))
     if sizes is not None and (compiled := _compiled_for_signals(padded, weight)) is not None:

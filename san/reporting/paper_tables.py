@@ -1,5 +1,6 @@
 """The tables of the paper: the printed metrics, and the reproduced metrics beside them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,15 +14,16 @@ from san.storage.files import write_text
 
 __all__ = [
     "ABSENT_COLUMN",
-    "CLOSE_PHI",
     "METRIC_LABELS",
-    "NEAR_PHI",
-    "NOT_JUDGED",
-    "ROUNDING",
+    "NEAR_ACCURACY",
+    "NEAR_METRIC",
+    "NUMBER_LABELS",
     "TITLES",
-    "far_cells",
+    "distance_class",
+    "numbers_beyond",
     "printed_table",
-    "reproduced_prefix",
+    "reproduced_column",
+    "spread_of_seeds",
     "table_of_databases",
     "table_of_sizes",
     "verdict",
@@ -37,16 +39,11 @@ TITLES = {
     4: "Table IV: FashionMNIST",
 }
 ABSENT_COLUMN = "data_absent"  # the reason why a row has no reproduced metrics
-NEAR_PHI, CLOSE_PHI = 0.02, 0.05  # largest distances from the printed phi at which a cell counts as near or close
-ROUNDING = 0.005 + 1e-6  # error of a printed metric, which has two digits
-NOT_JUDGED = {
-    "drivedb": "the available record is not the paper's, because its top-k cells are better than every cell that the "
-    "paper prints for this database"
-}
-REASONS = {
-    "relu": "ReLU has several modes, which the initial kernels choose between",
-    "extrema": "at long kernels there are several modes, which the initial kernel chooses between",
-}
+NUMBER_LABELS = {"kernel_size": "m", **METRIC_LABELS, "accuracy_difference": "A±%"}  # of the printed numbers of a cell
+DIGITS = {"kernel_size": 0, "cr_inverse": 2, "loss_normalized": 2, "phi": 2, "accuracy_difference": 1}
+NEAR_METRIC, NEAR_ACCURACY = 0.02, 0.1  # largest distances at which a metric and an accuracy (in points) count as near
+NEAR = {"kernel_size": 0.0, **dict.fromkeys(METRIC_LABELS, NEAR_METRIC), "accuracy_difference": NEAR_ACCURACY}
+ROUNDING = 1e-6  # of float32, in units of the last printed digit
 
 Model = Mapping[str, Any]
 Models = Sequence[Model]  # of one activation function and one seed, one model per kernel size
@@ -64,8 +61,8 @@ def table_of_databases(
 ) -> pd.DataFrame:
     """Return Table I: for each database and activation function, the kernel size selected by each protocol.
 
-    The honest protocol selects by validation phi, the paper's protocol by test phi. The difference is phi by the
-    paper's protocol at the printed kernel size, minus the printed phi.
+    The honest protocol selects by validation phi, the paper's protocol by test phi. Metrics by the paper's protocol are
+    those of the selected kernel size and, with the prefix ``replayed``, those of the printed one.
 
     Args:
         cells: The models of each database and activation function.
@@ -79,15 +76,18 @@ def table_of_databases(
         if models is not None:
             row |= _selected_by("validation", models["honest"], "honest")
             row |= _selected_by("test", models["paper"], "paper")
-            row |= _means(_with_kernel_size(models["paper"], cell["kernel_size"]), reproduced_prefix(1))
+            row |= _means(_with_kernel_size(models["paper"], cell["kernel_size"]), "replayed")
         elif absent:
             row[ABSENT_COLUMN] = absent.get(cell["database"], "")
         rows.append(row)
-    return _with_difference(1, rows)
+    return pd.DataFrame(rows)
 
 
 def table_of_sizes(number: int, cells: Mapping[str, ByProtocol], absent: str = "") -> pd.DataFrame:
     """Return Table II, III or IV: for each kernel size and activation function, the metrics by each protocol.
+
+    Metrics by the paper's protocol have the prefix ``replayed``. The range of phi over replays that differ in the last
+    bits of the initial kernels alone has the prefix ``rounding``.
 
     Accuracies are in percent. Accuracy differences are in percentage points, as the paper's A±%: the accuracy on the
     reconstructions minus the accuracy of the same classifier on the original data. Both are means over all classifiers
@@ -104,65 +104,83 @@ def table_of_sizes(number: int, cells: Mapping[str, ByProtocol], absent: str = "
         row |= _prefixed_as_printed(cell, [*METRIC_LABELS, "accuracy_difference"])
         models = cells.get(cell["activation"])
         if models is not None:
-            for protocol in ("honest", "paper"):
-                row |= _means(_with_kernel_size(models[protocol], cell["kernel_size"]), protocol)
+            for prefix, protocol in (("honest", "honest"), ("replayed", "paper")):
+                row |= _means(_with_kernel_size(models[protocol], cell["kernel_size"]), prefix)
+            row |= _range(_with_kernel_size(models.get("rounding", []), cell["kernel_size"]), "rounding")
         elif absent:
             row[ABSENT_COLUMN] = absent
         rows.append(row)
-    return _with_difference(number, rows)
+    return pd.DataFrame(rows)
 
 
-def reproduced_prefix(number: int) -> str:
-    """Return the prefix of the columns of a table that are compared with the printed columns."""
-    return "paper_at_printed_size" if number == 1 else "paper"
+def reproduced_column(number: str) -> str:
+    """Return the column that is compared with a printed number, such as ``phi``."""
+    return "paper_kernel_size" if number == "kernel_size" else f"replayed_{number}"
 
 
-def verdict(number: int, table: pd.DataFrame) -> list[Row]:
-    """Count, for each activation function, the cells by the distance of their phi from the printed phi.
+def distance_class(number: str, ours: Any, printed: float) -> str:
+    """Return ``printed`` if a number has the printed digits, ``near`` or ``beyond`` if not; empty without a number."""
+    if ours is None or pd.isna(ours):
+        return ""
+    distance = abs(float(ours) - printed)
+    if distance <= (0.5 + ROUNDING) * 10.0 ** -DIGITS[number]:
+        return "printed"
+    return "near" if distance <= NEAR[number] + ROUNDING else "beyond"
+
+
+def verdict(table: pd.DataFrame) -> list[Row]:
+    """Count, for each activation function and each number of its cells, how many have the printed digits.
 
     Returns:
-        One row per activation function: the ``activation``; the number of ``cells`` with data; the numbers of cells
-        whose phi is ``near``, ``close`` and ``far``; the ``median`` distance; and as ``printed_ratio`` the number of
-        cells whose :math:`CR^{-1}` agrees with the printed digits.
+        One row per activation function and number: the ``activation``; the ``number``, such as ``phi``; how many
+        ``cells`` have data; and how many of them are ``printed``, ``near`` and ``beyond``.
     """
     rows = []
-    for activation, cells in _judged(table).groupby("activation", sort=False):
-        distance = cells["difference"].abs().round(9)
-        ratio = (cells[f"{reproduced_prefix(number)}_cr_inverse"] - cells["printed_cr_inverse"]).abs()
-        rows.append(
-            {
-                "activation": activation,
-                "cells": len(cells),
-                "near": int((distance <= NEAR_PHI).sum()),
-                "close": int(((distance > NEAR_PHI) & (distance <= CLOSE_PHI)).sum()),
-                "far": int((distance > CLOSE_PHI).sum()),
-                "median": float(distance.median()),
-                "printed_ratio": int((ratio <= ROUNDING).sum()),
-            }
-        )
+    for activation, cells in table.groupby("activation", sort=False):
+        for number in NUMBER_LABELS:
+            found = [kind for kind, _ in _judged(cells, number) if kind]
+            if found:
+                counts = {kind: found.count(kind) for kind in ("printed", "near", "beyond")}
+                rows.append({"activation": activation, "number": number, "cells": len(found), **counts})
     return rows
 
 
-def far_cells(number: int, table: pd.DataFrame) -> list[Row]:
-    """Return the cells whose phi is far from the printed phi, the farthest first, with the reason if it is known."""
-    judged = _judged(table)
-    rows = judged[judged["difference"].abs().round(9) > CLOSE_PHI].to_dict("records")
-    prefix = f"{reproduced_prefix(number)}_phi"
-    cells = []
-    for row in sorted(rows, key=lambda row: -abs(float(row["difference"]))):
-        place = row["database"] if number == 1 else f"m = {row['kernel_size']}"
-        is_known = number == 1 or row["activation"] == "relu"
-        least, most = row.get(f"{prefix}_least"), row.get(f"{prefix}_most")
-        cells.append(
-            {
-                "where": f"{TITLES[number].partition(':')[0]}, {place}, {method_label(row['activation'])}",
-                "ours": float(row[prefix]),
-                "range": None if least is None or pd.isna(least) else [float(least), float(most)],
-                "printed": float(row["printed_phi"]),
-                "reason": REASONS.get(row["activation"], "") if is_known else "",
-            }
-        )
-    return cells
+def numbers_beyond(number_of_table: int, table: pd.DataFrame) -> list[Row]:
+    """Return the kernel sizes and metrics that are beyond the printed ones, for each number the farthest first.
+
+    Returns:
+        For each, ``where`` it is printed, the ``number``, its values ``ours`` and ``printed``, the ``range`` over
+        replays that differ in rounding alone (None if unknown) and, of a kernel size, phi at ours and at the printed
+        one, as ``phi_at``.
+    """
+    found = []
+    for number in ("kernel_size", *METRIC_LABELS):
+        for kind, row in _judged(table, number):
+            if kind != "beyond":
+                continue
+            place = row["database"] if number_of_table == 1 else f"m = {row['kernel_size']}"
+            least, most = (row.get(f"rounding_phi_{end}", math.nan) for end in ("least", "most"))
+            span = None if number != "phi" or math.isnan(least) else [float(least), float(most)]
+            found.append(
+                {
+                    "where": f"{TITLES[number_of_table].partition(':')[0]}, {place}, {method_label(row['activation'])}",
+                    "number": number,
+                    "ours": float(row[reproduced_column(number)]),
+                    "printed": float(row[f"printed_{number}"]),
+                    "range": span,
+                    "phi_at": [float(row["paper_phi"]), float(row["replayed_phi"])]
+                    if number == "kernel_size"
+                    else None,
+                }
+            )
+    order = list(NUMBER_LABELS)
+    return sorted(found, key=lambda row: (order.index(row["number"]), -abs(row["ours"] - row["printed"])))
+
+
+def spread_of_seeds(table: pd.DataFrame, activation: str) -> list[float]:
+    """Return the ranges of phi over seeds by the honest protocol, one for each cell of an activation function."""
+    cells = table[table["activation"] == activation].reindex(columns=["honest_phi_least", "honest_phi_most"]).dropna()
+    return [float(most - least) for least, most in cells.itertuples(index=False)]
 
 
 def write_table(number: int, table: pd.DataFrame, folder: Path) -> None:
@@ -172,17 +190,14 @@ def write_table(number: int, table: pd.DataFrame, folder: Path) -> None:
     write_text(folder / f"table{number}.tex", _latex(number, table))
 
 
-def _judged(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells with data, without the databases that are not judged."""
-    judged = table.reindex(columns=[*table.columns, *({"difference", "database"} - set(table.columns))])
-    return judged[judged["difference"].notna() & ~judged["database"].isin(list(NOT_JUDGED))]
-
-
-def _with_difference(number: int, rows: list[Row]) -> pd.DataFrame:
-    table, reproduced = pd.DataFrame(rows), f"{reproduced_prefix(number)}_phi"
-    if reproduced in table:
-        table["difference"] = table[reproduced] - table["printed_phi"]
-    return table
+def _judged(table: pd.DataFrame, number: str) -> list[tuple[str, Row]]:
+    """Return the distance class and the cell of each printed number of a table."""
+    if f"printed_{number}" not in table:
+        return []
+    column = reproduced_column(number)
+    return [
+        (distance_class(number, row.get(column), row[f"printed_{number}"]), row) for row in table.to_dict("records")
+    ]
 
 
 def _prefixed_as_printed(cell: Mapping[str, Any], keys: Iterable[str]) -> Row:
@@ -218,9 +233,13 @@ def _means(models: Models, prefix: str) -> dict[str, float]:
             row[f"{prefix}_{metric}"] = fmean(samples)
         if len(samples) > 1:
             row[f"{prefix}_{metric}_sd"] = stdev(samples)
-    if len(models) > 1:
-        row |= {f"{prefix}_phi_least": min(values["phi"]), f"{prefix}_phi_most": max(values["phi"])}
-    return row
+    return row | _range(models, prefix)
+
+
+def _range(models: Models, prefix: str) -> dict[str, float]:
+    """Return the least and the largest phi of several models."""
+    phi = [float(model["test"]["phi"]) for model in models]
+    return {f"{prefix}_phi_least": min(phi), f"{prefix}_phi_most": max(phi)} if len(phi) > 1 else {}
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -244,7 +263,7 @@ def _latex(number: int, table: pd.DataFrame) -> str:
     groups = " & ".join(rf"\multicolumn{{{width}}}{{c}}{{{method_label(name)}}}" for name in activations)
     first_columns = [2 + width * index for index in range(len(activations))]
     lines = [
-        rf"% {TITLES[number]}: by the paper's protocol, and in parentheses as printed",
+        rf"% {TITLES[number]}: replayed, and in parentheses as printed",
         rf"\begin{{tabular}}{{l{'r' * width * len(activations)}}}",
         r"\toprule",
         rf" & {groups} \\",
@@ -255,7 +274,7 @@ def _latex(number: int, table: pd.DataFrame) -> str:
     for key, cells in table.groupby(row_key, sort=False):
         by_activation = cells.set_index("activation").to_dict("index")
         entries = [
-            _latex_entry(by_activation[name], f"{reproduced_prefix(number)}_{metric}", f"printed_{metric}")
+            _latex_entry(by_activation[name], f"replayed_{metric}", f"printed_{metric}")
             for name in activations
             for metric in heads
         ]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from san.figures.style import method_label
 from san.reporting.paper_tables import (
     ABSENT_COLUMN,
-    CLOSE_PHI,
     METRIC_LABELS,
-    NEAR_PHI,
-    NOT_JUDGED,
-    ROUNDING,
+    NEAR_ACCURACY,
+    NEAR_METRIC,
+    NUMBER_LABELS,
     TITLES,
-    far_cells,
-    reproduced_prefix,
+    distance_class,
+    numbers_beyond,
+    reproduced_column,
+    spread_of_seeds,
     verdict,
 )
 from san.storage.files import write_text
@@ -30,12 +32,10 @@ CAPTIONS = {
     "1": "Figure 1: the activation functions on one second of ECG and on one image",
     "2a": "Figure 2a: the forward pass of a segment of UCI-epilepsy, two kernels, Extrema",
     "2b": "Figure 2b: the forward pass of an image of MNIST, two kernels, Extrema",
-    "3": "Figure 3: all models and the selected models, by the paper's protocol",
-    "4": "Figure 4: density of all models, and means over databases with one standard deviation",
-    "5": "Figure 5: the selected kernels, as the decoder places them",
+    "3": "Figure 3: all models and the selected models, replayed",
+    "4": "Figure 4: density of all models, and means over databases with one standard deviation, replayed",
+    "5": "Figure 5: the selected kernels, as the decoder places them, replayed",
 }
-ACCURACY_LABELS = {"accuracy": "test accuracy (%)", "accuracy_difference": "A±%"}
-
 Record = dict[str, Any]
 Cell = dict[str, Any]
 
@@ -62,10 +62,13 @@ def reproduction_record(
         wall_seconds: Duration of this run.
     """
     return {
-        "verdict": {TITLES[number]: verdict(number, table) for number, table in tables.items()},
-        "far": [cell for number, table in tables.items() for cell in far_cells(number, table)],
+        "verdict": {TITLES[number]: verdict(table) for number, table in tables.items()},
+        "beyond": [found for number, table in tables.items() for found in numbers_beyond(number, table)],
+        "relu_spread": {TITLES[number]: spread_of_seeds(table, "relu") for number, table in tables.items()},
         "baselines": {
-            TITLES[number]: _baseline(table) for number, table in tables.items() if "paper_baseline_accuracy" in table
+            TITLES[number]: _baseline(table)
+            for number, table in tables.items()
+            if "replayed_baseline_accuracy" in table
         },
         "absent": dict(absent),
         "jobs": jobs,
@@ -120,23 +123,33 @@ def write_report(record: Record, tables: Mapping[int, pd.DataFrame], folder: Pat
 def _template_values(record: Record) -> Record:
     """Return the values that both templates show."""
     rows = [
-        {"table": title.partition(":")[0], **row, "activation": method_label(row["activation"])}
+        {
+            "table": title.partition(":")[0],
+            **row,
+            "activation": method_label(row["activation"]),
+            "number": NUMBER_LABELS[row["number"]],
+        }
         for title, verdicts in record["verdict"].items()
         for row in verdicts
     ]
-    ranged = [cell for cell in record["far"] if cell["range"]]
-    reached = [cell for cell in ranged if cell["range"][0] - ROUNDING <= cell["printed"] <= cell["range"][1] + ROUNDING]
+    beyond = [{**row, "number": NUMBER_LABELS[row["number"]], "reason": _reason(row)} for row in record["beyond"]]
+    ranged = [row for row in beyond if row["range"]]
     return {
-        "near": NEAR_PHI,
-        "close": CLOSE_PHI,
+        "near": NEAR_METRIC,
+        "near_accuracy": NEAR_ACCURACY,
         "verdict": rows,
-        "counts": {key: sum(row[key] for row in rows) for key in ("cells", "near", "close", "far")},
-        "far": record["far"],
+        "summary": _by_table(rows),
+        "counts": _counts(rows),
+        "beyond": beyond,
         "ranged": len(ranged),
-        "reached": len(reached),
+        "reached": sum(row["range"][0] <= row["printed"] <= row["range"][1] for row in ranged),
+        "spreads": {
+            title.partition(":")[0]: [statistics.median(spread), max(spread)]
+            for title, spread in record["relu_spread"].items()
+            if spread
+        },
         "baselines": record["baselines"],
         "absent": record["absent"],
-        "not_judged": NOT_JUDGED,
         "duration": _duration(record["wall_seconds"]),
         "parts": {title: _duration(seconds) for title, seconds in record["seconds_of_tables"].items()},
         "jobs": record["jobs"],
@@ -144,61 +157,78 @@ def _template_values(record: Record) -> Record:
     }
 
 
+def _counts(rows: list[Cell]) -> dict[str, int]:
+    return {key: sum(row[key] for row in rows) for key in ("cells", "printed", "near", "beyond")}
+
+
+def _by_table(rows: list[Cell]) -> list[Cell]:
+    """Return, for each table and number, the counts over all activation functions."""
+    groups = dict.fromkeys((row["table"], row["number"]) for row in rows)
+    return [
+        {"table": table, "number": number, **_counts([row for row in rows if (row["table"], row["number"]) == group])}
+        for group in groups
+        for table, number in [group]
+    ]
+
+
+def _reason(row: Record) -> str:
+    """Return why a number is beyond the printed one, as far as the replays tell."""
+    if row["number"] == "kernel_size":
+        ours, printed = row["phi_at"]
+        return f"φ̄ is {ours:.4f} at this size and {printed:.4f} at the printed one"
+    if row["range"] is None:
+        return ""
+    least, most = row["range"]
+    inside = "inside" if least <= row["printed"] <= most else "outside"
+    return f"replays that differ in the last bit of the initial kernels range from {least:.2f} to {most:.2f}: {inside}"
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _baseline(table: pd.DataFrame) -> dict[str, list[float]]:
-    """Return the mean and deviation of the accuracy on the original data, by protocol; all cells share them."""
-    first = table.dropna(subset="paper_baseline_accuracy").fillna(0).iloc[0].to_dict()
-    columns = {protocol: f"{protocol}_baseline_accuracy" for protocol in ("honest", "paper")}
-    return {protocol: [float(first[name]), float(first.get(f"{name}_sd", 0))] for protocol, name in columns.items()}
+    """Return the mean and deviation of the accuracy on the original data, replayed and honest; all cells share them."""
+    first = table.dropna(subset="replayed_baseline_accuracy").fillna(0).iloc[0].to_dict()
+    columns = {kind: f"{kind}_baseline_accuracy" for kind in ("honest", "replayed")}
+    return {kind: [float(first[name]), float(first.get(f"{name}_sd", 0))] for kind, name in columns.items()}
 
 
 def _html_table(number: int, table: pd.DataFrame) -> dict[str, Any]:
-    """Return the title, heads and rows of a table: keys, metrics by the paper's protocol, metrics by the honest one."""
+    """Return the title, heads and rows of a table: each number as printed, as replayed, and by the honest protocol."""
     keys = list(table.columns[:2])
-    labels = {**METRIC_LABELS, **(ACCURACY_LABELS if "paper_accuracy" in table else {})}
+    printed_numbers = [name for name in NUMBER_LABELS if f"printed_{name}" in table]
     heads = ["database" if number == 1 else "kernel size m", "activation"]
-    heads += ["m (printed)", "m, honest"] if number == 1 else []
-    heads += [f"{label}, paper's (printed)" for metric, label in labels.items() if metric != "accuracy"]
-    heads += [f"{label}, honest" for label in labels.values()]
+    heads += [
+        f"{NUMBER_LABELS[name]}, {kind}" for name in printed_numbers for kind in ("printed", "replayed", "honest")
+    ]
     rows: list[list[Cell]] = []
     for row in table.to_dict("records"):
         cells = [_text_cell(row[keys[0]]), _text_cell(method_label(row["activation"]))]
-        if number == 1:
-            cells += [_text_cell(row["printed_kernel_size"]), _text_cell(row.get("honest_kernel_size"))]
-        for metric in labels:
-            if metric != "accuracy":
-                digits = 1 if metric in ACCURACY_LABELS else 2
-                printed = f"({row[f'printed_{metric}']:.{digits}f})"
-                kind = _kind(row.get("difference")) if metric == "phi" else ""
-                cell = _metric_cell(row, reproduced_prefix(number), metric)
-                cells.append({**cell, "printed": printed, "kind": kind})
-        cells += [_metric_cell(row, "honest", metric) for metric in labels]
+        for name in printed_numbers:
+            printed, ours = row[f"printed_{name}"], row.get(reproduced_column(name))
+            if name == "kernel_size":
+                found = [_text_cell(value) for value in (printed, ours, row.get("honest_kernel_size"))]
+            else:
+                found = [_metric_cell(row, kind, name) for kind in ("printed", "replayed", "honest")]
+            found[1]["kind"] = distance_class(name, ours, printed)
+            cells += found
         reason = row.get(ABSENT_COLUMN)
         if isinstance(reason, str) and reason:
-            cells[2 if number != 1 else 3] |= {"text": "data absent", "title": reason}
+            cells[3] |= {"text": "data absent", "title": reason}
         rows.append(cells)
     return {"title": TITLES[number], "heads": heads, "rows": rows}
 
 
 def _text_cell(value: Any) -> Cell:
     text = "–" if value is None or pd.isna(value) else str(value)
-    return {"text": text, "value": text, "printed": "", "kind": "" if text.isdecimal() else "text", "title": ""}
+    return {"text": text, "value": text, "kind": "" if text.isdecimal() else "text", "title": ""}
 
 
 def _metric_cell(row: Mapping[str, Any], prefix: str, metric: str) -> Cell:
     value, deviation = row.get(f"{prefix}_{metric}"), row.get(f"{prefix}_{metric}_sd")
-    digits = 1 if metric in ACCURACY_LABELS else 3
+    digits = (2 if prefix == "printed" else 3) if metric in METRIC_LABELS else 1
     if value is None or pd.isna(value):
-        return {"text": "–", "value": "", "printed": "", "kind": "", "title": ""}
+        return {"text": "–", "value": "", "kind": "", "title": ""}
     text = f"{value:.{digits}f}" + ("" if deviation is None or pd.isna(deviation) else f" ± {deviation:.{digits}f}")
-    return {"text": text, "value": value, "printed": "", "kind": "", "title": ""}
-
-
-def _kind(difference: float | None) -> str:
-    """Return the CSS class of a cell by its distance from the printed phi."""
-    if difference is None or pd.isna(difference):
-        return ""
-    return "near" if abs(difference) <= NEAR_PHI else "close" if abs(difference) <= CLOSE_PHI else "far"
+    return {"text": text, "value": value, "kind": "", "title": ""}

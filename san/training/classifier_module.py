@@ -28,9 +28,10 @@ Batch = Sequence[Tensor]
 class ClassifierModule(pl.LightningModule):
     """Train classifiers by cross-entropy, one or a bank of them, and evaluate each by accuracy.
 
-    Each classifier has its own channel of the examples, [batch, models, *space]. The losses are added, which trains
-    each classifier as if it were alone; see :class:`san.training.san_module.SANModule`. For a bank, the logged accuracy
-    is that of its best classifier.
+    Each classifier has its own channel of the examples, [batch, models, *space]. Labels [batch, models] are those of
+    batches of its own, labels [batch] those of all. The losses are added, which trains each classifier as if it were
+    alone; see :class:`san.training.san_module.SANModule`. For a bank, the logged accuracy is that of its best
+    classifier.
 
     Args:
         models: Modules from examples [batch, 1, *space] to logits [batch, classes].
@@ -78,7 +79,7 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the cross-entropy of a batch, scaled so that the mean over ranks is the mean over examples."""
         x, labels = batch
-        labels_of_models = labels.unsqueeze(1).expand(-1, len(self.models))
+        labels_of_models = labels.view(len(labels), -1).expand(-1, len(self.models))
         losses = F.cross_entropy(self(x).flatten(0, 1), labels_of_models.flatten(), reduction="none")
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))

@@ -1,36 +1,60 @@
 """Batches for every dataset: global batches, shared among the ranks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-__all__ = ["GlobalBatches", "SplitsDataModule"]
+__all__ = ["Examples", "GlobalBatches", "Order", "SplitsDataModule", "order_of_models", "shuffled"]
+
+Order = Callable[[int], Tensor]
+"""Returns the order of the examples in an epoch."""
+
+
+def shuffled(n_examples: int, seed: int) -> Order:
+    """Return random orders of examples, functions of the seed and the epoch alone."""
+    return partial(_permutation, n_examples, seed)
+
+
+def order_of_models(orders: Sequence[Order | None]) -> Order | None:
+    """Return the order of each model of a bank as one order, [examples, models]; [examples] if it is the same one."""
+    if all(order is orders[0] for order in orders):
+        return orders[0]
+    return partial(_stacked, [order for order in orders if order is not None])
+
+
+def _stacked(orders: Sequence[Order], epoch: int) -> Tensor:
+    return torch.stack([order(epoch) for order in orders], dim=1)
+
+
+def _permutation(n_examples: int, seed: int, epoch: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n_examples))
 
 
 class GlobalBatches(DistributedSampler[Tensor]):
     """Yield, for each global batch, the indices of the examples that this rank trains on.
 
-    The global batches are those of a single process, and their order is a function of seed and epoch alone, so neither
-    the number of processes nor an interruption changes the training. Every rank has the same number of batches, some of
+    The global batches are those of a single process, and their order is a function of the epoch alone, so neither the
+    number of processes nor an interruption changes the training. Every rank has the same number of batches, some of
     which may be empty, and no example is seen twice. Lightning does not share a ``DistributedSampler`` among the ranks
     once more, whatever its ``use_distributed_sampler`` is.
 
     Args:
         n_examples: Number of examples.
         batch_size: Examples per global batch.
-        seed: Seed of the order; None for the order of the examples.
+        order: Returns the order of the examples in an epoch; None for their own order.
         rank: Index of this process.
         world_size: Number of processes.
     """
 
-    def __init__(self, n_examples: int, batch_size: int, seed: int | None, rank: int, world_size: int) -> None:
+    def __init__(self, n_examples: int, batch_size: int, order: Order | None, rank: int, world_size: int) -> None:
         self.n_examples = n_examples
         self.batch_size = batch_size
-        self.order_seed = seed
+        self.order = order
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -44,12 +68,29 @@ class GlobalBatches(DistributedSampler[Tensor]):
         return -(-self.n_examples // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield the indices of each batch."""
-        order = torch.arange(self.n_examples)
-        if self.order_seed is not None:
-            order = torch.from_numpy(np.random.default_rng([self.order_seed, self.epoch]).permutation(self.n_examples))
+        """Yield the indices of each batch, [batch] or [batch, models] as the order has them."""
+        order = torch.arange(self.n_examples) if self.order is None else self.order(self.epoch)
         for batch in order.split(self.batch_size):
             yield batch[self.rank :: self.world_size]
+
+
+class Examples(Dataset[Sequence[Tensor]]):
+    """Examples and their labels, indexed by the batches of :class:`GlobalBatches`.
+
+    Args:
+        x: Examples, [examples, channels, *space].
+        labels: Labels, [examples]; None without classes.
+    """
+
+    def __init__(self, x: Tensor, labels: Tensor | None) -> None:
+        self.x = x
+        self.labels = labels
+
+    def __getitem__(self, index: Tensor) -> Sequence[Tensor]:
+        """Return a batch: one of its own for each model if the index is [batch, models], from the model's channel."""
+        n_channels = self.x.shape[1]
+        x = self.x[index] if index.dim() == 1 else self.x[index, torch.arange(index.shape[1]) % n_channels]
+        return (x,) if self.labels is None else (x, self.labels[index])
 
 
 class SplitsDataModule(pl.LightningDataModule):
@@ -58,7 +99,8 @@ class SplitsDataModule(pl.LightningDataModule):
     Args:
         examples: Examples of the splits ``train``, ``validation`` and ``test``, [examples, ...].
         batch_size: Examples per global batch, so that results do not depend on the number of ranks.
-        seed: Seed of the order of the training examples; None to keep their order.
+        order: Returns the order of the training examples in an epoch, [examples] for all models or [examples, models];
+            None to keep their order.
         labels: Labels of each split, [examples]; a batch then has two parts.
         num_workers: Number of processes that load batches; it changes no batch.
         name: Name of the dataset, for figures.
@@ -69,7 +111,7 @@ class SplitsDataModule(pl.LightningDataModule):
         self,
         examples: Mapping[str, Tensor],
         batch_size: int,
-        seed: int | None,
+        order: Order | None,
         labels: Mapping[str, Tensor] | None = None,
         num_workers: int = 0,
         *,
@@ -79,7 +121,7 @@ class SplitsDataModule(pl.LightningDataModule):
         super().__init__()
         self.examples = examples
         self.batch_size = batch_size
-        self.seed = seed
+        self.order = order
         self.labels = labels
         self.num_workers = num_workers
         self.dataset_name = name
@@ -87,7 +129,7 @@ class SplitsDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the training batches, in a new order each epoch."""
-        return self._loader("train", self.seed)
+        return self._loader("train", self.order)
 
     def val_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the validation batches."""
@@ -97,15 +139,14 @@ class SplitsDataModule(pl.LightningDataModule):
         """Return the test batches."""
         return self._loader("test", None)
 
-    def _loader(self, split: str, seed: int | None) -> DataLoader[Sequence[Tensor]]:
+    def _loader(self, split: str, order: Order | None) -> DataLoader[Sequence[Tensor]]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         examples = self.examples[split]
-        parts = (examples,) if self.labels is None else (examples, self.labels[split])
-        batches = GlobalBatches(len(examples), self.batch_size, seed, rank, world_size)
+        batches = GlobalBatches(len(examples), self.batch_size, order, rank, world_size)
         if self.trainer:  # a resumed training asks its loading processes for batches before Lightning sets the epoch
             batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return DataLoader(
-            TensorDataset(*parts),
+            Examples(examples, None if self.labels is None else self.labels[split]),
             sampler=batches,
             batch_size=None,
             num_workers=self.num_workers,

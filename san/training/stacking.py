@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,9 +21,9 @@ from san.storage.files import read_json, write_json
 from san.training.callbacks.classifier_selection import ClassifierSelection
 from san.training.callbacks.phi_checkpoint import TestedEpoch
 from san.training.classifier_module import ClassifierModule
-from san.training.data_module import SplitsDataModule
+from san.training.data_module import Order, SplitsDataModule, order_of_models
 
-__all__ = ["Stacking"]
+__all__ = ["Stacking", "Start", "Starts"]
 
 Outcome = dict[str, Any]
 Stacked = tuple[Outcome, nn.Module]
@@ -32,6 +32,32 @@ NewTrainer = Callable[[str, int, list[pl.Callback]], pl.Trainer]
 """Returns a trainer: ``new_trainer(name, max_epochs, callbacks)``."""
 
 log = logging.getLogger(__name__)
+
+
+class Start(NamedTuple):
+    """What a training of a classifier starts from.
+
+    Args:
+        state: State of the generator of torch that draws the initial weights.
+        order: Returns the order of the training examples in an epoch; None for their own order.
+    """
+
+    state: Tensor
+    order: Order | None
+
+
+class Starts(NamedTuple):
+    """What the trainings of one comparison start from.
+
+    Args:
+        name: The seed, or another name of these random numbers.
+        models: The start of the classifier of each model.
+        baseline: The start of the classifier of the original examples.
+    """
+
+    name: str
+    models: Sequence[Start]
+    baseline: Start
 
 
 @dataclass(frozen=True)
@@ -69,8 +95,8 @@ class Stacking:
         if not isinstance(self.max_memory, int | float):
             raise ValueError(f"max_memory={self.max_memory} of the classifier must be a number of bytes")
 
-    def new_classifier(self, splits: Splits, seed: int) -> nn.Module:
-        """Return a classifier of the examples; its weights are a function of the seed alone.
+    def new_classifier(self, splits: Splits, state: Tensor) -> nn.Module:
+        """Return a classifier of the examples; its weights are a function of the generator's state alone.
 
         Raises:
             ValueError: If there are no classes, a split lacks a class, or the classifier does not fit the examples.
@@ -78,7 +104,7 @@ class Stacking:
         labels = _labels(splits)
         labels.refuse_absent_classes(splits.name)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.set_rng_state(state)
             return self.model(splits.shape[1:], len(labels.classes))
 
     def compare(
@@ -86,7 +112,7 @@ class Stacking:
         network: SparselyActivatedNetwork,
         splits: Splits,
         *,
-        seeds: Sequence[int],
+        starts: Sequence[Starts],
         tested_epoch: TestedEpoch,
         cache: Path,
         settings: Mapping[str, Any],
@@ -98,7 +124,7 @@ class Stacking:
         Args:
             network: The network, on its own device; each model of a bank gets a classifier.
             splits: The examples and their classes.
-            seeds: Seeds of the weights and of the example order; one training per seed.
+            starts: What each comparison starts from.
             tested_epoch: ``best`` for the epoch of the highest validation accuracy (ties: the first), or ``last``.
             cache: Folder of the baseline outcomes, named by everything they depend on, and of temporary files.
             settings: The settings of the classifier and its training that an outcome depends on, as plain data.
@@ -106,37 +132,43 @@ class Stacking:
             num_workers: Number of processes that load batches.
 
         Returns:
-            For each seed and model, the outcome and the classifier with the selected weights. An outcome has the
+            For each comparison and model, the outcome and the classifier with the selected weights. An outcome has the
             selected epoch, its validation accuracy, and under ``test`` the accuracy, the precision and recall per
             class, and the confusion matrix (a row per true class). ``baseline`` is the same on the original examples;
-            ``accuracy_change`` is the test accuracy minus the baseline's, in percentage points.
+            ``random_numbers`` is the name of the start, and
+            ``accuracy_change`` the test accuracy minus the baseline's, in percentage points.
         """
         labels = _labels(splits)
         data = data_fingerprint(splits)
 
-        def train(name: str, x: Mapping[str, Tensor], n_models: int, seed: int) -> tuple[list[Stacked], Strategy]:
-            classifiers = [self.new_classifier(splits, seed) for _ in range(n_models)]
-            order = seed if settings["shuffle"] else None
+        def train(name: str, x: Mapping[str, Tensor], of_models: Sequence[Start]) -> tuple[list[Stacked], Strategy]:
+            classifiers = [self.new_classifier(splits, start.state) for start in of_models]
+            order = order_of_models([start.order for start in of_models])
             module = SplitsDataModule(x, self.batch_size, order, labels.by_split, num_workers)
             return self._train(name, classifiers, module, len(labels.classes), tested_epoch, new_trainer)
 
         compared = []
         reconstructions = self._reconstructions(network, splits.examples, cache)
-        for seed in seeds:
-            suffix = f"-{seed}" if len(seeds) > 1 else ""
-            results, strategy = train(f"classifier{suffix}", reconstructions, network.n_models, seed)
-            provenance = Provenance.of({"seed": seed, "epoch": tested_epoch, **settings}, data)
+        for name, of_models, of_baseline in starts:
+            suffix = f"-{name}" if len(starts) > 1 else ""
+            results, strategy = train(f"classifier{suffix}", reconstructions, of_models)
+            provenance = Provenance.of({"start": name, "epoch": tested_epoch, **settings}, data)
             cached = cache / f"baseline-{provenance.key}.json"
             baseline = strategy.broadcast(read_json(cached))
             if baseline is None:
-                ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, 1, seed)
+                ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, [of_baseline])
                 if strategy.is_global_zero:
                     write_json(cached, baseline)
             else:
                 log.info("reading the accuracy on the original examples from %s", cached)
             for outcome, _ in results:
                 change = 100 * (outcome["test"]["accuracy"] - baseline["test"]["accuracy"])
-                outcome |= {"classes": list(labels.classes), "baseline": baseline, "accuracy_change": change}
+                outcome |= {
+                    "random_numbers": name,
+                    "classes": list(labels.classes),
+                    "baseline": baseline,
+                    "accuracy_change": change,
+                }
             compared.append(results)
         return compared
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from san.checkpoint import find, read
@@ -69,7 +70,7 @@ def evaluate(config: DictConfig) -> float:
     classification = None
     if "classifier" in checkpoint and trained.classifier and splits.labels is not None:
         stacking = instantiate(trained, "classifier")
-        classifier = stacking.new_classifier(splits, trained.seed)
+        classifier = stacking.new_classifier(splits, torch.get_rng_state())
         load_state(classifier, checkpoint["classifier"], path)
         module.network.to(trainer.strategy.root_device)
         classification = stacking.test(

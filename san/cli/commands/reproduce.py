@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from san.cli.build import build_module, load_dataset
-from san.cli.config import CONF, paper_databases
+from san.cli.config import paper_databases
 from san.cli.model_results import warn_of_dead_kernels
 from san.cli.parts import instantiate
 from san.cli.processes import start_worker
@@ -33,21 +33,21 @@ from san.figures.forward_pass import draw
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import Run, save
 from san.reporting.console import console
-from san.reporting.paper_tables import CLOSE_PHI, NEAR_PHI, table_of_databases, table_of_sizes, write_table
+from san.reporting.paper_tables import table_of_databases, table_of_sizes, write_table
 from san.reporting.provenance import data_fingerprint, versions
 from san.reporting.report import reproduction_record, write_report
 from san.reporting.results import relative_to_here
 from san.storage.files import write_json
+from san.training.published_draws import ACTIVATIONS, PROGRAM
 
 __all__ = ["reproduce"]
 
 log = logging.getLogger(__name__)
 
 DATASET_OF_TABLE = {1: "physionet", 2: "uci_epilepsy", 3: "mnist", 4: "fashion_mnist"}
-PAPER_ACTIVATIONS = ("identity", "relu", "topk_absolutes", "extrema_pool_indices", "extrema")
-SIZES_OF_TABLE = {1: "1..250", 2: "8..15", 3: "1..6", 4: "1..6"}
 TABLES_OF_FIGURE = {1: (), 2: (2, 3), 3: (1,), 4: (1,), 5: (1,)}  # the tables whose models a figure shows
 PROTOCOLS = ("honest", "paper")
+ROUNDED = {(2, "relu"), (3, "relu"), (4, "relu")}  # two complementary kernels, which rounding errors drive apart
 WORK_OF_TRIAL = {1: 1, 2: 20, 3: 60, 4: 60}  # relative duration of a trial of a table, to estimate the remaining time
 
 
@@ -69,8 +69,7 @@ def reproduce(config: DictConfig) -> None:
     for trial in trials:
         if (completed := trial.read()) is not None:
             by_protocol = cells[trial.table].setdefault((trial.dataset, trial.activation), defaultdict(list))
-            for protocol, models in completed["models"].items():
-                by_protocol[protocol].append(models)
+            by_protocol["rounding" if trial.rounding else trial.protocol].append(completed["models"])
             seconds_of_tables[trial.table] += completed["seconds"]
     paper_tables = {}
     for number in config.tables:
@@ -103,16 +102,18 @@ def _check(config: DictConfig) -> tuple[list[int], list[int]]:
         ValueError: If a table, a figure or a number is invalid.
     """
     figures = list(TABLES_OF_FIGURE) if config.figures is None else list(config.figures)
-    for key, given, known in (("tables", config.tables, SIZES_OF_TABLE), ("figures", figures, TABLES_OF_FIGURE)):
+    for key, given, known in (("tables", config.tables, PROGRAM), ("figures", figures, TABLES_OF_FIGURE)):
         if any(number not in known for number in given):
             raise ValueError(f"{key}={list(given)} must be some of {list(known)}")
     if not config.tables and not config.figures:
         raise ValueError("tables=[] and figures=[] leave nothing to do: name some of them")
     counts = {"seeds": config.seeds, "classifier_seeds": config.classifier_seeds, "jobs": config.jobs or 1}
     for name, count in config.seeds_of.items():
-        if name not in PAPER_ACTIVATIONS:
-            raise ValueError(f"seeds_of.{name}: {name} must be one of {', '.join(PAPER_ACTIVATIONS)}")
+        if name not in ACTIVATIONS:
+            raise ValueError(f"seeds_of.{name}: {name} must be one of {', '.join(ACTIVATIONS)}")
         counts[f"seeds_of.{name}"] = count
+    if not isinstance(config.roundings, int) or config.roundings < 0:
+        raise ValueError(f"roundings={config.roundings} must be an integer, 0 or more")
     for key, count in counts.items():
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"{key}={count} must be an integer, 1 or more")
@@ -129,40 +130,40 @@ def _trials(config: DictConfig, number: int, absent: dict[str, str]) -> Iterator
     datasets: dict[str, list[str]] = {DATASET_OF_TABLE[number]: []}
     if number == 1:
         datasets = {name: [f"dataset.database={name}"] for name in _databases(config)}
-    protocols: dict[str, DictConfig] = {name: OmegaConf.load(CONF / "protocol" / f"{name}.yaml") for name in PROTOCOLS}  # type: ignore[misc]
-    # The two protocols scale Table II differently, so each has its own training.
-    groups = [(name,) for name in PROTOCOLS] if number == 2 else [PROTOCOLS]
     for dataset, overrides in datasets.items():
         try:
-            data = {names: _fingerprint_of_data(config, number, names, overrides) for names in groups}
+            data = {protocol: _fingerprint_of_data(config, number, protocol, overrides) for protocol in PROTOCOLS}
         except FileNotFoundError as error:
             absent[dataset] = str(error)
             log.warning("%s: data absent (%s)", dataset, error)
             continue
-        for activation in PAPER_ACTIVATIONS:
+        for activation in ACTIVATIONS:
             n_seeds = max(config.seeds, config.seeds_of.get(activation, 1))
             n_classifiers = max(n_seeds, config.classifier_seeds)
-            for seed in range(n_seeds):
-                for names in groups:
-                    composed = _compose(config, number, activation, f"seed={seed}", f"protocol={names[0]}", *overrides)
-                    yield Trial(
-                        table=number,
-                        dataset=dataset,
-                        config=composed,
-                        protocols={name: protocols[name] for name in names},
-                        classifier_seeds=range(seed, n_classifiers, n_seeds),
-                        data=data[names],
-                        cache=Path(config.paths.cache_dir),
-                    )
+            n_roundings = config.roundings if (number, activation) in ROUNDED else 0
+            honest = [("honest", seed, range(seed, n_classifiers, n_seeds), 0) for seed in range(n_seeds)]
+            rounded = [("paper", 0, range(0), rounding) for rounding in range(1, n_roundings + 1)]
+            for protocol, seed, classifier_seeds, rounding in [*honest, ("paper", 0, range(1), 0), *rounded]:
+                composed = _compose(config, number, activation, f"seed={seed}", f"protocol={protocol}", *overrides)
+                yield Trial(
+                    table=number,
+                    dataset=dataset,
+                    protocol=protocol,
+                    config=composed,
+                    classifier_seeds=classifier_seeds,
+                    data=data[protocol],
+                    cache=Path(config.paths.cache_dir),
+                    rounding=rounding,
+                )
 
 
-def _fingerprint_of_data(config: DictConfig, number: int, names: Sequence[str], overrides: Sequence[str]) -> str:
-    """Return the fingerprint of a dataset of a table, which its trials share.
+def _fingerprint_of_data(config: DictConfig, number: int, protocol: str, overrides: Sequence[str]) -> str:
+    """Return the fingerprint of a dataset of a table, which its trials by a protocol share.
 
     Raises:
         FileNotFoundError: If its files are absent.
     """
-    composed = _compose(config, number, PAPER_ACTIVATIONS[0], f"protocol={names[0]}", *overrides)
+    composed = _compose(config, number, ACTIVATIONS[0], f"protocol={protocol}", *overrides)
     return data_fingerprint(load_dataset(composed))
 
 
@@ -197,7 +198,7 @@ def _compose(config: DictConfig, number: int, activation: str, *overrides: str) 
     )
     # Not as overrides, which would be parsed, and their references replaced, once more.
     composed.paths.data_dir, composed.paths.output_dir = config.paths.data_dir, config.paths.output_dir
-    composed.kernel_sizes = SIZES_OF_TABLE[number]
+    composed.kernel_sizes = list(PROGRAM[number].sizes)
     return composed
 
 
@@ -224,7 +225,7 @@ def _complete_all(trials: Sequence[Trial], jobs: int) -> None:
                 bar.update(task, advance=WORK_OF_TRIAL[trial.table], description=f"{trial}")
                 rest = bar.tasks[0].time_remaining
                 log.info("%d of %d: %s; %s", count, len(due), trial, "" if rest is None else f"{rest:.0f} s left")
-                for model in trial.read()["models"][next(iter(trial.protocols))]:
+                for model in trial.read()["models"]:
                     warn_of_dead_kernels(model)
         except TerminatedWorkerError as error:
             raise OSError(
@@ -268,7 +269,7 @@ def _draw_activations(folder: Path) -> None:
     image = instantiate(images, "dataset").test[0, 0]
     functions = {
         name: instantiate(compose("sweep", [f"activation={name}", f"activation_name={name}"]), "activation")
-        for name in PAPER_ACTIVATIONS
+        for name in ACTIVATIONS
     }
     length = round(splits.sampling_frequency)
     with torch.no_grad():
@@ -318,10 +319,7 @@ def _print_verdict(record: Mapping[str, Any], folder: Path) -> None:
     """Print the verdict on each table, and the path of the report."""
     output = console()
     for title, rows in record["verdict"].items():
-        cells, near, close, far = (sum(row[key] for row in rows) for key in ("cells", "near", "close", "far"))
-        verdict = (
-            f"φ̄ of {cells} cells: {near} within {NEAR_PHI} of the printed value, {close} more within {CLOSE_PHI}, "
-            f"{far} beyond"
-        )
+        cells, printed, near, beyond = (sum(row[key] for row in rows) for key in ("cells", "printed", "near", "beyond"))
+        verdict = f"{printed} of {cells} printed numbers to the last digit, {near} near, {beyond} beyond"
         output.print(f"{title}: {verdict if rows else 'data absent'}", soft_wrap=True, highlight=False)
     output.print(relative_to_here(folder / "report.html"), soft_wrap=True, highlight=False)

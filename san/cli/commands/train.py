@@ -26,6 +26,7 @@ from san.cli.build import (
 from san.cli.config import kernel_sizes_of, stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
 from san.cli.parts import instantiate
+from san.cli.random_numbers import RandomNumbers
 from san.cli.resume import resumed_provenance
 from san.cli.settings import effective_settings
 from san.data.splits import Splits
@@ -58,11 +59,15 @@ def train(config: DictConfig) -> float:
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
-    provenance = Provenance.of(effective_settings(config), data_fingerprint(splits))
+    sizes = kernel_sizes_of(config)
+    random_numbers = RandomNumbers(config, splits, [sizes])
+    settings = effective_settings(config) | random_numbers.settings
+    provenance = Provenance.of(settings, data_fingerprint(splits))
     if config.skip_finished and (phi := _finished_phi(folder, provenance)) is not None:
         return phi
-    module = build_module(config, splits, [kernel_sizes_of(config)], stored=stored)
-    data = build_data(config, splits)
+    module = build_module(config, splits, [sizes], stored=stored)
+    random_numbers.initialize(module.network)
+    data = build_data(config, splits, random_numbers.order())
     callbacks = build_callbacks(config, splits, module.network)
     checkpoint = next((callback for callback in callbacks if isinstance(callback, PhiCheckpoint)), None)
     resumed, provenance = _resume(config, module, checkpoint, provenance, splits.name)
@@ -82,12 +87,14 @@ def train(config: DictConfig) -> float:
     trainer.test(module, data, verbose=False)
     outcome = None
     if config.classifier:
-        (((outcome, classifier),),) = classify(config, "", splits, module.network, trainer.strategy, [config.seed])
+        starts = random_numbers.classifier_starts(config, [config.seed])
+        (((outcome, classifier),),) = classify(config, "", splits, module.network, trainer.strategy, starts)
         if checkpoint is not None and trainer.is_global_zero:
             add_parts(best, classifier=classifier.state_dict())
     if trainer.is_global_zero:
         results = {
             **model_results(config, splits, module, 0, outcome),
+            "random_numbers": random_numbers.sources[0],
             "best_epoch": best_epoch,
             "validation": per_epoch[best_epoch],
             "phi_per_epoch": [phi if isfinite(phi := metrics["phi"]) else None for metrics in per_epoch],

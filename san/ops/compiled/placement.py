@@ -24,18 +24,18 @@ results."""
 
 
 def correlate(
-    padded: Float[Tensor, "batch 1 padded"], weight: Float[Tensor, "kernels extent"], sizes: Sequence[int]
+    padded: Float[Tensor, "batch channels padded"], weight: Float[Tensor, "kernels extent"], sizes: Sequence[int]
 ) -> Float[Tensor, "batch kernels samples"]:
     """Correlate signals, padded by extent - 1 samples, with each kernel; equal windows give equal results.
 
     Args:
-        padded: The signals, padded for the "same" correlation.
+        padded: The signals, padded for the "same" correlation; one channel, or one per kernel.
         weight: The kernels, padded with zeros to one extent around their middle.
         sizes: Size of each kernel in samples.
     """
-    signals, kernels = as_array(padded.squeeze(1)), as_array(weight)
+    signals, kernels = as_array(padded), as_array(weight)
     ranges = _kernel_ranges(sizes, weight.shape[1], 1)
-    n = signals.shape[1] - kernels.shape[1] + 1
+    n = signals.shape[2] - kernels.shape[1] + 1
     out = np.empty((len(signals), len(kernels), n), signals.dtype)
     work = len(signals) * n * sum(sizes) // 8
     share(len(signals) * len(kernels), work, lambda *part: _correlate(signals, kernels, ranges, out, *part))
@@ -145,7 +145,7 @@ def _correlate(padded, weight, ranges, out, start, end):
     """Correlate signals with kernels, for some pairs of signal and kernel.
 
     Args:
-        padded: float32 or float64 [batch, samples + extent - 1], the signals with their padding.
+        padded: float32 or float64 [batch, channels, samples + extent - 1], the signals with their padding.
         weight: array of the same dtype, [kernels, extent], the padded kernels.
         ranges: int64 [2, kernels, 2], first sample of each kernel and sample after its last, for rows and columns.
         out: array of the same dtype, [batch, kernels, samples], the result; modified in place.
@@ -153,13 +153,14 @@ def _correlate(padded, weight, ranges, out, start, end):
         end: int64, pair after the last.
     """
     n_kernels, n = out.shape[1:]
+    per_channel = n_kernels // padded.shape[1]
     for row in range(start, end):
         batch, kernel = row // n_kernels, row % n_kernels
         first, last = ranges[1, kernel, 0], ranges[1, kernel, 1]
         taps = weight[kernel]
         for origin in range(0, n, CACHED_SAMPLES):
             count = min(CACHED_SAMPLES, n - origin)
-            part, line = out[batch, kernel, origin:], padded[batch, origin:]
+            part, line = out[batch, kernel, origin:], padded[batch, kernel // per_channel, origin:]
             for at in range(count):
                 part[at] = 0
             tap = first
