@@ -301,7 +301,7 @@ def reproduction(tmp_path, write_images):
     overrides = ",".join(f'"{override}"' for override in small)
     return [
         "-m", "san.reproduce", "tables=[3]", f"paths.data_dir={tmp_path}", f"overrides=[{overrides}]", "jobs=2",
-        "seeds_of.relu=1", "classifier_seeds=1",
+        "seeds_of.relu=1", "roundings=1", "classifier_seeds=1",
     ]  # fmt: skip
 
 

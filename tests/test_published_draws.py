@@ -229,12 +229,13 @@ def test_an_order_for_each_model_serves_its_channel_and_its_labels():
     assert order_of_models([None, None]) is None
 
 
-def test_roundings_change_the_last_bits_of_the_kernels_alone(compose, real_data, folder):
-    config = table_1(compose, real_data, folder, "kernel_size=20")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_roundings_change_the_last_bits_of_the_kernels_alone(compose, real_data, folder, seed):
+    config = table_1(compose, real_data, folder, f"seed={seed}")
     splits = load_dataset(config)
 
     def initial(rounding):
-        network = SparselyActivatedNetwork([20], ReLU(), seed=0)
+        network = SparselyActivatedNetwork([20], ReLU(), seed=seed)
         RandomNumbers(config, splits, [[20]], rounding).initialize(network)
         return network.weight.detach()
 

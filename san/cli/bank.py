@@ -110,7 +110,7 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits, roundin
         config: The configuration.
         sizes: The kernel sizes.
         splits: The examples.
-        rounding: Changes the last bits of published initial kernels; see :class:`san.cli.random_numbers.RandomNumbers`.
+        rounding: Changes the last bits of the initial kernels; see :class:`san.cli.random_numbers.RandomNumbers`.
 
     Raises:
         FileNotFoundError: If ``checkpoint`` is not the folder of a sweep.

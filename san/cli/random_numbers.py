@@ -47,8 +47,8 @@ class RandomNumbers:
         config: The configuration of the training.
         splits: The examples.
         models: The kernel sizes of each model.
-        rounding: Which samples of the published initial kernels are changed in their last bit, so that trainings differ
-            in rounding alone: none for 0, random ones for any other number.
+        rounding: Which samples of the initial kernels are changed in their last bit, so that trainings differ in
+            rounding alone: none for 0, random ones for any other number.
     """
 
     def __init__(self, config: DictConfig, splits: Splits, models: Sequence[Sequence[int]], rounding: int = 0) -> None:
@@ -70,15 +70,16 @@ class RandomNumbers:
         return {"random_numbers": self.sources} if PUBLISHED in self.sources else {}
 
     def initialize(self, network: SparselyActivatedNetwork) -> None:
-        """Set the initial kernels of the models of the paper."""
+        """Set the initial kernels of the models of the paper, and change the last bits of all if that is asked for."""
         per_model = len(network.kernel_sizes) // network.n_models
-        bits = torch.Generator().manual_seed(self._rounding)
+        kernels, bits = network.kernels, torch.Generator().manual_seed(self._rounding)
         with torch.no_grad():
             for model, draws in enumerate(self._draws):
                 for index, drawn in enumerate([] if draws is None else draws.kernels):
-                    changed = torch.rand(drawn.shape, generator=bits) < (0.5 if self._rounding else 0)
-                    initial = torch.where(changed, drawn.nextafter(torch.zeros(())), drawn)
-                    network.kernels[model * per_model + index].copy_(initial)
+                    kernels[model * per_model + index].copy_(drawn)
+            for kernel in kernels if self._rounding else []:
+                is_changed = torch.rand(kernel.shape, generator=bits) < 0.5
+                kernel.copy_(torch.where(is_changed, kernel.nextafter(torch.zeros(())), kernel))
 
     def order(self) -> Order | None:
         """Return the order of the training examples, one for all models or one for each."""

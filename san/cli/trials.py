@@ -38,7 +38,7 @@ class Trial:
             models of the paper have its random numbers instead.
         data: Fingerprint of the dataset's content.
         cache: Folder of the complete trials.
-        rounding: Changes the last bits of published initial kernels; see :class:`san.cli.random_numbers.RandomNumbers`.
+        rounding: Changes the last bits of the initial kernels; see :class:`san.cli.random_numbers.RandomNumbers`.
     """
 
     table: int

@@ -29,7 +29,7 @@ from san.storage.files import write_text
 __all__ = ["reproduction_record", "summary", "write_report"]
 
 CAPTIONS = {
-    "1": "Figure 1: the activation functions on one second of ECG and on one image",
+    "1": "Figure 1: the activation functions on one second of a signal and on one image",
     "2a": "Figure 2a: the forward pass of a segment of UCI-epilepsy, two kernels, Extrema",
     "2b": "Figure 2b: the forward pass of an image of MNIST, two kernels, Extrema",
     "3": "Figure 3: all models and the selected models, replayed",

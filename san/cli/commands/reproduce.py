@@ -28,6 +28,7 @@ from san.cli.model_results import warn_of_dead_kernels
 from san.cli.parts import instantiate
 from san.cli.processes import start_worker
 from san.cli.trials import Trial, complete
+from san.data.splits import Splits
 from san.figures.activation_functions import draw_activations
 from san.figures.forward_pass import draw
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
@@ -253,7 +254,7 @@ def _interrupts_blocked() -> Iterator[None]:
 def _draw_figures(config: DictConfig, figures: Sequence[int], cells: Mapping[int, Any], folder: Path) -> None:
     """Draw the figures of the complete trials, by the paper's protocol and the first seed."""
     if 1 in figures:
-        _draw_activations(folder)
+        _draw_activations(config, folder)
     for number in (2, 3) if 2 in figures else ():
         if models := cells.get(number, {}).get((DATASET_OF_TABLE[number], "extrema")):
             _draw_forward_pass(config, number, models["paper"][0], folder)
@@ -261,20 +262,26 @@ def _draw_figures(config: DictConfig, figures: Sequence[int], cells: Mapping[int
         _draw_models(models_of_databases, figures, folder)
 
 
-def _draw_activations(folder: Path) -> None:
-    """Draw Figure 1: each activation on a second of the shipped record and on an image."""
-    config = compose("sweep", ["dataset=physionet", "activation_name=any"])
-    splits = instantiate(config, "dataset")
-    images = compose("sweep", ["dataset=synthetic_images", "activation_name=any"])
-    image = instantiate(images, "dataset").test[0, 0]
+def _draw_activations(config: DictConfig, folder: Path) -> None:
+    """Draw Figure 1: each activation on a second of a signal and on an image, those of the paper if they are there."""
+    data = Path(config.paths.data_dir)
+    signals = _load(config, "uci_epilepsy" if (data / "uci_epilepsy").is_dir() else "physionet")
+    images = _load(config, "mnist" if (data / "MNIST").is_dir() else "synthetic_images")
     functions = {
         name: instantiate(compose("sweep", [f"activation={name}", f"activation_name={name}"]), "activation")
         for name in ACTIVATIONS
     }
-    length = round(splits.sampling_frequency)
+    signal = signals.test[0, 0, : round(signals.sampling_frequency or signals.shape[-1])]
+    sizes = (len(signal) // 9, 6)
     with torch.no_grad():
-        drawn = draw_activations(functions, splits.test[0, 0, :length], image, (40, 6), splits.sampling_frequency)
+        drawn = draw_activations(functions, signal, images.test[0, 0], sizes, signals.sampling_frequency)
     _save(drawn, "figure1", folder)
+
+
+def _load(config: DictConfig, dataset: str) -> Splits:
+    composed = compose("sweep", [f"dataset={dataset}", "protocol=paper", "activation_name=any"])
+    composed.paths.data_dir = config.paths.data_dir
+    return load_dataset(composed)
 
 
 def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folder: Path) -> None:
