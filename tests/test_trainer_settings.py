@@ -13,6 +13,7 @@ from conftest import results
 from san import evaluate, sweep
 from san.activations import Extrema
 from san.cli.arguments import refuse_unknown_arguments
+from san.cli.trainer_settings import refuse_training_without_validation
 from san.networks import SparselyActivatedNetwork
 from san.training import classifiers
 from san.training.callbacks.phi_checkpoint import PhiCheckpoint
@@ -285,6 +286,26 @@ def test_an_argument_without_a_default_is_given_by_the_file_unless_the_program_g
         refuse_unknown_arguments({"model": {**model, "n_units": "64"}}, "classifier")
     with pytest.raises(ValueError, match=r"^classifier.model.n_classes is not an argument of MLP "):
         refuse_unknown_arguments({"model": {**model, "n_classes": 2}}, "classifier")
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "said"),
+    [
+        ([], "trainer.max_epochs=3 left nothing to train"),
+        (
+            [{"phi": np.nan}] * 2,
+            "the training ended after 2 epochs, before a validation: lower trainer.check_val_every",
+        ),
+        ([{"phi": np.nan}, {"phi": np.nan, "cr_inverse": 0.1, "loss_normalized": np.nan}], None),
+    ],
+)
+def test_a_training_without_a_validation_has_no_epoch_to_select(compose, per_epoch, said):
+    trainer = compose("trainer.max_epochs=3").trainer
+    if said is None:
+        refuse_training_without_validation(trainer, per_epoch)
+        return
+    with pytest.raises(ValueError, match=f"^{said}"):
+        refuse_training_without_validation(trainer, per_epoch)
 
 
 def test_settings_of_the_training_do_not_count_in_an_evaluation(run, run_train, tmp_path):

@@ -19,6 +19,7 @@ from san.cli.model_results import Results, model_results, warn_of_dead_kernels
 from san.cli.random_numbers import RandomNumbers
 from san.cli.resume import resumed_provenance, settings_of_bank
 from san.cli.settings import effective_settings
+from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
 from san.networks import WeightCount
 from san.reporting.provenance import Provenance, data_fingerprint
@@ -137,8 +138,7 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits, roundin
     observers = [selection, StoredProvenance(asdict(provenance))]
     trainer = build_trainer(config, [*build_callbacks(config, splits, module.network), *observers], version=name)
     fit(trainer, module, data, None if stopped is None else path)
-    if not selection.validation_per_epoch:
-        raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
+    refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
     if n_starts > 1:
         best = [
             min(range(first, first + n_starts), key=partial(selection.phi_at, config.protocol.tested_epoch))

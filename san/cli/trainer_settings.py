@@ -1,11 +1,11 @@
 """Settings of the trainer that this program sets from other keys, or that leave nothing to train or test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
 
-__all__ = ["refuse_rare_validation", "refuse_void_trainer_settings"]
+__all__ = ["refuse_rare_validation", "refuse_training_without_validation", "refuse_void_trainer_settings"]
 
 SET_BY = {
     "callbacks": "callbacks=[...]",
@@ -55,3 +55,22 @@ def refuse_rare_validation(trainer: Mapping[str, Any], selects_epoch: bool) -> N
         )
     if isinstance(epochs, int) and 0 <= epochs < every:
         raise ValueError(f"trainer.check_val_every_n_epoch={every} validates none of the {epochs} epochs of max_epochs")
+
+
+def refuse_training_without_validation(trainer: DictConfig, validation_per_epoch: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to select an epoch of a training that has none, or ended before its first validation.
+
+    Args:
+        trainer: The settings of the trainer.
+        validation_per_epoch: The validation metrics of each epoch; of an epoch without validation, φ alone.
+
+    Raises:
+        ValueError: If no epoch was validated.
+    """
+    if not validation_per_epoch:
+        raise ValueError(f"trainer.max_epochs={trainer.max_epochs} left nothing to train")
+    if all(metrics.keys() == {"phi"} for metrics in validation_per_epoch):
+        raise ValueError(
+            f"the training ended after {len(validation_per_epoch)} epochs, before a validation: lower "
+            f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}"
+        )

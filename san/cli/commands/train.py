@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ from san.cli.parts import instantiate
 from san.cli.random_numbers import RandomNumbers
 from san.cli.resume import resumed_provenance
 from san.cli.settings import effective_settings
+from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
 from san.figures.confusion_matrix import draw_confusion
 from san.figures.style import Run, save
@@ -73,14 +74,7 @@ def train(config: DictConfig) -> float:
     resumed, provenance = _resume(config, module, checkpoint, provenance, splits.name)
     trainer = build_trainer(config, [*callbacks, StoredProvenance(asdict(provenance))])
     fit(trainer, module, data, resumed)
-    best_epoch, per_epoch = _selected_epoch(module, checkpoint)
-    if best_epoch is None:
-        if per_epoch:
-            raise ValueError(
-                f"the training ended after {len(per_epoch)} epochs, before a validation: lower "
-                f"trainer.check_val_every_n_epoch={config.trainer.check_val_every_n_epoch}"
-            )
-        raise ValueError(f"trainer.max_epochs={config.trainer.max_epochs} left nothing to train")
+    best_epoch, per_epoch = _selected_epoch(config, module, checkpoint)
     if checkpoint is not None:
         best = Path(checkpoint.best_model_path)
         load_weights(module, read(best), best)
@@ -149,12 +143,20 @@ def _resume(
     return checkpoint.adopt(given, content), provenance
 
 
-def _selected_epoch(module: SANModule, checkpoint: PhiCheckpoint | None) -> tuple[int | None, list[dict[str, float]]]:
-    """Return the selected epoch, None if there is none, and the validation metrics of each epoch."""
+def _selected_epoch(
+    config: DictConfig, module: SANModule, checkpoint: PhiCheckpoint | None
+) -> tuple[int, list[dict[str, float]]]:
+    """Return the selected epoch, and the validation metrics of each epoch.
+
+    Raises:
+        ValueError: If no epoch was validated.
+    """
     if checkpoint is not None:
-        return checkpoint.best_epoch, checkpoint.validation_per_epoch
+        refuse_training_without_validation(config.trainer, checkpoint.validation_per_epoch)
+        return cast("int", checkpoint.best_epoch), checkpoint.validation_per_epoch  # the φ of one model is finite
     per_epoch = [{name: value for name, (value,) in metrics.items()} for metrics in module.validation_per_epoch]
-    return len(per_epoch) - 1 if per_epoch else None, per_epoch
+    refuse_training_without_validation(config.trainer, per_epoch)
+    return len(per_epoch) - 1, per_epoch
 
 
 def _write_run(
