@@ -79,7 +79,7 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the cross-entropy of a batch, scaled so that the mean over ranks is the mean over examples."""
         x, labels = batch
-        labels_of_models = labels.view(len(labels), -1).expand(-1, len(self.models))
+        labels_of_models = labels if labels.dim() == 2 else labels.unsqueeze(1).expand(-1, len(self.models))
         losses = F.cross_entropy(self(x).flatten(0, 1), labels_of_models.flatten(), reduction="none")
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))

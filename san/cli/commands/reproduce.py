@@ -266,7 +266,8 @@ def _draw_activations(config: DictConfig, folder: Path) -> None:
     """Draw Figure 1: each activation on a second of a signal and on an image, those of the paper if they are there."""
     data = Path(config.paths.data_dir)
     signals = _load(config, "uci_epilepsy" if (data / "uci_epilepsy").is_dir() else "physionet")
-    images = _load(config, "mnist" if (data / "MNIST").is_dir() else "synthetic_images")
+    of_mnist = ("mnist", "dataset.n_validation=1")
+    images = _load(config, *of_mnist if (data / "MNIST").is_dir() else ("synthetic_images",))
     functions = {
         name: instantiate(compose("sweep", [f"activation={name}", f"activation_name={name}"]), "activation")
         for name in ACTIVATIONS
@@ -278,10 +279,11 @@ def _draw_activations(config: DictConfig, folder: Path) -> None:
     _save(drawn, "figure1", folder)
 
 
-def _load(config: DictConfig, dataset: str) -> Splits:
-    composed = compose("sweep", [f"dataset={dataset}", "protocol=paper", "activation_name=any"])
+def _load(config: DictConfig, dataset: str, *overrides: str) -> Splits:
+    composed = compose("sweep", [f"dataset={dataset}", "protocol=paper", "activation_name=any", *overrides])
     composed.paths.data_dir = config.paths.data_dir
-    return load_dataset(composed)
+    splits: Splits = instantiate(composed, "dataset")
+    return splits
 
 
 def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folder: Path) -> None:
