@@ -28,7 +28,13 @@ OVERRIDES = {
 }
 
 # Other keys, which count, may refer to them.
-REFERRED_TO = {"path", "protocol.count_weights", "protocol.scaled_by", "protocol.uci_epilepsy_range"}
+REFERRED_TO = {
+    "path",
+    "protocol.count_weights",
+    "protocol.physionet_precision",
+    "protocol.scaled_by",
+    "protocol.uci_epilepsy_range",
+}
 
 
 def leaves(node, above=()):

@@ -17,13 +17,7 @@ from san.training.data_module import SplitsDataModule, order_of_models, shuffled
 from san.training.published_draws import ACTIVATIONS, DATABASES, PROGRAM, Cell, baseline_draws, draws_of_cells
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """Return a folder that keeps the states of the generator, which take seconds to find."""
-    return tmp_path_factory.mktemp("draws")
-
-
-def test_table_1_draws_a_kernel_then_passes_over_training_and_validation(folder):
+def test_table_1_draws_a_kernel_then_passes_over_training_and_validation():
     """Draw the first two models of the program in plain torch, line by line."""
     torch.manual_seed(0)
     drawn = []
@@ -37,13 +31,13 @@ def test_table_1_draws_a_kernel_then_passes_over_training_and_validation(folder)
         torch.empty((), dtype=torch.int64).random_()
         drawn.append((kernel, orders))
     cells = [Cell(1, "apnea-ecg", "identity", size) for size in (1, 2)]
-    for draws, (kernel, orders) in zip(draws_of_cells(cells, folder), drawn, strict=True):
+    for draws, (kernel, orders) in zip(draws_of_cells(cells), drawn, strict=True):
         assert torch.equal(draws.kernels[0], kernel)
         assert all(map(torch.equal, draws.orders, orders))
         assert (len(draws.orders), draws.classifier) == (30, None)
 
 
-def test_tables_2_to_4_draw_the_baseline_first_and_shuffle_every_pass(folder):
+def test_tables_2_to_4_draw_the_baseline_first_and_shuffle_every_pass():
     """Draw UCI-epilepsy's baseline and first model in plain torch, from the state after Table I."""
 
     def trained():
@@ -64,32 +58,32 @@ def test_tables_2_to_4_draw_the_baseline_first_and_shuffle_every_pass(folder):
             layer[0](*layer[1:])
         nn.Linear(84, 3)
 
-    baseline = baseline_draws(2, folder)
+    baseline = baseline_draws(2)
     torch.set_rng_state(baseline.state)
     classifier()
     orders = trained()
     tested()
     assert all(map(torch.equal, baseline.orders, orders))
-    (draws,) = draws_of_cells([Cell(2, "", "identity", 8)], folder)
+    (draws,) = draws_of_cells([Cell(2, "", "identity", 8)])
     assert all(map(torch.equal, draws.kernels, [torch.empty(8).normal_(0, 0.1) for _ in range(2)]))
     assert all(map(torch.equal, draws.orders, trained()))
     assert torch.equal(draws.classifier.state, torch.get_rng_state())
     classifier()
     assert all(map(torch.equal, draws.classifier.orders, trained()))
     tested()
-    (following,) = draws_of_cells([Cell(2, "", "relu", 8)], folder)
+    (following,) = draws_of_cells([Cell(2, "", "relu", 8)])
     assert torch.equal(following.kernels[0], torch.empty(8).normal_(0, 0.1))
 
 
-def test_images_have_square_kernels_and_one_linear_layer(folder):
-    baseline = baseline_draws(3, folder)
+def test_images_have_square_kernels_and_one_linear_layer():
+    baseline = baseline_draws(3)
     torch.set_rng_state(baseline.state)
     nn.Linear(784, 10)
     torch.empty((), dtype=torch.int64).random_()
     assert torch.equal(baseline.orders[0], torch.randperm(50000))
     torch.empty((), dtype=torch.int64).random_()
     torch.randperm(10000)
-    (draws,) = draws_of_cells([Cell(4, "", "extrema", 6)], folder)
+    (draws,) = draws_of_cells([Cell(4, "", "extrema", 6)])
     assert [kernel.shape for kernel in draws.kernels] == [(6, 6)] * 2
     assert [len(order) for order in draws.orders] == [50000] * 5
 
@@ -102,30 +96,22 @@ def test_the_order_of_the_program_is_that_of_the_tables():
         assert list(cells) == [(size, activation) for size in PROGRAM[table].sizes for activation in ACTIVATIONS]
 
 
-def test_states_are_kept_and_a_damaged_file_is_written_again(tmp_path, monkeypatch):
-    short = {**PROGRAM, 1: PROGRAM[1]._replace(sizes=range(1, 3)), 2: PROGRAM[2]._replace(epochs=1)}
-    short |= {table: PROGRAM[table]._replace(n_examples=(9, 2, 2)) for table in (3, 4)}
-    monkeypatch.setattr(published_draws, "PROGRAM", short)
-    first = baseline_draws(4, tmp_path)
-    (path,) = tmp_path.glob("*.npz")
-    content = path.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(published_draws, "_walk", None)
-        assert torch.equal(baseline_draws(4, tmp_path).state, first.state)
-    for damaged in (b"", content[:1000], content[:2000] + bytes([content[2000] ^ 1]) + content[2001:]):
-        path.write_bytes(damaged)
-        assert torch.equal(baseline_draws(4, tmp_path).state, first.state)
-        assert path.read_bytes() == content
+def test_skipping_a_training_ends_in_the_state_of_drawing_it():
+    assert published_draws._fastest_training() is published_draws._skip_training
+    one, other = (torch.Generator().manual_seed(3) for _ in range(2))
+    published_draws._training(PROGRAM[1], one)
+    published_draws._skip_training(PROGRAM[1], other)
+    assert torch.equal(one.get_state(), other.get_state())
 
 
-def test_a_model_that_the_program_has_not_is_refused(folder):
+def test_a_model_that_the_program_has_not_is_refused():
     for cell in (Cell(1, "mitdb", "extrema", 250), Cell(1, "fantasia", "extrema", 8), Cell(2, "", "extrema", 16)):
         with pytest.raises(ValueError, match="is not a model of the published program"):
-            draws_of_cells([cell], folder)
+            draws_of_cells([cell])
 
 
-def table_1(compose, real_data, folder, *overrides):
-    where = ["dataset=physionet", "dataset.database=emgdb", f"paths.data_dir={real_data}", f"paths.cache_dir={folder}"]
+def table_1(compose, real_data, *overrides):
+    where = ["dataset=physionet", "dataset.database=emgdb", f"paths.data_dir={real_data}"]
     return compose(*where, "protocol=paper", "activation_name=extrema", "logger=[]", *overrides)
 
 
@@ -151,28 +137,28 @@ def table_1(compose, real_data, folder, *overrides):
         ("activation_name=phi_pursuit", [7], "seed"),
     ],
 )
-def test_a_configuration_is_replayed_only_if_it_is_a_cell(compose, real_data, folder, override, sizes, source):
-    config = table_1(compose, real_data, folder, override)
+def test_a_configuration_is_replayed_only_if_it_is_a_cell(compose, real_data, override, sizes, source):
+    config = table_1(compose, real_data, override)
     numbers = RandomNumbers(config, load_dataset(config), [sizes])
     assert numbers.sources == [source]
     assert numbers.settings == ({"random_numbers": ["published"]} if source == "published" else {})
 
 
-def test_models_of_equal_sizes_have_seeds_of_their_own(compose, real_data, folder):
+def test_models_of_equal_sizes_have_seeds_of_their_own(compose, real_data):
     config = compose(
-        "dataset=physionet", "dataset.database=emgdb", f"paths.data_dir={real_data}", f"paths.cache_dir={folder}",
+        "dataset=physionet", "dataset.database=emgdb", f"paths.data_dir={real_data}",
         "protocol=paper", "n_starts=2", "activation_name=extrema", name="sweep",
     )  # fmt: skip
     assert RandomNumbers(config, load_dataset(config), [[7], [7]]).sources == ["seed", "seed"]
 
 
 @pytest.mark.parametrize("database", ["emgdb", "ctu-uhb-ctgdb", "bidmc"])
-def test_every_printed_digit_of_table_1(run, real_data, folder, tmp_path, database):
+def test_every_printed_digit_of_table_1(run, real_data, tmp_path, database):
     printed = {row["activation"]: row for row in printed_table(1).to_dict("records") if row["database"] == database}
     for activation, row in printed.items():
         size = row["kernel_size"]
         arguments = [f"dataset.database={database}", f"activation={activation}", f"kernel_sizes=[{size}]"]
-        paths = [f"paths.data_dir={real_data}", f"paths.cache_dir={folder}", f"hydra.run.dir={tmp_path / activation}"]
+        paths = [f"paths.data_dir={real_data}", f"hydra.run.dir={tmp_path / activation}"]
         code, said = run(sweep.main, "dataset=physionet", "protocol=paper", "logger=[]", *arguments, *paths)
         assert code == 0, said
         (model,) = results(tmp_path / activation)["models"]
@@ -181,10 +167,22 @@ def test_every_printed_digit_of_table_1(run, real_data, folder, tmp_path, databa
         assert found == dict.fromkeys(METRIC_LABELS, "printed"), (activation, model["test"])
 
 
-def test_san_train_replays_the_model_of_the_bank(run, run_train, real_data, folder, tmp_path):
+@pytest.mark.parametrize(("database", "activation"), [("mitdb", "relu"), ("noneeg", "extrema_pool_indices")])
+def test_the_printed_kernel_size_has_the_lowest_test_phi(run, real_data, tmp_path, database, activation):
+    arguments = [f"dataset.database={database}", f"activation={activation}", "kernel_sizes=1..249", "logger=[]"]
+    paths = [f"paths.data_dir={real_data}", f"hydra.run.dir={tmp_path / 'bank'}"]
+    code, said = run(sweep.main, "dataset=physionet", "protocol=paper", *arguments, *paths)
+    assert code == 0, said
+    best = min(results(tmp_path / "bank")["models"], key=lambda model: model["test"]["phi"])
+    printed = printed_table(1).set_index(["database", "activation"]).loc[(database, activation)]
+    assert best["kernel_sizes"] == [printed["kernel_size"]]
+    assert all(distance_class(name, best["test"][name], printed[name]) == "printed" for name in METRIC_LABELS)
+
+
+def test_san_train_replays_the_model_of_the_bank(run, run_train, real_data, tmp_path):
     common = [
         "dataset=physionet", "dataset.database=emgdb", "protocol=paper", "logger=[]", f"paths.data_dir={real_data}",
-        f"paths.cache_dir={folder}",
+
     ]  # fmt: skip
     alone, _ = run_train("alone", *common, "kernel_size=9", "figure=[]")
     code, said = run(sweep.main, *common, "kernel_sizes=[5,9,250]", f"hydra.run.dir={tmp_path / 'bank'}")
@@ -230,8 +228,8 @@ def test_an_order_for_each_model_serves_its_channel_and_its_labels():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_roundings_change_the_last_bits_of_the_kernels_alone(compose, real_data, folder, seed):
-    config = table_1(compose, real_data, folder, f"seed={seed}")
+def test_roundings_change_the_last_bits_of_the_kernels_alone(compose, real_data, seed):
+    config = table_1(compose, real_data, f"seed={seed}")
     splits = load_dataset(config)
 
     def initial(rounding):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -54,10 +53,9 @@ class RandomNumbers:
     def __init__(self, config: DictConfig, splits: Splits, models: Sequence[Sequence[int]], rounding: int = 0) -> None:
         self._config, self._n_examples = config, len(splits.train)
         self._rounding = rounding
-        self._folder = Path(config.paths.cache_dir)
         self._table = _table_of(config, splits)
         cells = [_cell(config, self._table, sizes) for sizes in models]
-        self._draws = draws_of_cells(cells, self._folder)
+        self._draws = draws_of_cells(cells)
 
     @property
     def sources(self) -> list[str]:
@@ -90,7 +88,7 @@ class RandomNumbers:
         """Return what the classifiers of a configuration start from: the draws of the paper, or each seed."""
         drawn = [draws.classifier for draws in self._draws if draws is not None and draws.classifier is not None]
         if self._table is not None and len(drawn) == len(self._draws) and _has_classifier(config, self._table):
-            baseline = baseline_draws(self._table, self._folder)
+            baseline = baseline_draws(self._table)
             return [Starts(PUBLISHED, [_start(draws) for draws in drawn], _start(baseline))]
         starts = []
         for seed in seeds:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -11,8 +12,11 @@ from san.data.scale import Scale
 from san.data.scaling import Nan, finite_samples
 from san.data.splits import Splits, standardize
 from san.data.wfdb_files import SHIPPED_DATABASE, SHIPPED_RECORD, find_record, first_record, read_channel
+from san.ops.choices import check_choice
 
-__all__ = ["load"]
+__all__ = ["Precision", "load"]
+
+Precision = Literal["float64", "float32"]
 
 SAFE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # cannot lead to a parent folder
 
@@ -28,6 +32,7 @@ def load(
     nan: Nan,
     first_records: Mapping[str, str | None],
     data_dir: str,
+    precision: Precision = "float64",
 ) -> Splits:
     """Read a record from the data folder, the package or PhysioNet, in this order; keep downloaded samples.
 
@@ -43,6 +48,8 @@ def load(
         first_records: First record per database. For None or another database, the first line of the database's file
             RECORDS names it.
         data_dir: Data folder, with records at ``physionet/<database>/<record>.hea``.
+        precision: Precision of the scaling. In float64, samples that equal the mean of their signal are zero, and have
+            no activations; in float32 they hardly ever are, as in the paper.
 
     Raises:
         FileNotFoundError: If the record is in none of the three places.
@@ -52,6 +59,7 @@ def load(
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section IV-A.
     """
+    check_choice("precision", precision, Precision)
     if signal_length < 1 or len(split) != 3 or min(split) < 1:
         raise ValueError(f"signal_length={signal_length} and the three numbers of split={list(split)} must be positive")
     if database == "all":
@@ -74,7 +82,7 @@ def load(
             f"lower signal_length={signal_length} or split={list(split)}"
         )
     signals = torch.from_numpy(finite_samples(samples, nan, name)).view(-1, 1, signal_length)
-    train, validation, test = standardize(signals, name).split(list(split))
+    train, validation, test = standardize(signals.to(getattr(torch, precision)), name).split(list(split))
     return Splits(
         name=name,
         train=train,

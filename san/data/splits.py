@@ -127,8 +127,7 @@ def standardize(signals: Tensor, name: str) -> Tensor:
     """Scale each example to mean zero and sample standard deviation one.
 
     Args:
-        signals: The examples, [examples, 1, *space], in float64, so that the result is exact to the last digit of
-            float32.
+        signals: The examples, [examples, 1, *space]; in float64, the result is exact to the last digit of float32.
         name: Name of the signals in errors.
 
     Raises:
