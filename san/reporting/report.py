@@ -137,8 +137,9 @@ def _template_values(record: Record) -> Record:
     return {
         "near": NEAR_METRIC,
         "near_accuracy": NEAR_ACCURACY,
-        "verdict": rows,
         "summary": _by_table(rows),
+        "numbers": list(NUMBER_LABELS.values()),
+        "by_activation": _by_activation(rows),
         "counts": _counts(rows),
         "beyond": beyond,
         "ranged": len(ranged),
@@ -169,6 +170,18 @@ def _by_table(rows: list[Cell]) -> list[Cell]:
         for group in groups
         for table, number in [group]
     ]
+
+
+def _by_activation(rows: list[Cell]) -> list[Cell]:
+    """Return, for each table and activation function, how many of each number are as printed."""
+    groups = dict.fromkeys((row["table"], row["activation"]) for row in rows)
+    found = []
+    for table, activation in groups:
+        own = {row["number"]: row for row in rows if (row["table"], row["activation"]) == (table, activation)}
+        printed = [own[number]["printed"] if number in own else "" for number in NUMBER_LABELS.values()]
+        cells = max(row["cells"] for row in own.values())
+        found.append({"table": table, "activation": activation, "cells": cells, "printed": printed})
+    return found
 
 
 def _reason(row: Record) -> str:
