@@ -273,12 +273,13 @@ def test_names_of_records_are_not_paths(compose, name):
         ({"activation.border_tolerance": 2.5}, "border_tolerance"),
         ({"activation.require_sign": "x"}, "activation.require_sign=x must be true or false"),
         ({"loss.bogus": 1}, "loss.bogus is not an argument of l1_loss"),
+        ({"dataset.split": {"_partial_": "/"}}, "dataset.split._partial_ is not allowed without a _target_"),
         ({"loss._target_": "torch.nn.functional.cosine_embedding_loss"}, "cannot be computed"),
         ({"decoder": "x" * 10**6}, "a text of 1000000 characters"),
         ({"dataset": {"_target_": "san.data.synthetic.load", "space": [10**9], "kernel_sizes": [20],
                       "split": [9, 9, 9], "occupancy": 0.5, "noise": 0, "seed": 0}}, "instances per kernel take too"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:100],  # a longer identifier would not fit into the environment of a command
 )  # fmt: skip
 @pytest.mark.usefixtures("untyped")
 def test_absurd_values_in_a_checkpoint_are_refused_before_memory_is_reserved(altered, refused, config, said):

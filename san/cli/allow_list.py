@@ -95,6 +95,7 @@ RULES = (
     Rule(r"hydra\.launcher", r"hydra(\._internal\.core)?_plugins(\.\w+){1,2}\.[A-Z]\w*Launcher", "a launcher of Hydra"),
     Rule(r"hydra\.sweeper", r"hydra(\._internal\.core)?_plugins(\.\w+){1,2}\.[A-Z]\w*Sweeper", "a sweeper of Hydra"),
 )
+SPECIAL = ("_args_", "_convert_", "_partial_", "_recursive_")  # keys that tell Hydra how to call an object
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "san.cli.launch.WithoutTraceback")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
@@ -137,8 +138,11 @@ def refuse_foreign_targets(node: Any, place: str) -> None:
     Raises:
         ValueError: If another object is named, or an object is called in another way.
     """
-    for below, named in named_targets(node, place):
-        _refuse_foreign(named, below)
+    for below, mapping in _mappings(node, place):
+        if "_target_" in mapping:
+            _refuse_foreign(mapping, below)
+        elif special := [key for key in mapping if key in SPECIAL]:
+            raise ValueError(f"{below}.{special[0]} is not allowed without a _target_")
 
 
 def refuse_absent_targets(node: Any, place: str) -> None:
@@ -201,14 +205,18 @@ def resolved_parts(config: Any, parts: Sequence[str], given: Mapping[str, Any]) 
 
 def named_targets(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the mappings with a ``_target_``, each with its place."""
+    return ((below, mapping) for below, mapping in _mappings(node, place) if "_target_" in mapping)
+
+
+def _mappings(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield all mappings, each with its place."""
     if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield place, node
+        yield place, node
         for key, value in node.items():
-            yield from named_targets(value, f"{place}.{key}" if place else str(key))
+            yield from _mappings(value, f"{place}.{key}" if place else str(key))
     elif isinstance(node, list):
         for item in node:
-            yield from named_targets(item, place)
+            yield from _mappings(item, place)
 
 
 def rule_of(place: str, target: str) -> Rule:
