@@ -197,7 +197,7 @@ def classify(
         splits: The examples.
         network: The selected network, or a bank of them.
         strategy: Strategy of the trainer that trained the network.
-        starts: What the trainings start from.
+        starts: Initial weights and orders of each comparison.
     """
     settings = effective_settings(config, ["classifier", "trainer", "shuffle"])
     del settings["trainer"]["max_epochs"]  # the classifier has its own

@@ -85,7 +85,7 @@ class RandomNumbers:
         return order_of_models([of_seed if draws is None else draws.orders.__getitem__ for draws in self._draws])
 
     def classifier_starts(self, config: DictConfig, seeds: Sequence[int]) -> list[Starts]:
-        """Return what the classifiers of a configuration start from: the draws of the paper, or each seed."""
+        """Return the starts of the classifiers of a configuration: the draws of the paper, or one for each seed."""
         drawn = [draws.classifier for draws in self._draws if draws is not None and draws.classifier is not None]
         if self._table is not None and len(drawn) == len(self._draws) and _has_classifier(config, self._table):
             baseline = baseline_draws(self._table)

@@ -166,9 +166,12 @@ def _by_table(rows: list[Cell]) -> list[Cell]:
     """Return, for each table and number, the counts over all activation functions."""
     groups = dict.fromkeys((row["table"], row["number"]) for row in rows)
     return [
-        {"table": table, "number": number, **_counts([row for row in rows if (row["table"], row["number"]) == group])}
-        for group in groups
-        for table, number in [group]
+        {
+            "table": table,
+            "number": number,
+            **_counts([row for row in rows if (row["table"], row["number"]) == (table, number)]),
+        }
+        for table, number in groups
     ]
 
 

@@ -33,7 +33,7 @@ BASELINE = "baseline"
 
 
 class Part(NamedTuple):
-    """What the published program trains on one dataset.
+    """The trainings of the published program on one dataset.
 
     Args:
         n_examples: Number of examples of training, validation and test.

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Start(NamedTuple):
-    """What a training of a classifier starts from.
+    """The initial state of a training of a classifier.
 
     Args:
         state: State of the generator of torch that draws the initial weights.
@@ -47,7 +47,7 @@ class Start(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """What the trainings of one comparison start from.
+    """The initial states of the trainings of one comparison.
 
     Args:
         name: The seed, or another name of these random numbers.
@@ -124,7 +124,7 @@ class Stacking:
         Args:
             network: The network, on its own device; each model of a bank gets a classifier.
             splits: The examples and their classes.
-            starts: What each comparison starts from.
+            starts: The initial states of each comparison.
             tested_epoch: ``best`` for the epoch of the highest validation accuracy (ties: the first), or ``last``.
             cache: Folder of the baseline outcomes, named by everything they depend on, and of temporary files.
             settings: The settings of the classifier and its training that an outcome depends on, as plain data.
@@ -135,8 +135,8 @@ class Stacking:
             For each comparison and model, the outcome and the classifier with the selected weights. An outcome has the
             selected epoch, its validation accuracy, and under ``test`` the accuracy, the precision and recall per
             class, and the confusion matrix (a row per true class). ``baseline`` is the same on the original examples;
-            ``random_numbers`` is the name of the start, and
-            ``accuracy_change`` the test accuracy minus the baseline's, in percentage points.
+            ``random_numbers`` is the name of the starts; ``accuracy_change`` is the test accuracy minus the baseline's,
+            in percentage points.
         """
         labels = _labels(splits)
         data = data_fingerprint(splits)
