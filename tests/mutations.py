@@ -26,10 +26,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from san.cli.commands.evaluate import evaluate
-from san.cli.commands.train import train
 from san.cli.config import CONF
 from san.cli.errors import is_mistake, one_line
+from san.commands.evaluate import evaluate
+from san.commands.train import train
 from san.data.wfdb_files import RECORDS
 
 SECONDS = 10  # of processor time, because other programs may use the machine, too

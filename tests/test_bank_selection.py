@@ -14,8 +14,8 @@ from san import sweep
 from san.activations import ReLU
 from san.checkpoint import read
 from san.cli.bank import evaluate_bank, shares, train_bank
-from san.cli.commands import sweep as sweep_command
 from san.cli.parts import instantiate
+from san.commands import sweep as sweep_command
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
 from san.networks import SparselyActivatedNetwork
 from san.training.callbacks import bank_selection

@@ -255,7 +255,7 @@ def test_a_peer_learns_from_training_and_is_selected_by_the_split_of_the_protoco
 
     monkeypatch.setitem(METHODS, "patches_omp", Recorder)
     monkeypatch.setattr(tuning, "find_spec", lambda _: True)
-    monkeypatch.setattr("san.cli.commands.compare.mean_metrics", prescribed)
+    monkeypatch.setattr("san.commands.compare.mean_metrics", prescribed)
     arguments = ("activations=[]", "peers=[patches_omp]", f"protocol={protocol}", "dataset.split=[4,2,3]")
     folder, _ = run_compare("run", *arguments)
     (method,) = results(folder)["methods"]
@@ -277,7 +277,7 @@ def test_complete_methods_of_an_interrupted_comparison_are_kept(run_compare, mon
             raise FloatingPointError("interrupted")
         return train_bank(config, *others)
 
-    monkeypatch.setattr("san.cli.commands.compare.train_bank", interrupted)
+    monkeypatch.setattr("san.commands.compare.train_bank", interrupted)
     stop = 7
     folder, _ = run_compare("stopped", *arguments, fails=True)
     assert [path.stem for path in (folder / "methods").iterdir()] == ["relu"]

@@ -234,7 +234,7 @@ def test_examples_run(run, run_train, tmp_path, monkeypatch, example):
 
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if "san.reproduce" in example])
 def test_examples_of_reproductions_are_valid(compose, example):
-    from san.cli.commands.reproduce import _check
+    from san.commands.reproduce import _check
 
     tables, figures = _check(compose(*shlex.split(example)[3:], name="reproduce"))
     assert tables or figures

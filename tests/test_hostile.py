@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from san import evaluate, train
 from san.cli.allow_list import resolved_parts
-from san.cli.commands.evaluate import evaluate as evaluate_checkpoint
 from san.cli.parts import instantiate
+from san.commands.evaluate import evaluate as evaluate_checkpoint
 from san.data import csv_files
 
 PROJECT = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ CALLS = [
     {"_target_": "san.cli.parts.instantiate", "config": {"x": {"_target_": "os.system", **COMMAND}}, "place": "x"},
     {"_target_": "san.cli.launch.os.system", **COMMAND},
     {"_target_": "san.train.main"},
-    {"_target_": "san.cli.commands.train.train", "config": {}},
+    {"_target_": "san.commands.train.train", "config": {}},
     {"_target_": "san.storage.files.replacing", "path": "hacked"},
     {"_target_": "san.storage.files.write_json", "path": "hacked", "content": {}},
     {"_target_": "san.storage.files.write_text", "path": "hacked", "text": ""},

@@ -30,17 +30,19 @@ LAYERS = (
     ("training/",),
     ("checkpoint.py",),
     ("cli/",),
+    ("use/",),
+    ("commands/",),
     ("train.py", "sweep.py", "evaluate.py", "compare.py", "reproduce.py"),
 )
 CORE, COMMANDS = LAYERS[2], LAYERS[-1]
-IMPLEMENTATIONS = "cli/commands/"
+IMPLEMENTATIONS = "commands/"
 MATHEMATICS = ("ops/", *CORE, "extensions/")
 COMPILED = "ops/compiled/"
 # The only places of a package; all others may be imported in every folder that is not the mathematics.
 PLACES = {
-    "hydra": ("cli/",),
-    "omegaconf": ("cli/",),
-    "pytorch_lightning": ("training/", "cli/"),
+    "hydra": ("cli/", "commands/"),
+    "omegaconf": ("cli/", "commands/"),
+    "pytorch_lightning": ("training/", "cli/", "commands/"),
     "lightning_fabric": ("training/", "cli/"),
     "numba": (COMPILED,),
 }
@@ -118,7 +120,8 @@ def layer(path):
 
 
 IMPORTS = [one for path in PATHS.values() for one in imports_of(path)]
-INTERNAL = [one for one in IMPORTS if one.package == "san"]
+# The public names of the package are imported when they are first used.
+INTERNAL = [one for one in IMPORTS if one.package == "san" and not (one.path == "__init__.py" and one.guarded)]
 FOREIGN = [one for one in IMPORTS if one.package not in {"san", *sys.stdlib_module_names}]
 
 

@@ -204,7 +204,7 @@ def test_too_little_memory_is_one_line(monkeypatch, run_train, error):
     def fail(config):
         raise ImportError("torch can only be initialized once") from error
 
-    monkeypatch.setattr("san.cli.commands.train.load_dataset", fail)
+    monkeypatch.setattr("san.commands.train.load_dataset", fail)
     _, line = run_train("run", fails=True)
     assert line.startswith("san: not enough memory (")
     assert "\n" not in line.strip()

@@ -18,9 +18,9 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from san import reproduce
-from san.cli.commands import reproduce as implementation
 from san.cli.config import CONF
 from san.cli.trials import complete
+from san.commands import reproduce as implementation
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
 from san.reporting import provenance

@@ -199,7 +199,7 @@ def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], lis
             "state_dict": {f"network.{name}": value for name, value in alone.state_dict().items()},
             "epoch": epoch,
             "callbacks": {},
-            **module.stored_scale,
+            **module.stored_data,
             **({} if classifier is None else {"classifier": classifier.state_dict()}),
         }
         checkpoints.append(checkpoint)

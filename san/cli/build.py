@@ -122,6 +122,7 @@ def build_module(
         count_weights=config.metric.count_weights,
         config=stored,
         scale=splits.scale,
+        origin=splits.origin if isinstance(splits, Splits) else None,
     )
 
 

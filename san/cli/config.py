@@ -176,6 +176,17 @@ def package_configuration() -> AbstractContextManager[None]:
     return context
 
 
+def compose_from_package(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a configuration, in a process with or without a job.
+
+    Args:
+        name: Name of the primary configuration.
+        overrides: Overrides as on the command line.
+    """
+    with nullcontext() if GlobalHydra.instance().is_initialized() else package_configuration():
+        return hydra.compose(name, list(overrides))
+
+
 def with_activation(config: DictConfig, name: str | None) -> DictConfig:
     """Recompose the configuration with activation ``name`` and its dependent settings; return it unchanged if None.
 

@@ -67,10 +67,10 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
     Args:
         name: The command; ``conf/<name>.yaml`` is its primary configuration.
         implementation: Full name of a function of the composed configuration, whose value a sweeper optimizes; by
-            default ``san.cli.commands.<name>.<name>``.
+            default ``san.commands.<name>.<name>``.
         resume: How to resume a stopped run, where ``{folder}`` is its output folder.
     """
-    job = _Job(implementation or f"san.cli.commands.{name}.{name}", resume)
+    job = _Job(implementation or f"san.commands.{name}.{name}", resume)
 
     def main() -> None:
         full_error = job.full_error = os.environ.get(FULL_ERROR)

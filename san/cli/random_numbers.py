@@ -1,15 +1,12 @@
 """The random numbers of a training: those of the paper for a model of its tables, those of the seed for any other."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
-import hydra
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from san.cli.config import CONF, package_configuration
+from san.cli.config import CONF, compose_from_package
 from san.cli.settings import MAY_CHANGE_WHEN_RESUMED, SAME_ON_ANY_DEVICE, effective_settings, without
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
@@ -134,8 +131,7 @@ def _reference(config: DictConfig, table: int) -> DictConfig:
     overrides = [f"experiment=table{table}", "protocol=paper", f"activation={name}", f"activation_name={name}"]
     if table == 1:
         overrides.append(f"dataset.database={config.dataset.database}")
-    with nullcontext() if GlobalHydra.instance().is_initialized() else package_configuration():
-        return hydra.compose("train", overrides)
+    return compose_from_package("train", overrides)
 
 
 def _cell(config: DictConfig, table: int | None, sizes: Sequence[int]) -> Cell | None:

@@ -57,7 +57,7 @@ def load(
     log.info("%s: column %d (%s) of %d, %d rows", path, index, names[index], len(names), len(table))
     values = _numbers(table.iloc[:, index], f"path={path}, column={names[index]}")
     name = f"csv/{file.stem}/{names[index]}"
-    return signal_splits(values, name=name, sampling_frequency=sampling_frequency, **options)
+    return signal_splits(values, name=name, sampling_frequency=sampling_frequency, channel=names[index], **options)
 
 
 def _numbers(fields: "pd.Series[Any]", place: str) -> NDArray[np.float64]:

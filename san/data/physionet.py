@@ -90,6 +90,8 @@ def load(
         test=test,
         sampling_frequency=float(content.fs),
         scale=Scale("example"),
+        channel=str(content.sig_name[0]),
+        unit=str(content.units[0]),
     )
 
 

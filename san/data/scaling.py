@@ -45,6 +45,8 @@ def signal_splits(
     scaled_by: ScaledBy,
     nan: Nan,
     scale: Mapping[str, Any] | None = None,
+    channel: str = "",
+    unit: str = "",
 ) -> Splits:
     """Make splits from one long signal.
 
@@ -60,6 +62,8 @@ def signal_splits(
         scaled_by: Windows with the statistics for ``all`` and ``range``; see :func:`scaled_splits`.
         nan: Treatment of invalid samples, ``refuse`` or ``interpolate``; see :func:`finite_samples`.
         scale: Scale of a checkpoint, whose statistics replace those of this signal; see :func:`scaled_splits`.
+        channel: Name of the channel or column.
+        unit: Physical unit of the samples.
 
     Raises:
         ValueError: If an argument is invalid, or the signal is too short, constant or has invalid samples.
@@ -74,6 +78,8 @@ def signal_splits(
         scaled_by=scaled_by,
         scale=scale,
         sampling_frequency=sampling_frequency,
+        channel=channel,
+        unit=unit,
     )
 
 
@@ -161,6 +167,8 @@ def scaled_splits(
     scale: Mapping[str, Any] | None = None,
     sampling_frequency: float | None = None,
     labels: Labels | None = None,
+    channel: str = "",
+    unit: str = "",
 ) -> Splits:
     """Scale the training, validation and test examples, and make splits from them.
 
@@ -178,6 +186,8 @@ def scaled_splits(
             replace those of the parts.
         sampling_frequency: Sampling frequency in hertz; None if unknown or not applicable.
         labels: Classes of the examples; None without classes.
+        channel: Name of the channel or column.
+        unit: Physical unit of the unscaled samples.
 
     Raises:
         ValueError: If a choice is unknown, the value range is invalid, the data to scale are constant, or the scale has
@@ -198,4 +208,6 @@ def scaled_splits(
         units=units,
         labels=labels,
         scale=fitted,
+        channel=channel,
+        unit=unit,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +69,8 @@ class Splits:
         planted: Kernels that generated synthetic data, each [m] or [m, m].
         labels: Classes of the examples; None without classes.
         scale: How the examples were scaled; None if unknown.
+        channel: Name of the channel or column; empty if unknown.
+        unit: Physical unit of the samples before they were scaled, such as ``mV``; empty if unknown.
 
     Raises:
         ValueError: If a split is empty; if an example differs in shape, is not finite or is zero everywhere (phi is
@@ -84,6 +87,8 @@ class Splits:
     planted: list[Tensor] = field(default_factory=list)
     labels: Labels | None = None
     scale: Scale | None = None
+    channel: str = ""
+    unit: str = ""
 
     def __post_init__(self) -> None:
         """Check the sampling frequency, the examples and the labels."""
@@ -111,6 +116,17 @@ class Splits:
     def examples(self) -> dict[str, Tensor]:
         """The examples by the name of their split: ``train``, ``validation`` and ``test``."""
         return {split: getattr(self, split) for split in SPLITS}
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a checkpoint stores of the examples, as plain data."""
+        return {
+            "name": self.name,
+            "channel": self.channel,
+            "unit": self.unit,
+            "sampling_frequency": None if self.sampling_frequency is None else float(self.sampling_frequency),
+            "space": list(self.shape[1:]),
+        }
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -29,7 +29,12 @@ def load(*, path: str, channel: int | str, **options: Any) -> Splits:
     record = _record_path(path)
     content = read_channel(str(record), record, channel, None)
     return signal_splits(
-        content.p_signal[:, 0], name=f"wfdb/{record.name}", sampling_frequency=float(content.fs), **options
+        content.p_signal[:, 0],
+        name=f"wfdb/{record.name}",
+        sampling_frequency=float(content.fs),
+        channel=str(content.sig_name[0]),
+        unit=str(content.units[0]),
+        **options,
     )
 
 

@@ -47,6 +47,7 @@ class SANModule(pl.LightningModule):
             see :meth:`san.networks.SparselyActivatedNetwork.n_weights`.
         config: Plain data that every checkpoint of this module stores.
         scale: Scale of the training data, which every checkpoint stores; None if unknown.
+        origin: What every checkpoint stores of the training data; see :attr:`san.data.splits.Splits.origin`.
 
     Raises:
         ValueError: If the choice is unknown; when training or testing, if the trainer or the optimizer does not fit.
@@ -66,6 +67,7 @@ class SANModule(pl.LightningModule):
         count_weights: WeightCount,
         config: Mapping[str, Any] | None = None,
         scale: Scale | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_choice("count_weights", count_weights, WeightCount)
@@ -75,6 +77,7 @@ class SANModule(pl.LightningModule):
         self.count_weights = count_weights
         self.config = config
         self.scale = scale
+        self.origin = origin
         self.train_loss = MeanMetric(nan_strategy="ignore")
         self.validation_means = _MetricMeans(network.n_models)
         self.test_means = _MetricMeans(network.n_models)
@@ -90,9 +93,10 @@ class SANModule(pl.LightningModule):
         return [self.network.n_weights(self.count_weights, model) for model in range(self.network.n_models)]
 
     @property
-    def stored_scale(self) -> dict[str, Any]:
-        """The scale as a part of a checkpoint, empty if it is unknown."""
-        return {} if self.scale is None else {"scale": self.scale.to_dict()}
+    def stored_data(self) -> dict[str, Any]:
+        """The scale and the origin of the training data as parts of a checkpoint, without those that are unknown."""
+        scale = None if self.scale is None else self.scale.to_dict()
+        return {name: part for name, part in (("scale", scale), ("origin", self.origin)) if part is not None}
 
     def setup(self, stage: str) -> None:
         """Refuse a trainer that would change the meaning of a loss, a metric or an epoch."""
@@ -145,9 +149,9 @@ class SANModule(pl.LightningModule):
         self.activations.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the scale of the data, and the configuration unless a callback has stored one."""
+        """Store the scale and the origin of the data, and the configuration unless a callback has stored one."""
         checkpoint.setdefault("config", self.config)
-        checkpoint.update(self.stored_scale)
+        checkpoint.update(self.stored_data)
 
     def _describe(self, x: Tensor, split: str, means: "_MetricMeans", batch_index: int) -> Tensor:
         maps = self.network.encode(x)

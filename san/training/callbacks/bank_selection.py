@@ -27,10 +27,10 @@ class BankSelection(Checkpoint):
     file exists from the start. A stop or a kill costs the current epoch and the epochs of the second before it.
 
     Args:
-        path: The file.
+        path: The file; None to keep the selection in memory alone.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         super().__init__()
         self.path = path
         self.best_epochs: list[int | None] = []
@@ -59,7 +59,7 @@ class BankSelection(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the initial state."""
-        if not self.validation_per_epoch:
+        if self.path is not None and not self.validation_per_epoch:
             save_initial(trainer, self.path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -83,6 +83,8 @@ class BankSelection(Checkpoint):
         )
         self.weight = self.weight.to(selected.device)
         self.weight[selected] = network.weight.detach()[selected]
+        if self.path is None:
+            return
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.strategy.broadcast(last or time.monotonic() - self.saved > SAVE_INTERVAL):
             save_training(trainer, self.path)

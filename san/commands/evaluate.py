@@ -2,20 +2,18 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from san.checkpoint import find, read
-from san.cli.allow_list import resolved_parts
 from san.cli.build import build_module
-from san.cli.config import check_numbers, kernel_sizes_of
-from san.cli.earlier_versions import DEFAULTS_OF_OLD_CHECKPOINTS, with_moved_targets
+from san.cli.config import kernel_sizes_of
 from san.cli.evaluation_data import load_test_data
 from san.cli.model_results import model_results, warn_of_dead_kernels
 from san.cli.parts import instantiate
+from san.cli.trained import trained_configuration
 from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.data.recording import Recording
 from san.extensions.streaming import describe
@@ -29,24 +27,6 @@ from san.training.trainer_checks import refuse_inexact_trainer
 
 __all__ = ["evaluate"]
 
-# The parts of a checkpoint's configuration that its evaluation uses.
-PARTS = (
-    "activation",
-    "activation_name",
-    "batch_size",
-    "classifier",
-    "decoder",
-    "kernel_size",
-    "kernel_sizes",
-    "loss",
-    "metric",
-    "n_kernels",
-    "network",
-    "optimizer",
-    "seed",
-)
-COUNTS = ("batch_size", "n_kernels", "seed")
-
 
 def evaluate(config: DictConfig) -> float:
     """Test a checkpoint, write ``results.json`` and print the table.
@@ -56,7 +36,7 @@ def evaluate(config: DictConfig) -> float:
     """
     path = find(config.checkpoint, "best")
     checkpoint = read(path)
-    trained = _trained_configuration(checkpoint["config"], config)
+    trained = trained_configuration(checkpoint["config"], path, config.paths if config.dataset is None else None)
     splits = load_test_data(config, trained, checkpoint, path)
     n_kernels, longest = _extent(trained)
     refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
@@ -96,29 +76,6 @@ def _new_trainer(config: DictConfig) -> pl.Trainer:
     shown = progress(config.trainer.enable_progress_bar)
     trainer: pl.Trainer = instantiate(config, "trainer", logger=False, enable_checkpointing=False, callbacks=shown)
     return trainer
-
-
-def _trained_configuration(stored: Any, config: DictConfig) -> DictConfig:
-    """Return the used parts of a checkpoint's configuration; the folders of data and results are the reader's.
-
-    Raises:
-        ValueError: If a part is missing, or a number is invalid.
-    """
-    parts = PARTS if config.dataset is not None else (*PARTS, "dataset")
-    given = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
-    found = {**DEFAULTS_OF_OLD_CHECKPOINTS, **with_moved_targets(resolved_parts(stored, parts, given))}
-    missing = [part for part in parts if part not in found]
-    if missing:
-        raise ValueError(f"the configuration in checkpoint={config.checkpoint} has no {missing[0]}")
-    if isinstance(found.get("dataset"), dict) and "data_dir" in found["dataset"]:
-        found["dataset"]["data_dir"] = config.paths.data_dir
-    trained = OmegaConf.create(found)
-    if not isinstance(trained.activation_name, str):
-        raise ValueError(f"activation_name in checkpoint={config.checkpoint} must be a name")
-    if not OmegaConf.is_dict(trained.metric):
-        raise ValueError(f"metric in checkpoint={config.checkpoint} must be keys and values")
-    check_numbers(trained, (*COUNTS, "kernel_size" if trained.kernel_sizes is None else "kernel_sizes"))
-    return trained
 
 
 def _extent(trained: DictConfig) -> tuple[int, int]:

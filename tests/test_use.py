@@ -1,0 +1,137 @@
+"""Trained models used without a command line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import results
+
+import san
+from san import sweep
+from san.checkpoint import read
+from san.data.scale import Scale
+
+
+@pytest.fixture(scope="module")
+def signal():
+    rng = np.random.default_rng(0)
+    kernel = np.sin(np.linspace(0, np.pi, 20))
+    spikes = np.zeros(6000)
+    spikes[rng.choice(5900, 120, replace=False) + 20] = rng.normal(2, 0.5, 120)
+    return 5 + np.convolve(spikes, kernel, "same") + 0.01 * rng.standard_normal(6000)
+
+
+@pytest.fixture
+def trained(run_train, signal, tmp_path):
+    """Return a function that trains on the signal and returns the run folder."""
+    np.save(tmp_path / "x.npy", signal)
+
+    def trained(*overrides, folder="run"):
+        common = ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "logger=[]", "figure=[]", "trainer.max_epochs=2"]
+        return run_train(folder, *common, "sampling_frequency=100", *overrides)[0]
+
+    return trained
+
+
+@pytest.mark.parametrize("scaling", ["example", "all", "range", "none"])
+@pytest.mark.parametrize("activation", ["extrema", "phi_pursuit"])
+def test_a_description_decodes_to_the_reconstruction_of_the_network_in_physical_units(
+    trained, signal, scaling, activation
+):
+    folder = trained(f"dataset.scaling={scaling}", f"activation={activation}", "kernel_size=20")
+    model = san.load(folder)
+    stored = read(folder / "checkpoints" / "best.ckpt")
+    scale = Scale.from_dict(stored["scale"])
+    for x, window, shape in ((signal[:3000], "training", (3, 1, 1000)), (signal[:3000], None, (1, 1, 3000))):
+        examples = torch.from_numpy(x).view(shape)
+        statistics = scale.statistics(examples, "x")
+        with torch.no_grad():
+            reconstruction = model.network(scale.apply(examples, "x", statistics).float())
+        expected = scale.undo(reconstruction.double(), statistics).flatten().numpy()
+        description = model.encode(x, window=window)
+        assert description.decode().shape == x.shape
+        assert np.abs(description.decode() - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def test_events_times_kernels_are_the_reconstruction(trained, signal):
+    model = san.load(trained("dataset.scaling=none", "kernel_size=21"))
+    description = model.encode(signal[:1000])
+    rebuilt = np.zeros(1000)
+    kernel = model.kernels[0]
+    for event in description.events.itertuples():
+        for offset, weight in enumerate(kernel):
+            at = event.sample - 10 + offset
+            if 0 <= at < 1000:
+                rebuilt[at] += event.amplitude * weight
+    assert np.allclose(rebuilt, description.decode(), atol=1e-4)
+    assert list(description.events.columns) == ["example", "kernel", "sample", "time", "amplitude"]
+    assert np.allclose(description.events["time"], description.events["sample"] / 100)
+
+
+def test_phi_is_that_of_the_evaluation(trained, signal):
+    folder = trained("kernel_size=20")
+    tested = results(folder)["test"]
+    description = san.load(folder).encode(signal[4200:])
+    assert description.phi != tested["phi"]  # the last window has 800 samples
+    description = san.load(folder).encode(signal[4200:5200])
+    assert description.metrics.shape == (1, 5)
+    assert description.phi == pytest.approx(tested["phi"], abs=1e-6)
+
+
+def test_every_kind_of_array_is_encoded(trained, signal):
+    model = san.load(trained("kernel_size=20"))
+    expected = model.encode(signal[:2000]).events
+    for x in (list(signal[:2000]), pd.Series(signal[:2000]), torch.tensor(signal[:2000], requires_grad=True)):
+        pd.testing.assert_frame_equal(model.encode(x).events, expected)
+    several = model.encode(signal[:4000].reshape(2, 2000))
+    assert several.decode().shape == (2, 2000)
+    assert set(several.events["example"]) == {0, 1}
+    pd.testing.assert_frame_equal(several.events[several.events["example"] == 0], expected)
+    frame = pd.DataFrame(signal[:4000].reshape(2, 2000))
+    pd.testing.assert_frame_equal(model.encode(frame).events, several.events)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "said"),
+    [
+        (np.zeros((2, 3, 4)), {}, r"x has the shape \[2, 3, 4\]: give \[samples\] or \[examples, samples\]"),
+        (np.zeros(0), {}, r"x has the shape \[0\]"),
+        (["a", "b"], {}, "x has values of type <U1: give numbers"),
+        (np.ones(50) * 1j, {}, "x has values of type complex128: give numbers"),
+        (np.full(2000, np.nan), {}, "x has 2000 samples that are not finite"),
+        (np.zeros(10), {}, "kernel_size=20 exceeds the signal length 10"),
+        (np.ones(2000), {}, r"x\[0\]: signal 0 \(samples 0 to 999\) is constant"),
+        (
+            np.arange(2000.0),
+            {"window": 10},
+            "window=10 must be an integer, as long as the longest kernel, 20, or longer",
+        ),
+        (np.arange(2000.0), {"sampling_frequency": 200}, "sampling_frequency=200 is not 100 hertz"),
+    ],
+)
+def test_what_cannot_be_encoded_is_one_line(untyped, trained, x, options, said):
+    model = san.load(trained("kernel_size=20"))
+    with pytest.raises(ValueError, match=f"^{said}"):
+        model.encode(x, **options)
+
+
+def test_a_recording_of_another_frequency_is_resampled(trained, signal):
+    model = san.load(trained("kernel_size=20"))
+    description = model.encode(np.repeat(signal, 2), sampling_frequency=200, resample=True)
+    assert description.decode().shape == signal.shape
+
+
+def test_the_best_model_of_a_sweep_is_loaded(run, signal, tmp_path):
+    np.save(tmp_path / "x.npy", signal)
+    where = ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "logger=[]", f"hydra.run.dir={tmp_path / 'sweep'}"]
+    code, said = run(sweep.main, *where, "kernel_sizes=[5,20]", "trainer.max_epochs=1")
+    assert code == 0, said
+    best = min(results(tmp_path / "sweep")["models"], key=lambda model: model["validation"]["phi"])
+    assert [len(kernel) for kernel in san.load(tmp_path / "sweep").kernels] == best["kernel_sizes"]
+
+
+def test_a_checkpoint_stores_the_channel_its_unit_and_its_frequency(run_train):
+    folder, _ = run_train("run", "trainer.max_epochs=1", "kernel_size=30", "logger=[]", "figure=[]")
+    model = san.load(folder)
+    assert model.signal == ("physionet/mitdb/208", "MLII", "mV", 360.0)
+    assert model.space == (1000,)
