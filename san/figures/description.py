@@ -16,7 +16,7 @@ __all__ = ["draw_description"]
 
 @styled
 def draw_description(
-    recording: NDArray[np.float64],
+    recording: NDArray[np.float64] | None,
     reconstruction: NDArray[np.float64],
     events: pd.DataFrame,
     kernels: Sequence[Tensor],
@@ -30,7 +30,7 @@ def draw_description(
     Of too many kernels to read, those whose events have the most energy are drawn; the title says so.
 
     Args:
-        recording: The samples, [samples] or [rows, columns].
+        recording: The samples, [samples] or [rows, columns]; None to draw the reconstruction alone.
         reconstruction: The reconstruction, of the same shape and unit.
         events: The events of the recording; see :attr:`san.use.description.Description.events`.
         kernels: The kernels as an event places them, each [m] or [m, m].
@@ -44,14 +44,15 @@ def draw_description(
     ]
     indices, note = kernels_to_draw(energies)
     title = f"{name}: {note}" if note else name
-    if recording.ndim == 2:
+    if reconstruction.ndim == 2:
         return _images(recording, reconstruction, events, kernels, indices, title)
     label = f"amplitude ({unit})" if unit else "amplitude"
-    times, time_label = time_axis(len(recording), sampling_frequency)
+    times, time_label = time_axis(len(reconstruction), sampling_frequency)
     drawn = figure(9.0, 2.2 + 1.3 * len(indices))
     grid = drawn.add_gridspec(1 + len(indices), 2, width_ratios=(4, 1), height_ratios=(1.8, *[1.0] * len(indices)))
     axes = drawn.add_subplot(grid[0, :])
-    axes.plot(times, recording, color=COLORS["input"], alpha=0.5, label="recording")
+    if recording is not None:
+        axes.plot(times, recording, color=COLORS["input"], alpha=0.5, label="recording")
     axes.plot(times, reconstruction, color=COLORS["reconstruction"], label="reconstruction")
     axes.set(title=title, ylabel=label, xlim=(times[0], times[-1]))
     axes.legend(ncols=2, loc="upper right")
@@ -77,7 +78,7 @@ def draw_description(
 
 
 def _images(
-    recording: NDArray[np.float64],
+    recording: NDArray[np.float64] | None,
     reconstruction: NDArray[np.float64],
     events: pd.DataFrame,
     kernels: Sequence[Tensor],
@@ -86,10 +87,11 @@ def _images(
 ) -> Figure:
     drawn = figure(8.0, 1.9 * max(len(indices), 1) + 0.4)
     grid = drawn.add_gridspec(max(len(indices), 1), 4)
-    show_image(drawn.add_subplot(grid[:, 0]), torch.from_numpy(recording), "image")
+    if recording is not None:
+        show_image(drawn.add_subplot(grid[:, 0]), torch.from_numpy(recording), "image")
     for row, index in enumerate(indices):
         own = events[events["kernel"] == index]
-        maps = torch.zeros(recording.shape)
+        maps = torch.zeros(reconstruction.shape)
         maps[own["row"].to_numpy(), own["column"].to_numpy()] = torch.tensor(
             own["amplitude"].to_numpy(), dtype=maps.dtype
         )

@@ -15,8 +15,9 @@ from torch import Tensor
 from san.data.scale import Scale, Statistics
 from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
+from san.use.notebook import as_html
 
-__all__ = ["Description", "Signal", "Window"]
+__all__ = ["Array", "Description", "Signal", "Window"]
 
 Array = NDArray[np.float64]
 
@@ -25,16 +26,16 @@ class Signal(NamedTuple):
     """What is known of the samples that a model describes.
 
     Args:
-        name: Name of the recording that the model was trained on.
+        name: Name of the recording, or of the data that the model was trained on.
         channel: Name of its channel; empty if unknown.
         unit: Physical unit of the samples, such as ``mV``; empty if unknown.
         sampling_frequency: In hertz; None if unknown or not applicable.
     """
 
     name: str
-    channel: str
-    unit: str
-    sampling_frequency: float | None
+    channel: str = ""
+    unit: str = ""
+    sampling_frequency: float | None = None
 
 
 class Window(NamedTuple):
@@ -68,35 +69,36 @@ class Description:
         network: The network, on the CPU.
         scale: How samples are scaled before they are encoded.
         signal: What is known of the samples.
-        recordings: The recordings, [examples, *space], in their unit.
+        shape: Shape of the recordings, [examples, *space].
         windows: The windows of all recordings, in order.
         is_single: Whether one recording was given, without an axis of examples.
+        recordings: The recordings in their unit, [examples, *space]; None if the description was read from a file.
     """
 
     network: SparselyActivatedNetwork
     scale: Scale
     signal: Signal
-    recordings: Array
+    shape: tuple[int, ...]
     windows: Sequence[Window]
     is_single: bool
+    recordings: Array | None = None
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """The events: ``example``, ``kernel``, ``sample`` (``row`` and ``column`` in an image) and ``amplitude``.
 
-        Indices count from 0. If the sampling frequency is known, ``time`` is in seconds from the first sample. An event
-        adds its kernel times its amplitude to the reconstruction, in the unit of the recordings.
+        All indices count from 0. If the sampling frequency is known, ``time`` is in seconds from the first sample. An
+        event adds its kernel times its amplitude to the reconstruction, in the unit of the recordings.
         """
-        names = ["example", "kernel", *(["sample"] if self.network.n_dims == 1 else ["row", "column"])]
-        rows = []
-        for window in self.windows:
-            place = window.places.clone()
-            place[:, 1] += window.start
-            found = pd.DataFrame(place.numpy(), columns=names[1:])
-            found.insert(0, "example", window.example)
-            found["amplitude"] = window.amplitudes.double().numpy() * self._unit(window)
-            rows.append(found)
-        table = pd.concat(rows).sort_values(["example", *names[2:], "kernel"], ignore_index=True)
+        names = ["kernel", *(["sample"] if self.network.n_dims == 1 else ["row", "column"])]
+        counts = [len(window.amplitudes) for window in self.windows]
+        places = torch.cat([window.places for window in self.windows]).numpy()
+        table = pd.DataFrame(places, columns=names)
+        table.insert(0, "example", np.repeat([window.example for window in self.windows], counts))
+        table[names[1]] += np.repeat([window.start for window in self.windows], counts)
+        amplitudes = torch.cat([window.amplitudes for window in self.windows]).double().numpy()
+        table["amplitude"] = amplitudes * np.repeat([self._unit(window) for window in self.windows], counts)
+        table = table.sort_values(["example", *names[1:], "kernel"], ignore_index=True)
         if self.signal.sampling_frequency is not None and self.network.n_dims == 1:
             table.insert(3, "time", table["sample"] / self.signal.sampling_frequency)
         return table
@@ -126,7 +128,7 @@ class Description:
 
     def decode(self) -> Array:
         """Return the reconstruction in the unit and the shape of the recordings."""
-        decoded = np.empty_like(self.recordings)
+        decoded = np.empty(self.shape)
         for window, stop in zip(self.windows, self._stops(), strict=True):
             part = decoded[window.example]
             if self.network.n_dims == 1:
@@ -143,11 +145,11 @@ class Description:
         Raises:
             ValueError: If there is no such recording.
         """
-        if not 0 <= example < len(self.recordings):
-            raise ValueError(f"example={example} must be from 0 to {len(self.recordings) - 1}")
+        if not 0 <= example < self.shape[0]:
+            raise ValueError(f"example={example} must be from 0 to {self.shape[0] - 1}")
         decoded = self.decode()
         return draw_description(
-            self.recordings[example],
+            None if self.recordings is None else self.recordings[example],
             decoded if self.is_single else decoded[example],
             self.events[self.events["example"] == example],
             [atom.detach() for atom in self.network.atoms],
@@ -156,10 +158,20 @@ class Description:
             sampling_frequency=self.signal.sampling_frequency,
         )
 
+    def __repr__(self) -> str:
+        """Return the size of the description and its metrics in one line."""
+        return (
+            f"Description({self.signal.name}: {len(self.events)} events of {len(self.network.kernel_sizes)} kernels, "
+            f"φ̄ {self.phi:.3f}, CR⁻¹ {self.cr_inverse:.3f}, L̃ {self.loss_normalized:.3f})"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(self.plot(), repr(self))
+
     def _stops(self) -> list[int]:
         """Return the end of each window in its recording: the start of the next, or the end of the recording."""
-        ends = [window.start or self.recordings.shape[1] for window in self.windows[1:]]
-        return [*ends, self.recordings.shape[1]]
+        ends = [window.start or self.shape[1] for window in self.windows[1:]]
+        return [*ends, self.shape[1]]
 
     def _decode_window(self, window: Window, space: Sequence[int]) -> Array:
         maps = torch.zeros(1, len(self.network.kernel_sizes), *space)

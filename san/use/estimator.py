@@ -133,7 +133,7 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
             kernel, [examples, kernels * 3].
         """
         description = self._describe(X)
-        n_kernels, (n_examples, n_samples) = len(self.model_.kernels), description.recordings.shape
+        n_kernels, (n_examples, n_samples) = len(self.model_.kernels), description.shape
         events = description.events
         maps = np.zeros((n_examples, n_kernels, n_samples))
         maps[events["example"], events["kernel"], events["sample"]] = events["amplitude"]

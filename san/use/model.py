@@ -94,7 +94,9 @@ class Model:
         windows = [
             one for example, recording in enumerate(recordings) for one in self._describe(example, recording, starts)
         ]
-        return Description(self.network, self.scale, self.signal, recordings, windows, is_single)
+        return Description(
+            self.network, self.scale, self.signal, recordings.shape, windows, is_single, recordings=recordings
+        )
 
     def decode(self, maps: Array) -> Array:
         """Return the reconstruction of activation maps, in the unit of the recordings.
