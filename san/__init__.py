@@ -4,19 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from san.data.reading import read_recording as read
     from san.use.description import Description
     from san.use.estimator import SAN
     from san.use.loading import load
     from san.use.model import Model
 
-__all__ = ["SAN", "Description", "Model", "load"]
+__all__ = ["SAN", "Description", "Model", "load", "read"]
 __version__ = "0.1.0"
 
 PLACES = {
-    "Description": "san.use.description",
-    "Model": "san.use.model",
-    "SAN": "san.use.estimator",
-    "load": "san.use.loading",
+    "Description": ("san.use.description", "Description"),
+    "Model": ("san.use.model", "Model"),
+    "SAN": ("san.use.estimator", "SAN"),
+    "load": ("san.use.loading", "load"),
+    "read": ("san.data.reading", "read_recording"),
 }
 
 
@@ -24,4 +26,5 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import san.networks`` needs torch alone."""
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PLACES[name]), name)
+    module, attribute = PLACES[name]
+    return getattr(import_module(module), attribute)

@@ -133,5 +133,5 @@ def test_the_best_model_of_a_sweep_is_loaded(run, signal, tmp_path):
 def test_a_checkpoint_stores_the_channel_its_unit_and_its_frequency(run_train):
     folder, _ = run_train("run", "trainer.max_epochs=1", "kernel_size=30", "logger=[]", "figure=[]")
     model = san.load(folder)
-    assert model.signal == ("physionet/mitdb/208", "MLII", "mV", 360.0)
+    assert model.origin == ("physionet/mitdb/208", "MLII", "mV", 360.0)
     assert model.space == (1000,)

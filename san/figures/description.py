@@ -21,6 +21,7 @@ def draw_description(
     events: pd.DataFrame,
     kernels: Sequence[Tensor],
     *,
+    start: int,
     name: str,
     unit: str,
     sampling_frequency: float | None,
@@ -34,6 +35,7 @@ def draw_description(
         reconstruction: The reconstruction, of the same shape and unit.
         events: The events of the recording; see :attr:`san.use.description.Description.events`.
         kernels: The kernels as an event places them, each [m] or [m, m].
+        start: Index of the first of the given samples in the whole recording.
         name: Title.
         unit: Physical unit of the samples; empty if unknown.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
@@ -47,7 +49,8 @@ def draw_description(
     if reconstruction.ndim == 2:
         return _images(recording, reconstruction, events, kernels, indices, title)
     label = f"amplitude ({unit})" if unit else "amplitude"
-    times, time_label = time_axis(len(reconstruction), sampling_frequency)
+    times, time_label = time_axis(start + len(reconstruction), sampling_frequency)
+    all_times, times = times, times[start:]
     drawn = figure(9.0, 2.2 + 1.3 * len(indices))
     grid = drawn.add_gridspec(1 + len(indices), 2, width_ratios=(4, 1), height_ratios=(1.8, *[1.0] * len(indices)))
     axes = drawn.add_subplot(grid[0, :])
@@ -60,7 +63,7 @@ def draw_description(
         own = events[events["kernel"] == index]
         axes = drawn.add_subplot(grid[row, 0])
         axes.axhline(0, color="0.85", linewidth=0.8)
-        at = times[own["sample"]]
+        at = all_times[own["sample"]]
         axes.vlines(at, 0, own["amplitude"], color=COLORS["activation"], linewidth=0.8)
         axes.plot(at, own["amplitude"], "o", color=COLORS["activation"], markersize=2.5)
         axes.set(title=f"kernel {index}: {len(own)} events", ylabel=label, xlim=(times[0], times[-1]))
@@ -91,12 +94,10 @@ def _images(
         show_image(drawn.add_subplot(grid[:, 0]), torch.from_numpy(recording), "image")
     for row, index in enumerate(indices):
         own = events[events["kernel"] == index]
-        maps = torch.zeros(reconstruction.shape)
-        maps[own["row"].to_numpy(), own["column"].to_numpy()] = torch.tensor(
-            own["amplitude"].to_numpy(), dtype=maps.dtype
-        )
+        maps = np.zeros(reconstruction.shape)
+        maps[own["row"], own["column"]] = own["amplitude"]
         show_image(drawn.add_subplot(grid[row, 1]), kernels[index], f"kernel {index}")
-        show_image(drawn.add_subplot(grid[row, 2]), maps, f"{len(own)} events")
+        show_image(drawn.add_subplot(grid[row, 2]), torch.from_numpy(maps), f"{len(own)} events")
     show_image(drawn.add_subplot(grid[:, 3]), torch.from_numpy(reconstruction), "reconstruction")
     drawn.suptitle(title)
     return drawn

@@ -17,12 +17,14 @@ from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
 from san.use.notebook import as_html
 
-__all__ = ["Array", "Description", "Signal", "Window"]
+__all__ = ["Array", "Description", "Origin", "Window"]
 
 Array = NDArray[np.float64]
 
+MOST_DRAWN = 5000  # samples of a figure
 
-class Signal(NamedTuple):
+
+class Origin(NamedTuple):
     """What is known of the samples that a model describes.
 
     Args:
@@ -68,7 +70,7 @@ class Description:
     Args:
         network: The network, on the CPU.
         scale: How samples are scaled before they are encoded.
-        signal: What is known of the samples.
+        origin: What is known of the samples.
         shape: Shape of the recordings, [examples, *space].
         windows: The windows of all recordings, in order.
         is_single: Whether one recording was given, without an axis of examples.
@@ -77,7 +79,7 @@ class Description:
 
     network: SparselyActivatedNetwork
     scale: Scale
-    signal: Signal
+    origin: Origin
     shape: tuple[int, ...]
     windows: Sequence[Window]
     is_single: bool
@@ -99,8 +101,8 @@ class Description:
         amplitudes = torch.cat([window.amplitudes for window in self.windows]).double().numpy()
         table["amplitude"] = amplitudes * np.repeat([self._unit(window) for window in self.windows], counts)
         table = table.sort_values(["example", *names[1:], "kernel"], ignore_index=True)
-        if self.signal.sampling_frequency is not None and self.network.n_dims == 1:
-            table.insert(3, "time", table["sample"] / self.signal.sampling_frequency)
+        if self.origin.sampling_frequency is not None and self.network.n_dims == 1:
+            table.insert(3, "time", table["sample"] / self.origin.sampling_frequency)
         return table
 
     @cached_property
@@ -136,37 +138,56 @@ class Description:
             part[...] = self._decode_window(window, part.shape)
         return decoded[0] if self.is_single else decoded
 
-    def plot(self, example: int = 0) -> Figure:
+    def plot(self, example: int = 0, start: int | None = None, stop: int | None = None) -> Figure:
         """Draw a recording with its reconstruction, the events of each kernel, and the kernels.
 
         Args:
             example: Index of the recording.
+            start: First sample to draw; None for the first one or, in a recording of more than 5,000 samples, for the
+                first one of the window with the median φ.
+            stop: Sample to end before; None for the end, or for 5,000 samples.
 
         Raises:
-            ValueError: If there is no such recording.
+            ValueError: If there is no such recording, or nothing is left to draw.
         """
         if not 0 <= example < self.shape[0]:
             raise ValueError(f"example={example} must be from 0 to {self.shape[0] - 1}")
+        length = self.shape[1]
+        if start is None:
+            start = 0 if length <= MOST_DRAWN or self.network.n_dims == 2 else self._typical_start(example)
+        stop = min(length, start + MOST_DRAWN) if stop is None else min(stop, length)
+        if not 0 <= start < stop:
+            raise ValueError(f"start={start} and stop={stop} must be in order, from 0 to {length}")
+        part = slice(None) if self.network.n_dims == 2 else slice(start, stop)
         decoded = self.decode()
+        events = self.events[self.events["example"] == example]
+        if self.network.n_dims == 1:
+            events = events[events["sample"].between(start, stop - 1)]
         return draw_description(
-            None if self.recordings is None else self.recordings[example],
-            decoded if self.is_single else decoded[example],
-            self.events[self.events["example"] == example],
+            None if self.recordings is None else self.recordings[example][part],
+            (decoded if self.is_single else decoded[example])[part],
+            events,
             [atom.detach() for atom in self.network.atoms],
-            name=self.signal.name,
-            unit=self.signal.unit,
-            sampling_frequency=self.signal.sampling_frequency,
+            start=start,
+            name=self.origin.name,
+            unit=self.origin.unit,
+            sampling_frequency=self.origin.sampling_frequency,
         )
 
     def __repr__(self) -> str:
         """Return the size of the description and its metrics in one line."""
         return (
-            f"Description({self.signal.name}: {len(self.events)} events of {len(self.network.kernel_sizes)} kernels, "
+            f"Description({self.origin.name}: {len(self.events)} events of {len(self.network.kernel_sizes)} kernels, "
             f"φ̄ {self.phi:.3f}, CR⁻¹ {self.cr_inverse:.3f}, L̃ {self.loss_normalized:.3f})"
         )
 
     def _repr_html_(self) -> str:
         return as_html(self.plot(), repr(self))
+
+    def _typical_start(self, example: int) -> int:
+        """Return the first sample of the window of a recording whose φ is the median."""
+        own = self.metrics[self.metrics["example"] == example].sort_values("phi")
+        return int(own["start"].iloc[(len(own) - 1) // 2])
 
     def _stops(self) -> list[int]:
         """Return the end of each window in its recording: the start of the next, or the end of the recording."""

@@ -20,7 +20,7 @@ from san.data.scale import Scale, Statistics
 from san.networks import SparselyActivatedNetwork
 from san.ops.kernels import kernel_index
 from san.storage.files import replacing
-from san.use.description import Description, Signal, Window
+from san.use.description import Description, Origin, Window
 
 __all__ = ["load_description", "save_description"]
 
@@ -44,12 +44,12 @@ def save_description(description: Description, folder: Path) -> None:
         description: The description.
         folder: The folder; it is made if it is absent.
     """
-    signal = description.signal
-    unit = f" ({signal.unit})" if signal.unit else ""
+    origin = description.origin
+    unit = f" ({origin.unit})" if origin.unit else ""
     events = description.events.rename(columns={"time": "time (s)", "amplitude": f"amplitude{unit}"})
     _write_table(events, folder / "events.csv")
     atoms = [atom.detach().numpy() for atom in description.network.atoms]
-    _write_table(_table_of_kernels(atoms, signal.sampling_frequency), folder / "kernels.csv")
+    _write_table(_table_of_kernels(atoms, origin.sampling_frequency), folder / "kernels.csv")
     with replacing(folder / "kernels.npy") as unfinished, unfinished.open("wb") as file:
         np.save(file, _padded(atoms))
     with replacing(folder / FILE) as unfinished, unfinished.open("wb") as file:
@@ -118,7 +118,7 @@ def _padded(atoms: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _arrays(description: Description) -> dict[str, Any]:
     """Return a description as arrays of numbers and texts."""
-    windows, signal, scale = description.windows, description.signal, description.scale
+    windows, origin, scale = description.windows, description.origin, description.scale
     counts = [len(window.amplitudes) for window in windows]
     return {
         "format": FORMAT,
@@ -127,10 +127,10 @@ def _arrays(description: Description) -> dict[str, Any]:
         "decoder": description.network.decoder,
         "shape": description.shape,
         "is_single": description.is_single,
-        "name": signal.name,
-        "channel": signal.channel,
-        "unit": signal.unit,
-        "sampling_frequency": np.nan if signal.sampling_frequency is None else signal.sampling_frequency,
+        "name": origin.name,
+        "channel": origin.channel,
+        "unit": origin.unit,
+        "sampling_frequency": np.nan if origin.sampling_frequency is None else origin.sampling_frequency,
         "scaling": scale.kind,
         "scale": [scale.offset, scale.unit, scale.lowest, scale.highest],
         "window_example": [window.example for window in windows],
@@ -169,7 +169,7 @@ def _description(arrays: Arrays) -> Description:
     return Description(
         network.requires_grad_(False),
         Scale(scaling, *(float(number) for number in arrays["scale"])),
-        Signal(name, channel, unit, frequency if frequency > 0 else None),
+        Origin(name, channel, unit, frequency if frequency > 0 else None),
         shape,
         _windows(arrays, shape, len(sizes)),
         bool(arrays["is_single"]),
@@ -212,12 +212,12 @@ def _windows(arrays: Arrays, shape: tuple[int, ...], n_kernels: int) -> list[Win
 
 def _write_annotation(description: Description, folder: Path) -> None:
     """Write the events of a signal as a WFDB annotation, which ``wfdb.rdann(RECORD, "san")`` reads."""
-    signal, events = description.signal, description.events
+    origin, events = description.origin, description.events
     texts = [
-        f"{kernel} {amplitude:.6g} {signal.unit}".strip()
+        f"{kernel} {amplitude:.6g} {origin.unit}".strip()
         for kernel, amplitude in zip(events["kernel"], events["amplitude"], strict=True)
     ]
-    record = re.sub(r"[^A-Za-z0-9_-]+", "_", signal.name.rpartition("/")[2])
+    record = re.sub(r"[^A-Za-z0-9_-]+", "_", origin.name.rpartition("/")[2])
     with TemporaryDirectory(dir=folder) as unfinished:
         wfdb.wrann(
             record,
@@ -225,7 +225,7 @@ def _write_annotation(description: Description, folder: Path) -> None:
             events["sample"].to_numpy(),
             symbol=[SYMBOL] * len(events),
             aux_note=texts,
-            fs=signal.sampling_frequency,
+            fs=origin.sampling_frequency,
             write_dir=unfinished,
         )
         Path(unfinished, f"{record}.{ANNOTATOR}").replace(folder / f"{record}.{ANNOTATOR}")

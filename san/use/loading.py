@@ -16,7 +16,7 @@ from san.cli.trained import trained_configuration
 from san.data.scale import Scale
 from san.networks import SparselyActivatedNetwork
 from san.storage.checkpoints import load_state, refuse_other_sizes
-from san.use.description import Signal
+from san.use.description import Origin
 from san.use.model import Model
 
 __all__ = ["load"]
@@ -63,12 +63,12 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
         raise ValueError(
             f"{file} is of an earlier version, which did not store how the data were scaled: train it again"
         )
-    origin = _origin(content.get("origin"), n_dims, file)
+    stored = _origin(content.get("origin"), n_dims, file)
     return Model(
         network.requires_grad_(False),
         scale=Scale.from_dict(content["scale"]),
-        signal=Signal(origin["name"], origin["channel"], origin["unit"], origin["sampling_frequency"]),
-        space=tuple(origin["space"]),
+        origin=Origin(stored["name"], stored["channel"], stored["unit"], stored["sampling_frequency"]),
+        space=tuple(stored["space"]),
         loss=loss,
         count_weights=trained.metric.count_weights,
     )

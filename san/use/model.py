@@ -1,9 +1,10 @@
 """A trained model: its kernels, and the description of any recording by them."""
 
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -13,15 +14,22 @@ from scipy.signal import resample_poly
 from torch import Tensor
 
 from san.data.scale import Scale, Statistics
+from san.data.scaling import Nan, finite_samples
+from san.data.signal import Signal
+from san.data.splits import check_sampling_frequency
 from san.extensions.bank_metrics import metrics_per_model
 from san.figures.kernels import draw_kernels
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
-from san.use.description import Array, Description, Signal, Window
+from san.use.description import Array, Description, Origin, Window
+from san.use.notebook import as_html
 
 __all__ = ["Model"]
 
 BATCH_SAMPLES = 2**18  # samples of the windows that are encoded together
+TOLERANCE = 1e-3  # relative difference of two sampling frequencies that count as equal
+
+log = logging.getLogger(__name__)
 
 
 class Model:
@@ -30,7 +38,7 @@ class Model:
     Args:
         network: The network, of one model.
         scale: How samples are scaled before they are encoded.
-        signal: What is known of the samples that the model was trained on.
+        origin: What is known of the samples that the model was trained on.
         space: Samples along each axis of a training example.
         loss: The reconstruction loss of φ, called as in ``torch.nn.functional``.
         count_weights: How φ counts the weights of a two-dimensional kernel.
@@ -41,14 +49,14 @@ class Model:
         network: SparselyActivatedNetwork,
         *,
         scale: Scale,
-        signal: Signal,
+        origin: Origin,
         space: tuple[int, ...],
         loss: Loss,
         count_weights: WeightCount,
     ) -> None:
         self.network = network.eval()
         self.scale = scale
-        self.signal = signal
+        self.origin = origin
         self.space = space
         self.loss = loss
         self.count_weights = count_weights
@@ -61,41 +69,54 @@ class Model:
     @property
     def sampling_frequency(self) -> float | None:
         """Sampling frequency of the training data in hertz; None if unknown or not applicable."""
-        return self.signal.sampling_frequency
+        return self.origin.sampling_frequency
 
     def encode(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Signal,
         *,
         window: int | Literal["training"] | None = "training",
         sampling_frequency: float | None = None,
         resample: bool = False,
+        nan: Nan = "refuse",
     ) -> Description:
         """Describe recordings.
 
         Args:
             x: One recording, [samples], or several, [examples, samples], in physical units; of a model of images,
-                [rows, columns] or [examples, rows, columns]. An array, a list, a tensor, a Series or a DataFrame.
+                [rows, columns] or [examples, rows, columns]. An array, a list, a tensor, a Series or a DataFrame; or a
+                signal that :func:`san.read` read from a file.
             window: Samples of the windows that are described one by one: those of the training examples, a number, or
                 None for the whole recording. The last window of a recording has the rest, if that is at least as long
                 as a kernel; otherwise the rest belongs to the window before it. Images are always described as a whole.
             sampling_frequency: Of the recordings, in hertz; None if it is that of the training data, or unknown.
             resample: Whether to resample recordings of another sampling frequency to that of the training data; their
                 description is of the resampled recording.
+            nan: Treatment of invalid samples: ``refuse``, or ``interpolate`` linearly between valid samples.
 
         Raises:
             ValueError: If the recordings have another number of axes, a sample that is not a finite number, fewer
-                samples than a kernel, or another sampling frequency; or if a window is constant and scaled by itself.
+                samples than a kernel, another sampling frequency, or another unit than that which scales them; or if a
+                window is constant and scaled by itself.
         """
-        recordings, is_single = self._recordings(x)
-        recordings = self._at_frequency_of_training(recordings, sampling_frequency, resample)
+        origin = self.origin
+        if isinstance(x, Signal):
+            if sampling_frequency is None:
+                sampling_frequency = x.sampling_frequency
+            origin = Origin(x.name, x.channel, self._agreed_unit(x))
+            x = x.samples
+        recordings, is_single = self._recordings(x, nan)
+        frequency = self._agreed_frequency(sampling_frequency, resample)
+        if frequency != sampling_frequency and sampling_frequency is not None:
+            recordings = _resampled(recordings, sampling_frequency, frequency)
+        origin = origin._replace(sampling_frequency=frequency)
         self.network.check_space(recordings.shape[1:])
         starts = self._starts(recordings.shape[1], window)
         windows = [
             one for example, recording in enumerate(recordings) for one in self._describe(example, recording, starts)
         ]
         return Description(
-            self.network, self.scale, self.signal, recordings.shape, windows, is_single, recordings=recordings
+            self.network, self.scale, origin, recordings.shape, windows, is_single, recordings=recordings
         )
 
     def decode(self, maps: Array) -> Array:
@@ -117,9 +138,17 @@ class Model:
 
     def plot(self) -> Figure:
         """Draw the kernels."""
-        return draw_kernels(self.network, self.signal.name, self.sampling_frequency)
+        return draw_kernels(self.network, self.origin.name, self.sampling_frequency)
 
-    def _recordings(self, x: ArrayLike) -> tuple[Array, bool]:
+    def __repr__(self) -> str:
+        """Return the kernel sizes and the training data in one line."""
+        sizes = ", ".join(map(str, self.network.kernel_sizes))
+        return f"Model({self.origin.name}: kernels of {sizes} samples per axis)"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.plot(), repr(self))
+
+    def _recordings(self, x: ArrayLike, nan: Nan) -> tuple[Array, bool]:
         """Return recordings as [examples, *space] in float64, and whether one was given without an axis of examples."""
         if isinstance(x, Tensor):
             x = x.detach().cpu().numpy()
@@ -132,27 +161,46 @@ class Model:
             raise ValueError(f"x has the shape {list(given.shape)}: give {shapes}")
         is_single = given.ndim == n_dims
         recordings = (given[None] if is_single else given).astype(np.float64)
-        if not np.isfinite(recordings).all():
-            n_invalid = int((~np.isfinite(recordings)).sum())
-            raise ValueError(f"x has {n_invalid} samples that are not finite: interpolate or remove them")
+        if n_dims == 1:
+            recordings = np.stack([finite_samples(own, nan, "x") for own in recordings])
+        elif not np.isfinite(recordings).all():
+            raise ValueError(f"x has {int((~np.isfinite(recordings)).sum())} pixels that are not finite")
         return recordings, is_single
 
-    def _at_frequency_of_training(self, recordings: Array, frequency: float | None, resample: bool) -> Array:
+    def _agreed_frequency(self, given: float | None, resample: bool) -> float | None:
+        """Return the sampling frequency at which recordings are described.
+
+        Raises:
+            ValueError: If the given one is invalid, or is not that of the training data and not to be resampled.
+        """
+        check_sampling_frequency(given, "x")
         trained = self.sampling_frequency
-        if frequency is None or frequency == trained:
-            return recordings
         if trained is None:
+            if given is not None:
+                log.warning(
+                    "the sampling frequency of the training data is unknown; that of the recording is %g Hz", given
+                )
+            return given
+        if given is not None and abs(given - trained) > TOLERANCE * trained and not resample:
             raise ValueError(
-                f"sampling_frequency={frequency:g}: that of the training data is unknown; leave it out if it is equal"
+                f"sampling_frequency={given:g} is not {trained:g} hertz, that of the training data: "
+                "resample=true resamples the recording"
             )
-        if not resample:
+        return trained
+
+    def _agreed_unit(self, signal: Signal) -> str:
+        """Return the unit of a signal, or that of the training data if it is unknown.
+
+        Raises:
+            ValueError: If the training data have another unit, and their statistics scale the signal.
+        """
+        trained = self.origin.unit
+        if signal.unit and trained and signal.unit != trained and self.scale.kind != "example":
             raise ValueError(
-                f"sampling_frequency={frequency:g} is not {trained:g} hertz, that of the training data: "
-                "add resample=True"
+                f"{signal.name} is in {signal.unit}, but the training data are in {trained}, whose statistics "
+                "scale it: convert the recording, or train with scaling=example"
             )
-        ratio = Fraction(trained / frequency).limit_denominator(1000)
-        resampled: Array = resample_poly(recordings, ratio.numerator, ratio.denominator, axis=1)
-        return resampled
+        return signal.unit or trained
 
     def _starts(self, n_samples: int, window: int | str | None) -> list[int]:
         """Return the first sample of each window of a recording."""
@@ -207,3 +255,10 @@ class Model:
                 )
             )
         return windows
+
+
+def _resampled(recordings: Array, frequency: float, wanted: float | None) -> Array:
+    """Return recordings at another sampling frequency, low-pass filtered if it is lower."""
+    ratio = Fraction(cast("float", wanted) / frequency).limit_denominator(1000)
+    resampled: Array = resample_poly(recordings, ratio.numerator, ratio.denominator, axis=1)
+    return resampled

@@ -13,7 +13,7 @@ from san.data.scale import Scale
 from san.data.splits import Splits
 from san.training.callbacks.bank_selection import BankSelection
 from san.training.data_module import shuffled
-from san.use.description import Signal
+from san.use.description import Origin
 from san.use.model import Model
 
 __all__ = ["train_model"]
@@ -59,7 +59,7 @@ def train_model(activation: str, overrides: Mapping[str, Any], splits: Splits) -
     model = Model(
         network.requires_grad_(False).model(0),
         scale=splits.scale or Scale("none"),
-        signal=Signal(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
+        origin=Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
         space=splits.shape[1:],
         loss=module.loss,
         count_weights=module.count_weights,

@@ -1,0 +1,97 @@
+"""The command ``san.decode``."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import wfdb
+from omegaconf import DictConfig
+
+from san.ops.choices import check_choice
+from san.reporting.console import console
+from san.reporting.results import relative_to_here
+from san.storage.files import replacing
+from san.use.description import Array, Description, Origin
+from san.use.files import FILE, load_description
+
+__all__ = ["decode"]
+
+Format = Literal["npy", "csv", "wfdb"]
+STORED = "16"  # WFDB format: 16 bits a sample
+NAME = "reconstruction"
+
+
+def decode(config: DictConfig) -> None:
+    """Reconstruct each described recording and write it.
+
+    Raises:
+        FileNotFoundError: If there is no description.
+        ValueError: If the format is unknown, or it cannot store the recording.
+    """
+    check_choice("format", config.format, Format)
+    given, folder = Path(str(config.path)), Path(config.paths.output_dir)
+    below = sorted(given.rglob(FILE)) if given.is_dir() else []
+    descriptions = {file.parent.relative_to(given): file for file in below} or {Path(): given}
+    for name, file in descriptions.items():
+        WRITERS[config.format](load_description(file), folder / name)
+        console().print(relative_to_here(folder / name), soft_wrap=True, highlight=False)
+
+
+def _write_npy(description: Description, folder: Path) -> None:
+    with replacing(folder / f"{NAME}.npy") as unfinished, unfinished.open("wb") as file:
+        np.save(file, description.decode())
+
+
+def _write_csv(description: Description, folder: Path) -> None:
+    signals, origin = _signals(description), description.origin
+    unit = f" ({origin.unit})" if origin.unit else ""
+    names = [NAME] if description.is_single else [f"{NAME} {index}" for index in range(len(signals))]
+    table = pd.DataFrame({f"{name}{unit}": samples for name, samples in zip(names, signals, strict=True)})
+    if origin.sampling_frequency is not None:
+        table.insert(0, "time (s)", np.arange(len(table)) / origin.sampling_frequency)
+    with replacing(folder / f"{NAME}.csv") as unfinished:
+        table.to_csv(unfinished, index=False)
+
+
+def _write_wfdb(description: Description, folder: Path) -> None:
+    signals, origin = _signals(description), description.origin
+    if origin.sampling_frequency is None:
+        raise ValueError(
+            "format=wfdb needs a sampling frequency, which the description does not have: format=npy or csv"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    wfdb.wrsamp(
+        NAME,
+        origin.sampling_frequency,
+        [origin.unit or "NU"] * len(signals),
+        _channel_names(origin, len(signals)),
+        signals.T.copy(),
+        fmt=[STORED] * len(signals),
+        write_dir=str(folder),
+    )
+
+
+def _signals(description: Description) -> Array:
+    """Return the reconstructions of signals, [examples, samples].
+
+    Raises:
+        ValueError: If they are images.
+    """
+    if description.network.n_dims == 2:
+        raise ValueError("images are decoded by format=npy alone")
+    return np.atleast_2d(description.decode())
+
+
+def _channel_names(origin: Origin, count: int) -> list[str]:
+    name = re.sub(r"[^\x21-\x7e]+", "_", origin.channel) or NAME
+    return [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
+
+
+WRITERS: dict[str, Callable[[Description, Path], None]] = {
+    "npy": _write_npy,
+    "csv": _write_csv,
+    "wfdb": _write_wfdb,
+}
