@@ -7,16 +7,18 @@ if TYPE_CHECKING:
     from san.data.reading import read_recording as read
     from san.use.description import Description
     from san.use.estimator import SAN
+    from san.use.fit import fit
     from san.use.loading import load
     from san.use.model import Model
 
-__all__ = ["SAN", "Description", "Model", "load", "read"]
+__all__ = ["SAN", "Description", "Model", "fit", "load", "read"]
 __version__ = "0.1.0"
 
 PLACES = {
     "Description": ("san.use.description", "Description"),
     "Model": ("san.use.model", "Model"),
     "SAN": ("san.use.estimator", "SAN"),
+    "fit": ("san.use.fit", "fit"),
     "load": ("san.use.loading", "load"),
     "read": ("san.data.reading", "read_recording"),
 }

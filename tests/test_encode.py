@@ -115,10 +115,10 @@ def test_several_recordings_have_a_folder_each(run, encoded, signal, tmp_path):
         (["path={folder}/fast.csv"], "is not 100 hertz, that of the training data"),
         (["path={folder}/short.npy"], "kernel_size=20 exceeds the signal length 10"),
         (["path={folder}/gap.npy"], "1 invalid samples, the first at 7"),
-        (["path={folder}/words.csv"], "words.csv"),
+        (["path={folder}/words.csv"], "words"),
     ],
 )
-def test_what_cannot_be_described_is_one_line(encoded, signal, tmp_path, arguments, said):
+def test_what_cannot_be_described_is_one_line(untyped, encoded, signal, tmp_path, arguments, said):
     np.save(tmp_path / "short.npy", signal[:10])
     gap = signal[:2000].copy()
     gap[7] = np.nan

@@ -16,6 +16,7 @@ from san.ops.choices import LARGEST, shown
 __all__ = [
     "CONF",
     "PACKAGE",
+    "check_activation",
     "check_kinds",
     "check_numbers",
     "kernel_sizes_of",
@@ -195,24 +196,28 @@ def with_activation(config: DictConfig, name: str | None) -> DictConfig:
     """
     if name is None:
         return config
-    known = _choices("activation")
-    if name not in known:
-        raise ValueError(f"activations={list(config.activations)}: {name} must be one of {', '.join(known)}")
+    check_activation(name)
     choice = _recompose("activation", name)
     OmegaConf.set_struct(choice, False)
     choice.activation_name = name
     return choice
 
 
-def _choices(group: str) -> list[str]:
-    """Return the choices of a configuration group, in the package and in the user's ``--config-dir``."""
+def check_activation(name: str) -> None:
+    """Refuse an activation that is neither in the package nor in the user's ``--config-dir``.
+
+    Raises:
+        ValueError: If there is no such activation.
+    """
     folders = [CONF, *(Path(folder) for folder in _user_folders())]
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    known = sorted({file.stem for folder in folders for file in (folder / "activation").glob("*.yaml")})
+    if name not in known:
+        raise ValueError(f"activation={shown(name)} must be one of {', '.join(known)}")
 
 
 def _user_folders() -> list[str]:
     """Return the folders of ``--config-dir`` and ``hydra.searchpath``."""
-    sources = HydraConfig.get().runtime.config_sources
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     return [source.path for source in sources if source.schema == "file" and source.provider != "main"]
 
 

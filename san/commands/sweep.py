@@ -7,19 +7,24 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.cli.bank import TrainedBank, bank_name, evaluate_bank, refuse_other_banks, shares, train_bank
 from san.cli.build import check_counts, load_dataset
 from san.cli.config import parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
+from san.cli.recommendation import recommendation
+from san.extensions.fitting import CANDIDATES, fitting_sizes
 from san.figures.sweep import draw_sweep
+from san.reporting.console import console
 from san.reporting.results import lowest_phi, summarize_models, sweep_row
 from san.storage.checkpoints import save
 from san.storage.files import write_json
 
 __all__ = ["sweep"]
+
+EVERY_SIZE = "1..250"
 
 
 def sweep(config: DictConfig) -> float:
@@ -28,10 +33,14 @@ def sweep(config: DictConfig) -> float:
     Returns:
         The φ of the best model, on the split that the protocol selects by.
     """
-    sizes = parse_numbers("kernel_sizes", config.kernel_sizes)
+    is_automatic = config.activations == "auto"
+    if not (is_automatic or config.activations is None or OmegaConf.is_list(config.activations)):
+        raise ValueError(f"activations={config.activations} must be a list such as [extrema,relu], or auto")
+    names = CANDIDATES if is_automatic else config.activations or [None]
+    sizes = [] if config.kernel_sizes is None else parse_numbers("kernel_sizes", config.kernel_sizes)
     choices = [
         _with_n_kernels(choice, n_kernels)
-        for choice in (with_activation(config, name) for name in config.activations or [None])
+        for choice in (with_activation(config, name) for name in names)
         for n_kernels in parse_numbers("n_kernels", config.n_kernels)
     ]
     for choice in choices:
@@ -39,6 +48,8 @@ def sweep(config: DictConfig) -> float:
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
+    if not sizes:
+        sizes = fitting_sizes(splits.train) if is_automatic else parse_numbers("kernel_sizes", EVERY_SIZE)
     batch = splits.train[: config.batch_size]
     results: list[Results] = []
     failures: dict[str, str] = {}
@@ -49,8 +60,11 @@ def sweep(config: DictConfig) -> float:
         for share in shares(sizes, choice.n_kernels * choice.n_starts, batch, config.max_memory)
     ]
     refuse_other_banks(config, [bank_name(choice, share) for choice, share in banks])
+    seconds = dict.fromkeys((choice.activation_name for choice, _ in banks), 0.0)
     for choice, share in banks:
+        before = time.perf_counter()
         bank = train_bank(choice, share, splits)
+        seconds[choice.activation_name] += time.perf_counter() - before
         tested, failed, kept = evaluate_bank(bank)
         _log_figure(bank, tested)
         results += tested
@@ -61,10 +75,13 @@ def sweep(config: DictConfig) -> float:
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         if best is not None:
             save(checkpoints[results.index(best)], folder / "checkpoints" / "best.ckpt")
-        seconds = time.perf_counter() - start
+        wall_seconds = time.perf_counter() - start
         stored = stored_configuration(config)
-        write_json(folder / "results.json", {"models": results, "wall_seconds": seconds, "config": stored})
+        write_json(folder / "results.json", {"models": results, "wall_seconds": wall_seconds, "config": stored})
         summarize_models(results, split, failures, folder)
+        if is_automatic:
+            for line in recommendation(results, seconds, split):
+                console().print(line, soft_wrap=True, highlight=False)
     if best is None or failures:
         n_models = len(failures) + len(results)
         raise FloatingPointError(f"{len(failures)} of {n_models} models failed; the table lists the reasons")

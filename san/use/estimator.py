@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from san.data.scale import Scaling
@@ -14,7 +14,8 @@ from san.data.scaling import scaled_splits
 from san.networks import Decoder
 from san.ops.choices import check_choice
 from san.use.description import Array, Description
-from san.use.training import train_model
+from san.use.notebook import as_html
+from san.use.training import train_models
 
 __all__ = ["SAN"]
 
@@ -37,7 +38,8 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         max_epochs: Epochs of training.
         batch_size: Examples of a batch.
         learning_rate: Learning rate of Adam.
-        decoder: ``paper`` or ``adjoint``; see :class:`san.networks.SparselyActivatedNetwork`.
+        decoder: ``paper`` or ``adjoint``; see :class:`san.networks.SparselyActivatedNetwork`. None for that of the
+            activation, which is ``adjoint`` for ``phi_pursuit`` and ``paper`` otherwise.
         scaling: Scaling of the signals, ``all`` (by the mean and deviation of the training examples), ``example`` or
             ``none``; see :class:`san.data.scale.Scale`.
         validation_fraction: Share of the examples, the last ones, that select the epoch.
@@ -65,7 +67,7 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         max_epochs: int = 30,
         batch_size: int = 2,
         learning_rate: float = 0.01,
-        decoder: Decoder = "paper",
+        decoder: Decoder | None = None,
         scaling: Scaling = "all",
         validation_fraction: float = 0.2,
         output: Output = "maps",
@@ -94,9 +96,11 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
             ValueError: If a parameter or a sample is invalid.
         """
         check_choice("output", self.output, Output)
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction={self.validation_fraction} must be between 0 and 1")
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # noqa: N806
         n_validation = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
-        examples = torch.from_numpy(X).unsqueeze(1)
+        examples = torch.from_numpy(X.copy()).unsqueeze(1)
         train, validation = examples.split([len(X) - n_validation, n_validation])
         splits = scaled_splits(
             [train, validation, validation],
@@ -105,20 +109,22 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
             value_range=[-1, 1],
             scaled_by="train",
         )
-        size = self.kernel_size or max(1, min(LONGEST_DEFAULT, X.shape[1] // 4))
+        default_size = max(1, min(LONGEST_DEFAULT, X.shape[1] // 4))
+        size = default_size if self.kernel_size is None else self.kernel_size
         seed = self.random_state
         if not isinstance(seed, int):
             seed = int(check_random_state(seed).randint(2**31))
-        overrides = {
-            "kernel_size": size,
+        overrides: dict[str, Any] = {
             "n_kernels": self.n_kernels,
             "batch_size": min(self.batch_size, len(train)),
-            "decoder": self.decoder,
             "seed": seed,
             "trainer.max_epochs": self.max_epochs,
             "optimizer.lr": self.learning_rate,
         }
-        self.model_, self.phi_ = train_model(self.activation, overrides, splits)
+        if self.decoder is not None:
+            overrides["decoder"] = self.decoder
+        (trained,) = train_models(self.activation, [size], overrides, splits)
+        self.model_, self.phi_ = trained.model, trained.phi
         return self
 
     def transform(self, X: Any) -> Array:  # noqa: N803
@@ -177,6 +183,13 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         columns = FEATURES if self.output == "features" else [f"sample{index}" for index in range(self.n_features_in_)]
         n_kernels = len(self.model_.kernels)
         return np.array([f"kernel{kernel}_{column}" for kernel in range(n_kernels) for column in columns], dtype=object)
+
+    def _html_repr(self) -> str:
+        """Return the parameters and, of a fitted estimator, its kernels and φ̄, for notebooks."""
+        shown = str(estimator_html_repr(self))
+        if not hasattr(self, "model_"):
+            return shown
+        return shown + as_html(self.model_.plot(), f"validation φ̄ {self.phi_:.3f}")
 
     def _describe(self, X: Any) -> Description:  # noqa: N803
         check_is_fitted(self)

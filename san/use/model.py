@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Literal, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ from san.networks import SparselyActivatedNetwork, WeightCount
 from san.use.description import Array, Description, Origin, Window
 from san.use.notebook import as_html
 
-__all__ = ["Model"]
+__all__ = ["Model", "as_array"]
 
 BATCH_SAMPLES = 2**18  # samples of the windows that are encoded together
 TOLERANCE = 1e-3  # relative difference of two sampling frequencies that count as equal
@@ -42,6 +43,10 @@ class Model:
         space: Samples along each axis of a training example.
         loss: The reconstruction loss of φ, called as in ``torch.nn.functional``.
         count_weights: How φ counts the weights of a two-dimensional kernel.
+
+    Attributes:
+        candidates: The models that :func:`san.fit` compared, the best first: ``activation``, ``kernel_size``,
+            ``validation_phi`` and the ``seconds`` of training all kernel sizes; None of other models.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Model:
         self.space = space
         self.loss = loss
         self.count_weights = count_weights
+        self.candidates: pd.DataFrame | None = None
 
     @property
     def kernels(self) -> list[NDArray[np.float32]]:
@@ -99,13 +105,14 @@ class Model:
                 samples than a kernel, another sampling frequency, or another unit than that which scales them; or if a
                 window is constant and scaled by itself.
         """
-        origin = self.origin
+        origin, name = self.origin, "x"
         if isinstance(x, Signal):
+            name = x.name
             if sampling_frequency is None:
                 sampling_frequency = x.sampling_frequency
             origin = Origin(x.name, x.channel, self._agreed_unit(x))
             x = x.samples
-        recordings, is_single = self._recordings(x, nan)
+        recordings, is_single = self._recordings(x, nan, name)
         frequency = self._agreed_frequency(sampling_frequency, resample)
         if frequency != sampling_frequency and sampling_frequency is not None:
             recordings = _resampled(recordings, sampling_frequency, frequency)
@@ -148,21 +155,13 @@ class Model:
     def _repr_html_(self) -> str:
         return as_html(self.plot(), repr(self))
 
-    def _recordings(self, x: ArrayLike, nan: Nan) -> tuple[Array, bool]:
+    def _recordings(self, x: ArrayLike, nan: Nan, name: str) -> tuple[Array, bool]:
         """Return recordings as [examples, *space] in float64, and whether one was given without an axis of examples."""
-        if isinstance(x, Tensor):
-            x = x.detach().cpu().numpy()
-        given = np.asarray(x)
-        n_dims = self.network.n_dims
-        shapes = "[samples] or [examples, samples]" if n_dims == 1 else "[rows, columns] or [examples, rows, columns]"
-        if given.dtype.kind not in "biuf":
-            raise ValueError(f"x has values of type {given.dtype}: give numbers, {shapes}")
-        if given.ndim not in (n_dims, n_dims + 1) or 0 in given.shape:
-            raise ValueError(f"x has the shape {list(given.shape)}: give {shapes}")
-        is_single = given.ndim == n_dims
-        recordings = (given[None] if is_single else given).astype(np.float64)
-        if n_dims == 1:
-            recordings = np.stack([finite_samples(own, nan, "x") for own in recordings])
+        given = as_array(x, self.network.n_dims)
+        is_single = given.ndim == self.network.n_dims
+        recordings = given[None] if is_single else given
+        if self.network.n_dims == 1:
+            recordings = np.stack([finite_samples(own, nan, name) for own in recordings])
         elif not np.isfinite(recordings).all():
             raise ValueError(f"x has {int((~np.isfinite(recordings)).sum())} pixels that are not finite")
         return recordings, is_single
@@ -255,6 +254,30 @@ class Model:
                 )
             )
         return windows
+
+
+def as_array(x: ArrayLike, n_dims: int) -> Array:
+    """Return one recording, or several with an axis of examples, in float64.
+
+    Args:
+        x: An array, a list, a tensor, a Series or a DataFrame.
+        n_dims: 1 for signals, 2 for images.
+
+    Raises:
+        ValueError: If x has no numbers, or another number of axes.
+    """
+    if isinstance(x, Tensor):
+        x = x.detach().cpu().numpy()
+    try:
+        given = np.asarray(x)
+    except ValueError as error:  # rows of unequal length
+        raise ValueError(f"x has rows of unequal length: encode them one by one ({error})") from error
+    shapes = "[samples] or [examples, samples]" if n_dims == 1 else "[rows, columns] or [examples, rows, columns]"
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"x has values of type {given.dtype}: give numbers, {shapes}")
+    if given.ndim not in (n_dims, n_dims + 1) or 0 in given.shape:
+        raise ValueError(f"x has the shape {list(given.shape)}: give {shapes}")
+    return given.astype(np.float64)
 
 
 def _resampled(recordings: Array, frequency: float, wanted: float | None) -> Array:

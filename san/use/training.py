@@ -1,13 +1,14 @@
-"""Train a model in memory: as ``san.train``, without files and without a progress bar."""
+"""Train models in memory: as ``san.train``, without files and without a progress bar."""
 
 import logging
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from san.cli.build import build_callbacks, build_data, build_module, build_trainer, check_counts
-from san.cli.config import compose_from_package, kernel_sizes_of
+from san.cli.config import check_activation, compose_from_package
 from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.scale import Scale
 from san.data.splits import Splits
@@ -16,28 +17,42 @@ from san.training.data_module import shuffled
 from san.use.description import Origin
 from san.use.model import Model
 
-__all__ = ["train_model"]
+__all__ = ["Trained", "train_models"]
 
 
-def train_model(activation: str, overrides: Mapping[str, Any], splits: Splits) -> tuple[Model, float]:
-    """Train a model of signals or images, and select the epoch of the lowest validation φ̄.
+class Trained(NamedTuple):
+    """A trained model, and how it was selected.
+
+    Args:
+        model: The model of the epoch with the lowest validation φ̄.
+        phi: Its validation φ̄.
+        seconds: Time of the training of all models that were trained side by side.
+    """
+
+    model: Model
+    phi: float
+    seconds: float
+
+
+def train_models(
+    activation: str, kernel_sizes: Sequence[int], overrides: Mapping[str, Any], splits: Splits
+) -> list[Trained]:
+    """Train a model of signals or images for each kernel size, and select the epoch of each.
 
     Args:
         activation: A choice of ``activation=``.
+        kernel_sizes: Samples per axis of the kernels of each model.
         overrides: Values by key of the configuration.
-        splits: The examples.
-
-    Returns:
-        The model, and its validation φ̄.
+        splits: The examples; the test split is not used.
 
     Raises:
         ValueError: If a value is invalid, or a batch is larger than the training examples.
     """
-    dataset = "numpy" if splits.n_dims == 1 else "images"
+    check_activation(activation)
     fixed = {
         "activation": activation,
         "activation_name": activation,
-        "dataset": dataset,
+        "dataset": "numpy" if splits.n_dims == 1 else "images",
         "path": "memory",
         "logger": "[]",
     }
@@ -45,26 +60,35 @@ def train_model(activation: str, overrides: Mapping[str, Any], splits: Splits) -
     config.callbacks = {}
     config.paths.output_dir = "."  # nothing is written
     config.trainer.enable_progress_bar = False
-    check_counts(config, ["kernel_size"])
+    config.kernel_sizes = list(kernel_sizes)
+    check_counts(config, ["kernel_sizes"])
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size={config.batch_size} exceeds the {len(splits.train)} training examples; lower it")
-    module = build_module(config, splits, [kernel_sizes_of(config)])
+    start = time.perf_counter()
+    module = build_module(config, splits, [[size] * config.n_kernels for size in kernel_sizes])
     network, selection = module.network, BankSelection(None)
-    order = shuffled(len(splits.train), config.seed)
     with _quiet():
         trainer = build_trainer(config, [*build_callbacks(config, splits, network), selection])
-        trainer.fit(module, build_data(config, splits, order))
+        trainer.fit(module, build_data(config, splits, shuffled(len(splits.train), config.seed)))
     refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
     network.load_state_dict({"weight": selection.weight})
-    model = Model(
-        network.requires_grad_(False).model(0),
-        scale=splits.scale or Scale("none"),
-        origin=Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
-        space=splits.shape[1:],
-        loss=module.loss,
-        count_weights=module.count_weights,
-    )
-    return model, selection.phi_at("best", 0)
+    network.requires_grad_(False)
+    seconds = time.perf_counter() - start
+    return [
+        Trained(
+            Model(
+                network.model(index),
+                scale=splits.scale or Scale("none"),
+                origin=Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
+                space=splits.shape[1:],
+                loss=module.loss,
+                count_weights=module.count_weights,
+            ),
+            selection.phi_at("best", index),
+            seconds,
+        )
+        for index in range(len(kernel_sizes))
+    ]
 
 
 @contextmanager

@@ -1,0 +1,122 @@
+"""Learn kernels from one recording, with the activation function and the kernel size of the lowest φ̄."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+
+from san.data.scale import Scaling
+from san.data.scaling import scaled_splits
+from san.data.signal import Signal
+from san.extensions.fitting import CANDIDATES, fitting_sizes
+from san.use.model import Model, as_array
+from san.use.training import train_models
+
+__all__ = ["fit"]
+
+LONGEST_WINDOW = 1000  # samples
+FEWEST_WINDOWS = 5
+
+
+def fit(
+    x: ArrayLike | Signal,
+    *,
+    sampling_frequency: float | None = None,
+    activations: Sequence[str] = CANDIDATES,
+    kernel_sizes: Sequence[int] | None = None,
+    n_kernels: int = 1,
+    window: int | None = None,
+    scaling: Scaling = "example",
+    validation_fraction: float = 0.3,
+    max_epochs: int = 30,
+    random_state: int = 0,
+) -> Model:
+    """Learn kernels from a recording.
+
+    A model is trained for each activation function and kernel size, on the first part of the recording; the model and
+    the epoch with the lowest φ̄ on the last part are kept.
+
+    Args:
+        x: The recording, [samples], or examples, [examples, samples], in physical units; or a signal of
+            :func:`san.read`.
+        sampling_frequency: In hertz; None if unknown.
+        activations: Choices of ``activation=``.
+        kernel_sizes: Kernel sizes in samples; None for sizes that fit the signal; see
+            :func:`san.extensions.fitting.fitting_sizes`.
+        n_kernels: Kernels of a model.
+        window: Samples of the windows that a recording is divided into; None for 1,000, or a fifth of a shorter one.
+        scaling: Scaling of the windows; see :class:`san.data.scale.Scale`.
+        validation_fraction: Share of the windows, the last ones, that select.
+        max_epochs: Epochs of training.
+        random_state: Seed of the initial kernels and of the order of the windows.
+
+    Returns:
+        The model. Its ``candidates`` are all models that were compared.
+
+    Raises:
+        ValueError: If the recording is too short or has invalid samples, or an option is invalid.
+
+    Example:
+        >>> signal = np.random.default_rng(0).standard_normal(1000).cumsum()
+        >>> model = fit(signal, activations=["extrema"], kernel_sizes=[5, 10], max_epochs=2)
+        >>> model.candidates["kernel_size"].tolist()
+        [5, 10]
+    """
+    name, channel, unit = "x", "", ""
+    if isinstance(x, Signal):
+        name, channel, unit, sampling_frequency = x.name, x.channel, x.unit, x.sampling_frequency or sampling_frequency
+        x = x.samples
+    examples = torch.from_numpy(_windows(as_array(x, 1), window)).unsqueeze(1)
+    if not 0 < validation_fraction < 1 or len(examples) < 2:
+        raise ValueError(
+            f"validation_fraction={validation_fraction} of {len(examples)} windows must leave at least one to train on "
+            "and one to select by: give a longer recording, a shorter window or a fraction between 0 and 1"
+        )
+    n_validation = min(max(1, round(validation_fraction * len(examples))), len(examples) - 1)
+    train, validation = examples.split([len(examples) - n_validation, n_validation])
+    splits = scaled_splits(
+        [train, validation, validation],
+        name=name,
+        scaling=scaling,
+        value_range=[-1, 1],
+        scaled_by="train",
+        sampling_frequency=sampling_frequency,
+        channel=channel,
+        unit=unit,
+    )
+    overrides: dict[str, Any] = {
+        "n_kernels": n_kernels,
+        "batch_size": min(2, len(train)),
+        "seed": random_state,
+        "trainer.max_epochs": max_epochs,
+    }
+    sizes = list(fitting_sizes(splits.train) if kernel_sizes is None else kernel_sizes)
+    rows: list[tuple[str, int, float, float]] = []
+    models: list[Model] = []
+    for activation in activations:
+        for size, trained in zip(sizes, train_models(activation, sizes, overrides, splits), strict=True):
+            rows.append((activation, size, trained.phi, trained.seconds))
+            models.append(trained.model)
+    candidates = pd.DataFrame(rows, columns=["activation", "kernel_size", "validation_phi", "seconds"])
+    best = models[int(candidates["validation_phi"].argmin())]
+    best.candidates = candidates.sort_values("validation_phi", ignore_index=True, kind="stable")
+    return best
+
+
+def _windows(recordings: np.ndarray[Any, np.dtype[np.float64]], window: int | None) -> Any:
+    """Return the examples: the given ones, or the windows of the one recording.
+
+    Raises:
+        ValueError: If there are several recordings and a window, or the recording is shorter than two windows.
+    """
+    if recordings.ndim == 2:
+        if window is not None:
+            raise ValueError(f"window={window} does not apply to examples [examples, samples]: leave it out")
+        return recordings
+    length = window or min(LONGEST_WINDOW, len(recordings) // FEWEST_WINDOWS)
+    if not isinstance(length, int) or length < 2 or len(recordings) < 2 * length:
+        raise ValueError(f"window={length} must be from 2 to half of the {len(recordings)} samples of the recording")
+    return recordings[: len(recordings) // length * length].reshape(-1, length)
