@@ -92,7 +92,7 @@ def draw_histogram(values: Array, *, label: str) -> Figure:
 
 @styled
 def draw_signal_example(excerpt: Excerpt, *, time_label: str, label: str) -> Figure:
-    """Draw a signal and its reconstruction, thick where an event of the kernel adds to it, below a mark for each event.
+    """Draw a signal and its reconstruction, shaded where the kernel adds to it, below a mark for each event.
 
     Args:
         excerpt: The signal.
@@ -101,11 +101,10 @@ def draw_signal_example(excerpt: Excerpt, *, time_label: str, label: str) -> Fig
     """
     drawn, axes = _panel(time_label, label)
     times = excerpt.times
-    axes.plot(times, excerpt.samples, color=COLORS["input"], alpha=0.55)
-    axes.plot(times, excerpt.reconstruction, color=COLORS["reconstruction"], linewidth=0.7)
-    axes.plot(
-        times, np.where(excerpt.covered, excerpt.reconstruction, np.nan), color=COLORS["reconstruction"], linewidth=2
-    )
+    covered = np.where(excerpt.covered, excerpt.reconstruction, np.nan)
+    axes.plot(times, covered, color=COLORS["reconstruction"], alpha=0.3, linewidth=5, solid_capstyle="butt")
+    axes.plot(times, excerpt.samples, color=COLORS["input"], alpha=0.6)
+    axes.plot(times, excerpt.reconstruction, color=COLORS["reconstruction"], linewidth=0.8)
     at = times[excerpt.events[:, 0]]
     axes.plot(
         at,

@@ -13,10 +13,11 @@ from san.data.scale import Scale
 from san.data.splits import Splits
 from san.training.callbacks.bank_selection import BankSelection
 from san.training.data_module import shuffled
+from san.training.san_module import SANModule
 from san.use.description import Signal
 from san.use.model import Model
 
-__all__ = ["train_model"]
+__all__ = ["train_model", "trained_model"]
 
 
 def train_model(activation: str, overrides: Mapping[str, Any], splits: Splits) -> tuple[Model, float]:
@@ -56,15 +57,25 @@ def train_model(activation: str, overrides: Mapping[str, Any], splits: Splits) -
         trainer.fit(module, build_data(config, splits, order))
     refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
     network.load_state_dict({"weight": selection.weight})
-    model = Model(
-        network.requires_grad_(False).model(0),
+    return trained_model(module, splits), selection.phi_at("best", 0)
+
+
+def trained_model(module: SANModule, splits: Splits) -> Model:
+    """Return the model of a module of one model, with what is known of its examples.
+
+    Args:
+        module: The trained module.
+        splits: The examples that it was trained with.
+    """
+    network = module.network.model(0).cpu()
+    return Model(
+        network.requires_grad_(False),
         scale=splits.scale or Scale("none"),
         signal=Signal(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
         space=splits.shape[1:],
         loss=module.loss,
         count_weights=module.count_weights,
     )
-    return model, selection.phi_at("best", 0)
 
 
 @contextmanager
