@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from san.figures.style import COLORS, show_image, styled
@@ -86,7 +87,7 @@ def draw_histogram(values: Array, *, label: str) -> Figure:
     """
     drawn, axes = _panel(label, "count")
     axes.hist(values, bins=BINS, color="0.45")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     return drawn
 
 
@@ -134,6 +135,7 @@ def draw_image(counts: Array) -> Figure:
     drawn, (axes,) = _images(1)
     axes.imshow(counts, cmap="Greys", vmin=0, vmax=max(float(counts.max()), 1.0))
     axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="0.7")
     return drawn
 
 
@@ -162,6 +164,6 @@ def _panel(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 
 def _images(n_axes: int) -> tuple[Figure, list[Axes]]:
-    drawn = Figure(figsize=(WIDTH, HEIGHT))
+    drawn = Figure(figsize=(WIDTH, HEIGHT), facecolor="none")
     width = 1 / n_axes
     return drawn, [drawn.add_axes((width * index + 0.01, 0.02, width - 0.02, 0.96)) for index in range(n_axes)]

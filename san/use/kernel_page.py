@@ -111,7 +111,7 @@ def write_kernel_page(
         name=printable(description.signal.name),
         activation=method_label(activation),
         metrics=[
-            {"symbol": symbol, "value": f"{getattr(description, key):.3f}", "meaning": meaning}
+            {"symbol": symbol, "value": f"{getattr(description, key):.4f}", "meaning": meaning}
             for key, (symbol, meaning) in METRICS.items()
         ],
         phi=description.phi,
@@ -138,7 +138,7 @@ class _Panels:
         self.decoded = decoded[None] if description.is_single else decoded
         self.ranked = _best_median_worst(description)
 
-    def of(self, numbers: KernelNumbers) -> list[dict[str, str]]:
+    def of(self, numbers: KernelNumbers) -> list[dict[str, Any]]:
         """Return the address, the caption and the alternative text of each figure of a kernel."""
         is_image = self.description.network.n_dims == 2
         drawn = self._of_image(numbers) if is_image else self._of_signal(numbers)
@@ -148,10 +148,17 @@ class _Panels:
                 figure = draw_image_example(excerpt)
             else:
                 figure = draw_signal_example(excerpt, time_label=self._time_label, label=self.label)
-            drawn[f"{rank}: {self._named(window)}; {_counted(self._n_events(window, numbers.kernel), 'event')}"] = figure
+            drawn[f"{rank}: {self._named(window)}; {_counted(self._n_events(window, numbers.kernel), 'event')}"] = (
+                figure
+            )
         title = f"kernel {numbers.kernel}"
         return [
-            {"address": png_address(png(figure)), "caption": caption, "alt": f"{title}, {caption}"}
+            {
+                "address": png_address(png(figure)),
+                "caption": caption,
+                "alt": f"{title}, {caption}",
+                "is_picture": not figure.axes[0].get_xlabel(),
+            }
             for caption, figure in drawn.items()
         ]
 
