@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from san.data.splits import Splits
 from san.figures.kernel_page import (
     MAX_DRAWN_SAMPLES,
+    Chart,
     Excerpt,
-    draw_histogram,
-    draw_image,
-    draw_image_example,
-    draw_image_kernel,
-    draw_kernel,
-    draw_signal_example,
-    png,
+    event_counts_png,
+    image_example_png,
+    image_kernel_png,
 )
 from san.figures.style import kernels_to_draw, method_label, time_axis
 from san.reporting.pages import html_page, png_address
@@ -36,7 +33,8 @@ from san.use.model import Model
 
 __all__ = ["MAX_TEST_SAMPLES", "write_kernel_page", "write_test_page"]
 
-MAX_TEST_SAMPLES = 2**17  # samples of the test examples on the page of a run
+AMPLITUDES = "amplitudes of its events"
+MAX_TEST_SAMPLES = 2**16  # samples of the test examples on the page of a run
 METRICS = {
     "phi": ("φ̄", "the length of (CR⁻¹, L̃), averaged over the examples: 0 is perfect, an empty description has 1"),
     "cr_inverse": ("CR⁻¹", "the numbers that a description stores, weights and events, per sample of the example"),
@@ -134,64 +132,63 @@ class _Panels:
 
     def __init__(self, description: Description, names: Sequence[str], label: str) -> None:
         self.description, self.names, self.label = description, names, label
+        self.chart = Chart()
         decoded = description.decode()
         self.decoded = decoded[None] if description.is_single else decoded
         self.ranked = _best_median_worst(description)
 
     def of(self, numbers: KernelNumbers) -> list[dict[str, Any]]:
-        """Return the address, the caption and the alternative text of each figure of a kernel."""
+        """Return the address, the caption, the alternative text and the kind of each figure of a kernel."""
         is_image = self.description.network.n_dims == 2
         drawn = self._of_image(numbers) if is_image else self._of_signal(numbers)
         for rank, window in self.ranked.items():
             excerpt = self._excerpt(window, numbers.kernel)
-            if is_image:
-                figure = draw_image_example(excerpt)
-            else:
-                figure = draw_signal_example(excerpt, time_label=self._time_label, label=self.label)
-            drawn[f"{rank}: {self._named(window)}; {_counted(self._n_events(window, numbers.kernel), 'event')}"] = (
-                figure
+            count = int((self.description.windows[window].places[:, 0] == numbers.kernel).sum())
+            drawn[f"{rank}: {self._named(window)}; {_counted(count, 'event')}"] = (
+                image_example_png(excerpt)
+                if is_image
+                else self.chart.example(excerpt, time_label=self._time_label, label=self.label)
             )
-        title = f"kernel {numbers.kernel}"
         return [
             {
-                "address": png_address(png(figure)),
+                "address": png_address(content),
                 "caption": caption,
-                "alt": f"{title}, {caption}",
-                "is_picture": not figure.axes[0].get_xlabel(),
+                "alt": f"kernel {numbers.kernel}, {caption}",
+                "is_picture": is_image and caption != AMPLITUDES,
             }
-            for caption, figure in drawn.items()
+            for caption, content in drawn.items()
         ]
 
     @property
     def _time_label(self) -> str:
         return time_axis(1, self.description.signal.sampling_frequency)[1]
 
-    def _of_signal(self, numbers: KernelNumbers) -> dict[str, Any]:
+    def _of_signal(self, numbers: KernelNumbers) -> dict[str, bytes]:
         fs = self.description.signal.sampling_frequency
         atom = self.description.network.atoms[numbers.kernel].detach().double().numpy()
         times, time_label = time_axis(len(atom), fs)
         if numbers.n_events == 0:
-            return {"shape": draw_kernel(times, atom, time_label=time_label, label="weight")}
+            return {"shape": self.chart.kernel(times, atom, time_label=time_label, label="weight")}
         typical = _typical(numbers.amplitudes)
         caption = f"shape of its typical event: the kernel times {typical:.3g}"
-        drawn = {caption: draw_kernel(times, atom * typical, time_label=time_label, label=self.label)}
+        drawn = {caption: self.chart.kernel(times, atom * typical, time_label=time_label, label=self.label)}
         if len(numbers.intervals):
             caption = f"intervals between its events: {len(numbers.intervals)}"
-            drawn[caption] = draw_histogram(numbers.intervals, label=time_label.replace("time", "interval"))
-        drawn["amplitudes of its events"] = draw_histogram(numbers.amplitudes, label=f"event {self.label}")
+            drawn[caption] = self.chart.histogram(numbers.intervals, label=time_label.replace("time", "interval"))
+        drawn[AMPLITUDES] = self.chart.histogram(numbers.amplitudes, label=f"event {self.label}")
         return drawn
 
-    def _of_image(self, numbers: KernelNumbers) -> dict[str, Any]:
+    def _of_image(self, numbers: KernelNumbers) -> dict[str, bytes]:
         atom = self.description.network.atoms[numbers.kernel].detach().double().numpy()
-        drawn = {"shape: red positive, blue negative, white zero": draw_image_kernel(atom)}
+        drawn = {"shape: red positive, blue negative, white zero": image_kernel_png(atom)}
         if numbers.n_events == 0:
             return drawn
         own = self.description.events[self.description.events["kernel"] == numbers.kernel]
         counts = np.zeros(self.description.recordings.shape[1:])
         np.add.at(counts, (own["row"].to_numpy(), own["column"].to_numpy()), 1)
         caption = f"events at each pixel over all examples: white 0, black {_counted(int(counts.max()), 'event')}"
-        drawn[caption] = draw_image(counts)
-        drawn["amplitudes of its events"] = draw_histogram(numbers.amplitudes, label=f"event {self.label}")
+        drawn[caption] = event_counts_png(counts)
+        drawn[AMPLITUDES] = self.chart.histogram(numbers.amplitudes, label=f"event {self.label}")
         return drawn
 
     def _excerpt(self, index: int, kernel: int) -> Excerpt:
@@ -213,9 +210,6 @@ class _Panels:
         drawn = slice(first, first + MAX_DRAWN_SAMPLES) if samples.ndim == 1 else slice(None)
         seconds = times / (self.description.signal.sampling_frequency or 1)
         return Excerpt(seconds[drawn], samples[drawn], reconstruction[drawn], covered[drawn], events - first)
-
-    def _n_events(self, window: int, kernel: int) -> int:
-        return int((self.description.windows[window].places[:, 0] == kernel).sum())
 
     def _named(self, index: int) -> str:
         metrics = self.description.metrics.iloc[index]
