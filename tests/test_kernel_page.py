@@ -189,6 +189,7 @@ def test_the_page_has_the_numbers_and_neither_scripts_nor_other_addresses(tmp_pa
     assert ("events per second" if case == "signal" else "events per example") in page.text
     assert page.text.count("No intervals: no example has two of its events.") == (1 if case == "signal" else 0)
     assert ("Intervals (s): median 2.3" in page.text) == (case == "signal")
+    assert row[1] == str(sizes[-1])
     assert ("3 samples, 0.3 s" if case == "signal" else "2 × 2 pixels") in page.text
     phis = description.metrics["phi"]
     for rank, example in (("best", phis.argmin()), ("worst", phis.argmax())):
@@ -202,6 +203,16 @@ def test_without_a_sampling_frequency_times_are_in_samples(tmp_path):
     assert "events per example" in page.text
     assert "Intervals (samples): median 23" in page.text
     assert "Kernel 0: 3 samples " in page.text
+
+
+def test_a_recording_in_windows_is_counted_once_and_its_windows_are_named_by_their_start(tmp_path):
+    model, x, _ = planted((50,), [3, 6, 4], SIGNAL)
+    description = model.encode(x.flatten().double())
+    write_kernel_page(model, description, tmp_path / "page.html", activation="extrema")
+    page = parsed(tmp_path / "page.html")
+    assert "The page describes 1 example in 3 windows." in page.text
+    worst = description.metrics.iloc[description.metrics["phi"].argmax()]
+    assert f"worst: example 0 from {worst['start'] / 10:g} s, φ = {worst['phi']:.3f};" in page.text
 
 
 def test_a_long_recording_is_drawn_around_its_largest_event(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A page about the kernels of a description: the shape of each, where it fires, and its numbers."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ __all__ = ["MAX_TEST_SAMPLES", "write_kernel_page", "write_test_page"]
 AMPLITUDES = "amplitudes of its events"
 MAX_TEST_SAMPLES = 2**16  # samples of the test examples on the page of a run
 METRICS = {
-    "phi": ("φ̄", "the length of (CR⁻¹, L̃), averaged over the examples: 0 is perfect, an empty description has 1"),
-    "cr_inverse": ("CR⁻¹", "the numbers that a description stores, weights and events, per sample of the example"),
+    "phi": ("φ̄", "the mean length of (CR⁻¹, L̃): 0 is perfect, an empty description has 1"),
+    "cr_inverse": ("CR⁻¹", "the numbers that a description stores, weights and events, per sample"),
     "loss_normalized": ("L̃", "the reconstruction loss over the loss of reconstructing zeros: 0 is exact"),
 }
 
@@ -78,7 +79,7 @@ def write_test_page(model: Model, splits: Splits, path: Path, *, activation: str
 def write_kernel_page(
     model: Model,
     description: Description,
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     activation: str,
     names: Sequence[str] = (),
@@ -114,17 +115,23 @@ def write_kernel_page(
         ],
         phi=description.phi,
         explained=energy_explained(description),
-        n_described=len(description.windows),
+        described=_described(description),
+        noun="windows" if _is_divided(description) else "examples",
         notes=[one for one in (note, f"{kernels_note}: no others are on this page" if kernels_note else "") if one],
         rate="second" if in_time and fs is not None else "example",
         is_image=not in_time,
         kernels=[
-            {**own._asdict(), "size": _size(description, own.kernel), "facts": facts, "panels": panels.of(own)}
+            {
+                **own._asdict(),
+                "m": description.network.kernel_sizes[own.kernel],
+                "size_with_units": _size(description, own.kernel),
+                "facts": _facts(description, own, label),
+                "panels": panels.of(own),
+            }
             for own in numbers
-            for facts in [_facts(description, own, label)]
         ],
     )
-    write_text(path, page)
+    write_text(Path(path), page)
 
 
 class _Panels:
@@ -212,8 +219,22 @@ class _Panels:
         return Excerpt(seconds[drawn], samples[drawn], reconstruction[drawn], covered[drawn], events - first)
 
     def _named(self, index: int) -> str:
-        metrics = self.description.metrics.iloc[index]
-        return f"{printable(self.names[int(metrics['example'])])}, φ = {metrics['phi']:.3f}"
+        window, phi = self.description.windows[index], self.description.metrics["phi"].iloc[index]
+        name = printable(self.names[window.example])
+        if _is_divided(self.description):
+            fs = self.description.signal.sampling_frequency
+            name += f" from sample {window.start}" if fs is None else f" from {window.start / fs:.6g} s"
+        return f"{name}, φ = {phi:.3f}"
+
+
+def _is_divided(description: Description) -> bool:
+    """Return whether some recording is described in several windows."""
+    return len(description.windows) > len(description.recordings)
+
+
+def _described(description: Description) -> str:
+    found = _counted(len(description.recordings), "example")
+    return f"{found} in {_counted(len(description.windows), 'window')}" if _is_divided(description) else found
 
 
 def _best_median_worst(description: Description) -> Mapping[str, int]:
