@@ -192,6 +192,8 @@ def test_the_page_has_the_numbers_and_neither_scripts_nor_other_addresses(tmp_pa
     assert row[1] == str(sizes[-1])
     assert ("3 samples, 0.3 s" if case == "signal" else "2 × 2 pixels") in page.text
     phis = description.metrics["phi"]
+    assert "median:" in page.text.partition("Kernel 1:")[0]
+    assert "median:" not in page.text.partition("Kernel 2:")[2]
     for rank, example in (("best", phis.argmin()), ("worst", phis.argmax())):
         assert f"{rank}: example {example}, φ = {phis[example]:.3f};" in page.text
 
@@ -217,13 +219,13 @@ def test_a_recording_in_windows_is_counted_once_and_its_windows_are_named_by_the
 
 def test_a_long_recording_is_drawn_around_its_largest_event(tmp_path, monkeypatch):
     monkeypatch.setattr(kernel_page, "MAX_DRAWN_SAMPLES", 20)
-    model, x, _ = planted((50,), [3, 6, 4], SIGNAL)
+    model, x, _ = planted((50,), [3], [(0, 0, 5, 2.0), (0, 0, 25, -3.0), (0, 0, 40, 1.0)])
     panels = kernel_page._Panels(model.encode_scaled(x), ["a", "b", "c"], "amplitude")
     excerpt = panels._excerpt(0, 0)
-    assert excerpt.times.tolist() == pytest.approx(np.arange(30, 50) / 10)
+    assert excerpt.times.tolist() == pytest.approx(np.arange(15, 35) / 10)
     assert excerpt.events.tolist() == [[10]]
     assert np.flatnonzero(excerpt.covered).tolist() == [9, 10, 11]
-    assert excerpt.samples.tolist() == pytest.approx(x[0, 0, 30:].tolist())
+    assert excerpt.samples.tolist() == pytest.approx(x[0, 0, 15:35].tolist())
 
 
 def test_too_many_kernels_and_examples_are_a_selection_that_the_page_names(tmp_path, monkeypatch):

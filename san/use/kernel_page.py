@@ -120,6 +120,7 @@ def write_kernel_page(
         notes=[one for one in (note, f"{kernels_note}: no others are on this page" if kernels_note else "") if one],
         rate="second" if in_time and fs is not None else "example",
         is_image=not in_time,
+        longest=MAX_DRAWN_SAMPLES,
         kernels=[
             {
                 **own._asdict(),
@@ -148,7 +149,7 @@ class _Panels:
         """Return the address, the caption, the alternative text and the kind of each figure of a kernel."""
         is_image = self.description.network.n_dims == 2
         drawn = self._of_image(numbers) if is_image else self._of_signal(numbers)
-        for rank, window in self.ranked.items():
+        for rank, window in self.ranked.items() if numbers.n_events else ():
             excerpt = self._excerpt(window, numbers.kernel)
             count = int((self.description.windows[window].places[:, 0] == numbers.kernel).sum())
             drawn[f"{rank}: {self._named(window)}; {_counted(count, 'event')}"] = (
