@@ -158,6 +158,7 @@ def test_a_saved_description_is_the_same(n_dims, tmp_path):
     examples = rng.standard_normal((3, 400) if n_dims == 1 else (3, 20, 24))
     model = Model(
         SparselyActivatedNetwork([6, 9], Extrema(), n_dims, seed=0).requires_grad_(False),
+        activation="extrema",
         scale=Scale("range", 1.0, 2.0, -1.0, 1.0),
         origin=Origin("x", "II", "µV", 50.0 if n_dims == 1 else None),
         space=examples.shape[1:],

@@ -98,7 +98,7 @@ def test_every_kind_of_array_is_encoded(trained, signal):
         (np.zeros(0), {}, r"x has the shape \[0\]"),
         (["a", "b"], {}, "x has values of type <U1: give numbers"),
         (np.ones(50) * 1j, {}, "x has values of type complex128: give numbers"),
-        (np.full(2000, np.nan), {}, "x has 2000 samples that are not finite"),
+        (np.full(2000, np.nan), {}, "x has 2000 invalid samples, the first at 0"),
         (np.zeros(10), {}, "kernel_size=20 exceeds the signal length 10"),
         (np.ones(2000), {}, r"x\[0\]: signal 0 \(samples 0 to 999\) is constant"),
         (

@@ -30,6 +30,7 @@ CANNOT_CHANGE_RESULTS = {
     "protocol.scaled_by": "dataset.scaled_by refers to it, and counts",
     "protocol.selected_by": "selects among finished models",
     "protocol.uci_epilepsy_range": "dataset.value_range refers to it, and counts",
+    "report": "the page is written from the results",
     "skip_finished": "skips or repeats a whole run",
     "trainer.enable_model_summary": NO_EFFECT,
     "trainer.enable_progress_bar": NO_EFFECT,

@@ -16,6 +16,7 @@ from san.reporting.results import relative_to_here
 from san.storage.files import write_json
 from san.use.description import Description
 from san.use.files import FILE, save_description
+from san.use.kernel_page import write_kernel_page
 from san.use.loading import load
 
 __all__ = ["encode"]
@@ -39,7 +40,7 @@ def encode(config: DictConfig) -> float:
     for place in folders.values():
         if (place / FILE).exists():
             raise ValueError(f"hydra.run.dir={folder} already has a description: choose a folder that has none")
-    for key in ("resample", "plot"):
+    for key in ("resample", "plot", "report"):
         if not isinstance(config[key], bool):
             raise ValueError(f"{key}={config[key]} must be true or false")
     model = load(config.checkpoint)
@@ -51,6 +52,8 @@ def encode(config: DictConfig) -> float:
         save_description(description, folders[name])
         if config.plot:
             save(description.plot(), folders[name] / "figures" / "description.png")
+        if config.report:
+            write_kernel_page(model, description, folders[name] / "report.html", names=[name])
         rows[name] = {"path": path, **_row(description)}
     write_json(folder / "results.json", {"recordings": list(rows.values()), "config": OmegaConf.to_container(config)})
     _print(rows, folder)

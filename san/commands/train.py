@@ -33,6 +33,7 @@ from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
 from san.figures.confusion_matrix import draw_confusion
 from san.figures.style import Run, save
+from san.ops.choices import shown
 from san.reporting.provenance import Provenance, data_fingerprint
 from san.reporting.results import print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
@@ -40,6 +41,8 @@ from san.storage.files import read_json, write_json
 from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.callbacks.training_state import fit
 from san.training.san_module import SANModule
+from san.use.kernel_page import write_test_page
+from san.use.training import trained_model
 
 __all__ = ["train"]
 
@@ -57,6 +60,7 @@ def train(config: DictConfig) -> float:
     stored, folder = stored_configuration(config), Path(config.paths.output_dir)
     check_counts(config, ["kernel_size"] if config.kernel_sizes is None else ["kernel_size", "kernel_sizes"])
     figures: Figures = instantiate(config, "figure")
+    has_page = _has_page(config.report, figures)
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
@@ -98,7 +102,20 @@ def train(config: DictConfig) -> float:
         }
         warn_of_dead_kernels(results)
         _write_run(config, results, splits, module, trainer, figures)
+        if has_page:
+            write_test_page(trained_model(module, splits, config.activation_name), splits, folder / "report.html")
     return per_epoch[best_epoch]["phi"]
+
+
+def _has_page(report: Any, figures: Figures) -> bool:
+    """Return whether to write the page about the kernels: if there are figures, unless a choice is given.
+
+    Raises:
+        ValueError: If the choice is unknown.
+    """
+    if report is not None and not isinstance(report, bool):
+        raise ValueError(f"report={shown(report)} must be true, false or null, which writes it if there are figures")
+    return bool(figures) if report is None else report
 
 
 def _finished_phi(folder: Path, provenance: Provenance) -> float | None:

@@ -82,6 +82,7 @@ def load(
             f"lower signal_length={signal_length} or split={list(split)}"
         )
     signals = torch.from_numpy(finite_samples(samples, nan, name)).view(-1, 1, signal_length)
+    scale = Scale("example")
     train, validation, test = standardize(signals.to(getattr(torch, precision)), name).split(list(split))
     return Splits(
         name=name,
@@ -89,9 +90,10 @@ def load(
         validation=validation,
         test=test,
         sampling_frequency=float(content.fs),
-        scale=Scale("example"),
+        scale=scale,
         channel=str(content.sig_name[0]),
         unit=str(content.units[0]),
+        test_statistics=scale.statistics(signals[-split[2] :], name),
     )
 
 

@@ -210,4 +210,5 @@ def scaled_splits(
         scale=fitted,
         channel=channel,
         unit=unit,
+        test_statistics=fitted.statistics(parts[2], name),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from san.data.scale import Scale
+from san.data.scale import Scale, Statistics
 
 __all__ = ["Labels", "Splits", "check_sampling_frequency", "standardize"]
 
@@ -71,6 +71,7 @@ class Splits:
         scale: How the examples were scaled; None if unknown.
         channel: Name of the channel or column; empty if unknown.
         unit: Physical unit of the samples before they were scaled, such as ``mV``; empty if unknown.
+        test_statistics: The numbers by which the test examples were scaled; None if unknown.
 
     Raises:
         ValueError: If a split is empty; if an example differs in shape, is not finite or is zero everywhere (phi is
@@ -89,6 +90,7 @@ class Splits:
     scale: Scale | None = None
     channel: str = ""
     unit: str = ""
+    test_statistics: Statistics | None = None
 
     def __post_init__(self) -> None:
         """Check the sampling frequency, the examples and the labels."""

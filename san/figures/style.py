@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "kernels_to_draw",
     "method_color",
     "method_label",
+    "own_style",
     "save",
     "show_image",
     "styled",
@@ -108,6 +110,11 @@ class Run:
 P = ParamSpec("P")
 
 
+def own_style() -> AbstractContextManager[None]:
+    """Return a context with the style of the project, which leaves the caller's style unchanged."""
+    return matplotlib.rc_context(MATPLOTLIB_STYLE)
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Apply the style of the project inside a drawing function, and leave the caller's style unchanged.
 
@@ -116,7 +123,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def draw_with_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(MATPLOTLIB_STYLE):
+        with own_style():
             drawn = draw(*args, **kwargs)
         for text in drawn.findobj(Text):
             if isinstance(text, Text) and (content := text.get_text()):  # the labels of ticks are empty until drawn

@@ -1,6 +1,5 @@
 """The report of a reproduction: a self-contained HTML page, and its summary in Markdown."""
 
-import base64
 import json
 import statistics
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from san.figures.style import method_label
+from san.reporting.pages import html_page, png_address
 from san.reporting.paper_tables import (
     ABSENT_COLUMN,
     METRIC_LABELS,
@@ -104,14 +104,12 @@ def write_report(record: Record, tables: Mapping[int, pd.DataFrame], folder: Pat
         folder: The folder to write to, which contains the figures.
     """
     write_text(folder / "summary.md", summary(record))
-    environment = Environment(
-        loader=PackageLoader("san.reporting", "templates"), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("report.html.jinja").render(
+    page = html_page(
+        "report.html.jinja",
         **_template_values(record),
         tables=[_html_table(number, table) for number, table in tables.items()],
         figures=[
-            {"title": title, "data": base64.b64encode((folder / f"figure{number}.png").read_bytes()).decode()}
+            {"title": title, "address": png_address((folder / f"figure{number}.png").read_bytes())}
             for number, title in CAPTIONS.items()
             if (folder / f"figure{number}.png").is_file()
         ],

@@ -128,6 +128,21 @@ class Description:
         """Mean of L̃ over all windows."""
         return float(self.metrics["loss_normalized"].mean())
 
+    @property
+    def parts(self) -> list[Array]:
+        """The samples of each window, views of the recordings.
+
+        Raises:
+            ValueError: If the description was read from a file, which has no recordings.
+        """
+        if self.recordings is None:
+            raise ValueError("a description that was read from a file has no recordings: describe them again")
+        is_image = self.network.n_dims == 2
+        return [
+            self.recordings[window.example, slice(None) if is_image else slice(window.start, stop)]
+            for window, stop in zip(self.windows, self._stops(), strict=True)
+        ]
+
     def decode(self) -> Array:
         """Return the reconstruction in the unit and the shape of the recordings."""
         decoded = np.empty(self.shape)

@@ -66,6 +66,7 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
     stored = _origin(content.get("origin"), n_dims, file)
     return Model(
         network.requires_grad_(False),
+        activation=trained.activation_name,
         scale=Scale.from_dict(content["scale"]),
         origin=Origin(stored["name"], stored["channel"], stored["unit"], stored["sampling_frequency"]),
         space=tuple(stored["space"]),

@@ -38,6 +38,7 @@ class Model:
 
     Args:
         network: The network, of one model.
+        activation: Name of its activation function or encoder.
         scale: How samples are scaled before they are encoded.
         origin: What is known of the samples that the model was trained on.
         space: Samples along each axis of a training example.
@@ -53,6 +54,7 @@ class Model:
         self,
         network: SparselyActivatedNetwork,
         *,
+        activation: str,
         scale: Scale,
         origin: Origin,
         space: tuple[int, ...],
@@ -60,6 +62,7 @@ class Model:
         count_weights: WeightCount,
     ) -> None:
         self.network = network.eval()
+        self.activation = activation
         self.scale = scale
         self.origin = origin
         self.space = space
@@ -126,6 +129,35 @@ class Model:
             self.network, self.scale, origin, recordings.shape, windows, is_single, recordings=recordings
         )
 
+    @torch.no_grad()
+    def encode_scaled(self, examples: Tensor, statistics: Statistics | None = None) -> Description:
+        """Describe examples that are already scaled, each as a whole.
+
+        Args:
+            examples: Scaled examples, [examples, 1, *space], such as those of :class:`san.data.splits.Splits`.
+            statistics: The numbers by which each example was scaled. Without them the description of a model with
+                scaling=example is in the unit of the scaled samples.
+
+        Raises:
+            ValueError: If an example has fewer samples than a kernel.
+        """
+        self.network.check_space(examples.shape[2:])
+        scale, origin = self.scale, self.origin
+        if statistics is None and scale.kind == "example":
+            scale, origin = Scale("none"), origin._replace(unit="")
+        used = scale.statistics(examples, origin.name) if statistics is None else statistics
+        recordings = scale.undo(examples.double(), used)[:, 0].numpy()
+        offsets, units = _per_example(used, len(examples))
+        windows = []
+        per_batch = max(1, BATCH_SAMPLES // examples[0].numel())
+        for batch in torch.arange(len(examples)).split(per_batch):
+            x = examples[batch].to(self.network.weight.dtype)
+            places = [(int(example), 0) for example in batch]
+            windows += self._windows(x, Statistics(offsets[batch], units[batch]), places)
+        return Description(
+            self.network, scale, origin, recordings.shape, windows, is_single=False, recordings=recordings
+        )
+
     def decode(self, maps: Array) -> Array:
         """Return the reconstruction of activation maps, in the unit of the recordings.
 
@@ -150,7 +182,7 @@ class Model:
     def __repr__(self) -> str:
         """Return the kernel sizes and the training data in one line."""
         sizes = ", ".join(map(str, self.network.kernel_sizes))
-        return f"Model({self.origin.name}: kernels of {sizes} samples per axis)"
+        return f"Model({self.origin.name}: {self.activation}, kernels of {sizes} samples per axis)"
 
     def _repr_html_(self) -> str:
         return as_html(self.plot(), repr(self))
@@ -232,20 +264,21 @@ class Model:
         x = self.scale.apply(samples, name, statistics).to(self.network.weight.dtype)
         if not x.flatten(1).any(1).all():
             raise ValueError(f"{name} is zero from sample {starts[0]} on, where φ is undefined")
+        return self._windows(x, statistics, [(example, start) for start in starts])
+
+    def _windows(self, x: Tensor, statistics: Statistics, places_of_windows: Sequence[tuple[int, int]]) -> list[Window]:
+        """Describe scaled windows, [windows, 1, *space], given the example and the first sample of each."""
         maps = self.network.encode(x)
         n_weights = [self.network.n_weights(self.count_weights)]
         ratios, losses = metrics_per_model(maps, self.network.decode(maps), x, n_weights, self.loss)
-        offsets, units = (
-            torch.as_tensor(value, dtype=torch.float64).expand(len(x), *[1] * (x.dim() - 1)).flatten()
-            for value in statistics
-        )
+        offsets, units = _per_example(statistics, len(x))
         windows = []
-        for one, own in enumerate(maps):
+        for one, (own, (example, start)) in enumerate(zip(maps, places_of_windows, strict=True)):
             places = own.nonzero()
             windows.append(
                 Window(
                     example=example,
-                    start=starts[one],
+                    start=start,
                     statistics=Statistics(float(offsets[one]), float(units[one])),
                     places=places,
                     amplitudes=own[tuple(places.unbind(1))],
@@ -285,3 +318,9 @@ def _resampled(recordings: Array, frequency: float, wanted: float | None) -> Arr
     ratio = Fraction(cast("float", wanted) / frequency).limit_denominator(1000)
     resampled: Array = resample_poly(recordings, ratio.numerator, ratio.denominator, axis=1)
     return resampled
+
+
+def _per_example(statistics: Statistics, n_examples: int) -> tuple[Tensor, Tensor]:
+    """Return the offset and the unit of each example, [examples] in float64."""
+    offsets, units = (torch.as_tensor(value, dtype=torch.float64).flatten().expand(n_examples) for value in statistics)
+    return offsets, units

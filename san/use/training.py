@@ -14,10 +14,11 @@ from san.data.scale import Scale
 from san.data.splits import Splits
 from san.training.callbacks.bank_selection import BankSelection
 from san.training.data_module import shuffled
+from san.training.san_module import SANModule
 from san.use.description import Origin
 from san.use.model import Model
 
-__all__ = ["Trained", "train_models"]
+__all__ = ["Trained", "train_models", "trained_model"]
 
 
 class Trained(NamedTuple):
@@ -72,23 +73,31 @@ def train_models(
         trainer.fit(module, build_data(config, splits, shuffled(len(splits.train), config.seed)))
     refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
     network.load_state_dict({"weight": selection.weight})
-    network.requires_grad_(False)
     seconds = time.perf_counter() - start
     return [
-        Trained(
-            Model(
-                network.model(index),
-                scale=splits.scale or Scale("none"),
-                origin=Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
-                space=splits.shape[1:],
-                loss=module.loss,
-                count_weights=module.count_weights,
-            ),
-            selection.phi_at("best", index),
-            seconds,
-        )
+        Trained(trained_model(module, splits, activation, index), selection.phi_at("best", index), seconds)
         for index in range(len(kernel_sizes))
     ]
+
+
+def trained_model(module: SANModule, splits: Splits, activation: str, index: int = 0) -> Model:
+    """Return a model of a module, with what is known of its examples.
+
+    Args:
+        module: The trained module.
+        splits: The examples that it was trained with.
+        activation: Name of the activation function.
+        index: Index of the model, of a bank.
+    """
+    return Model(
+        module.network.model(index).cpu().requires_grad_(False),
+        activation=activation,
+        scale=splits.scale or Scale("none"),
+        origin=Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
+        space=splits.shape[1:],
+        loss=module.loss,
+        count_weights=module.count_weights,
+    )
 
 
 @contextmanager

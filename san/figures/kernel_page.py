@@ -1,0 +1,166 @@
+"""The panels of the page about kernels: a kernel, where it fires, its intervals and its amplitudes.
+
+Their captions are text of the page, so that they stay readable on a small screen.
+"""
+
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from san.figures.style import COLORS, own_style, show_image
+from san.storage.text import printable
+
+__all__ = ["MAX_DRAWN_SAMPLES", "Chart", "Excerpt", "event_counts_png", "image_example_png", "image_kernel_png"]
+
+Array = NDArray[np.float64]
+
+MAX_DRAWN_SAMPLES = 2000  # of a signal; a longer one is drawn around an event
+WIDTH, HEIGHT = 4.2, 2.3  # inches
+MARGINS = (0.18, 0.21, 0.79, 0.67)  # left, bottom, width and height of the axes in the figure
+BINS = 30
+DOTS_PER_INCH = 120
+N_TICKS = 5
+
+
+class Excerpt(NamedTuple):
+    """A part of an example, and where one kernel fires in it.
+
+    Args:
+        times: Time of each sample, [samples]; unused for an image.
+        samples: The samples, [samples] or [rows, columns].
+        reconstruction: The reconstruction by all kernels, of the same shape.
+        covered: Whether an event of the kernel adds to each sample, of the same shape.
+        events: Sample, or row and column, of each event of the kernel, [events, dims].
+    """
+
+    times: Array
+    samples: Array
+    reconstruction: Array
+    covered: NDArray[np.bool_]
+    events: NDArray[np.int64]
+
+
+class Chart:
+    """Draw panels with axes, each as the bytes of a PNG file; the same bytes for the same panel.
+
+    All panels use one pair of axes, with fixed margins: to make axes, and to lay them out, takes matplotlib longest.
+    """
+
+    def __init__(self) -> None:
+        with own_style():
+            self.figure = Figure(figsize=(WIDTH, HEIGHT))
+            self.axes = self.figure.add_axes(MARGINS)
+            self.axes.set_title("", y=1.0)  # without a fixed place, matplotlib lays out all ticks a second time
+
+    def kernel(self, times: Array, values: Array, *, time_label: str, label: str) -> bytes:
+        """Draw a kernel of a signal.
+
+        Args:
+            times: Time of each sample, [m].
+            values: The kernel, [m].
+            time_label: Label of the time axis.
+            label: Label of the other axis.
+        """
+        with own_style():
+            axes = self._empty(time_label, label)
+            axes.axhline(0, color="0.85", linewidth=0.8)
+            axes.plot(times, values, color=COLORS["kernel"], linewidth=1.5, marker="." if len(values) < 25 else None)
+            return _png(self.figure)
+
+    def histogram(self, values: Array, *, label: str) -> bytes:
+        """Draw the distribution of some values, at least one.
+
+        Args:
+            values: The values.
+            label: Label of their axis.
+        """
+        with own_style():
+            axes = self._empty(label, "count")
+            axes.stairs(*np.histogram(values, BINS), fill=True, color="0.45")
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_locator(MaxNLocator(N_TICKS, integer=True))
+            return _png(self.figure)
+
+    def example(self, excerpt: Excerpt, *, time_label: str, label: str) -> bytes:
+        """Draw a signal and its reconstruction, shaded where the kernel adds to it, below a mark for each event.
+
+        Args:
+            excerpt: The signal.
+            time_label: Label of the time axis.
+            label: Label of the amplitude axis.
+        """
+        times, color = excerpt.times, COLORS["reconstruction"]
+        at = times[excerpt.events[:, 0]]
+        covered = np.where(excerpt.covered, excerpt.reconstruction, np.nan)
+        marks: dict[str, Any] = {"color": COLORS["activation"], "markersize": 4, "clip_on": False}
+        step = times[1] - times[0] if len(times) > 1 else 1.0
+        with own_style():
+            axes = self._empty(time_label, label)
+            axes.plot(times, covered, color=color, alpha=0.3, linewidth=5, solid_capstyle="butt")
+            axes.plot(times, excerpt.samples, color=COLORS["input"], alpha=0.6)
+            axes.plot(times, excerpt.reconstruction, color=color, linewidth=0.8)
+            axes.plot(at, np.full(len(at), 1.04), "v", transform=axes.get_xaxis_transform(), **marks)
+            axes.set_xlim(times[0] - step, times[-1] + step)
+            return _png(self.figure)
+
+    def _empty(self, x_label: str, y_label: str) -> Axes:
+        """Return the axes without the panel before; labels begin no formula."""
+        axes = self.axes
+        for artist in [*axes.lines, *axes.patches]:
+            artist.remove()
+        axes.relim()
+        axes.autoscale(True)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(N_TICKS, steps=[1, 2, 2.5, 5, 10]))
+        axes.set_xlabel(printable(x_label), parse_math=False)
+        axes.set_ylabel(printable(y_label), parse_math=False)
+        return axes
+
+
+def image_kernel_png(kernel: Array) -> bytes:
+    """Draw a kernel of images, [m, m]."""
+    drawn, (axes,) = _images(1)
+    show_image(axes, torch.from_numpy(kernel), "")
+    return _png(drawn)
+
+
+def event_counts_png(counts: Array) -> bytes:
+    """Draw how many events lie at each pixel, the darker the more, [rows, columns]."""
+    drawn, (axes,) = _images(1)
+    axes.imshow(counts, cmap="Greys", vmin=0, vmax=max(float(counts.max()), 1.0))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="0.7")
+    return _png(drawn)
+
+
+def image_example_png(excerpt: Excerpt) -> bytes:
+    """Draw an image with a ring around each event of the kernel, beside its reconstruction.
+
+    Args:
+        excerpt: The image.
+    """
+    drawn, (left, right) = _images(2)
+    show_image(left, torch.from_numpy(excerpt.samples), "")
+    rows, columns = excerpt.events.T
+    left.plot(columns, rows, "o", markerfacecolor="none", markeredgecolor=COLORS["activation"], markersize=5)
+    left.set(xlim=(-0.5, excerpt.samples.shape[1] - 0.5), ylim=(excerpt.samples.shape[0] - 0.5, -0.5))
+    show_image(right, torch.from_numpy(excerpt.reconstruction), "")
+    return _png(drawn)
+
+
+def _images(n_axes: int) -> tuple[Figure, list[Axes]]:
+    drawn = Figure(figsize=(WIDTH, HEIGHT), facecolor="none")
+    width = 1 / n_axes
+    return drawn, [drawn.add_axes((width * index + 0.01, 0.02, width - 0.02, 0.96)) for index in range(n_axes)]
+
+
+def _png(drawn: Figure) -> bytes:
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
