@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.cli.bank import TrainedBank, bank_name, evaluate_bank, refuse_other_banks, shares, train_bank
-from san.cli.build import check_counts, load_dataset
+from san.cli.build import check_counts, check_densities, load_dataset
+from san.cli.calls import callable_from_python
 from san.cli.config import parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
 from san.figures.sweep import draw_sweep
@@ -22,6 +23,7 @@ from san.storage.files import write_json
 __all__ = ["sweep"]
 
 
+@callable_from_python
 def sweep(config: DictConfig) -> float:
     """Train a bank of models for each activation, and write the files of a multirun.
 
@@ -39,6 +41,8 @@ def sweep(config: DictConfig) -> float:
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
+    for choice in choices:
+        check_densities(choice, choice.n_kernels, splits.shape[1:])
     batch = splits.train[: config.batch_size]
     results: list[Results] = []
     failures: dict[str, str] = {}
