@@ -7,6 +7,7 @@ from math import prod
 from torch import Tensor
 
 from san import functional
+from san.functional import GivenDensity
 from san.networks import Encoder, SparselyActivatedNetwork
 from san.ops.choices import Flag, check_choice
 from san.ops.shapes import Float
@@ -22,6 +23,7 @@ class SparseActivation(Encoder):
     """
 
     keeps_similarity = True
+    own_density: Sequence[int] | None = None  # the user's d, for all kernels or for each of a model
 
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
         """Return the paper's d for a kernel on a space, 0 if the activation function has no density.
@@ -58,12 +60,18 @@ class SparseActivation(Encoder):
             kernel_sizes: Samples of the kernels per axis, one for all or one per kernel.
             n_models: Number of models in the bank; every model has the same number of kernels.
         """
-        return self.select(similarity, self._densities(similarity, kernel_sizes))
+        return self.select(similarity, self.densities(kernel_sizes, similarity.shape[1:], n_models))
 
-    def _densities(self, similarity: Tensor, kernel_sizes: int | Sequence[int]) -> list[int]:
-        n_kernels, *space = similarity.shape[1:]
-        sizes = [kernel_sizes] * n_kernels if isinstance(kernel_sizes, int) else kernel_sizes
-        return [self.density(size, space) for size in sizes]
+    def densities(self, kernel_sizes: int | Sequence[int], shape: Sequence[int], n_models: int = 1) -> list[int]:
+        """Return the density of each kernel, the user's or the paper's, for maps of a shape [kernels, *space].
+
+        Raises:
+            ValueError: If the user gave a number of densities that is neither 1 nor that of the kernels of a model.
+        """
+        if self.own_density is not None:
+            return functional.densities_per_model(self.own_density, shape[0], n_models)
+        sizes = [kernel_sizes] * shape[0] if isinstance(kernel_sizes, int) else kernel_sizes
+        return [self.density(size, shape[1:]) for size in sizes]
 
 
 class Identity(SparseActivation):
@@ -87,7 +95,15 @@ class ReLU(SparseActivation):
 
 
 class TopKAbsolutes(SparseActivation):
-    """Keep the k samples of the largest absolute value; see :func:`san.functional.topk_absolutes`."""
+    """Keep the k samples of the largest absolute value; see :func:`san.functional.topk_absolutes`.
+
+    Args:
+        density: k of all kernels or of each kernel of a model, >= 1; None for the paper's.
+    """
+
+    def __init__(self, density: GivenDensity = None) -> None:
+        super().__init__()
+        self.own_density = functional.checked_density(density)
 
     def density(self, kernel_size: int, space: Sequence[int]) -> int:
         """Return k: the number of kernels that fit side by side into the space, at least 1."""
@@ -103,13 +119,15 @@ class ExtremaPoolIndices(SparseActivation):
 
     Args:
         ceil_mode: Whether samples past the last whole cell form a smaller cell.
+        density: Side of a cell in samples, of all kernels or of each kernel of a model, >= 1; None for the kernel size.
 
     Raises:
-        ValueError: If the mode is neither true nor false.
+        ValueError: If the mode is neither true nor false, or a density is invalid.
     """
 
-    def __init__(self, ceil_mode: bool = False) -> None:
+    def __init__(self, ceil_mode: bool = False, density: GivenDensity = None) -> None:
         super().__init__()
+        self.own_density = functional.checked_density(density)
         check_choice("ceil_mode", ceil_mode, Flag)
         self.ceil_mode = ceil_mode
 
@@ -128,13 +146,15 @@ class Extrema(SparseActivation):
     Args:
         border_tolerance: Samples by which two activations of a kernel may overlap, >= 0.
         require_sign: Whether to exclude negative local maxima and positive local minima.
+        density: Minimum extrema distance in samples, of all kernels or of each of a model, >= 1; None for the paper's.
 
     Raises:
-        ValueError: If the border tolerance is negative or not an integer, or the flag is neither true nor false.
+        ValueError: If the border tolerance or a density is invalid, or the flag is neither true nor false.
     """
 
-    def __init__(self, border_tolerance: int = 2, require_sign: bool = True) -> None:
+    def __init__(self, border_tolerance: int = 2, require_sign: bool = True, density: GivenDensity = None) -> None:
         super().__init__()
+        self.own_density = functional.checked_density(density)
         if not isinstance(border_tolerance, int) or border_tolerance < 0:
             raise ValueError(f"border_tolerance={border_tolerance} must be an integer, 0 or more (samples)")
         check_choice("require_sign", require_sign, Flag)

@@ -5,6 +5,7 @@ of a multiplication by the mask of kept samples; the choice of the positions has
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +13,19 @@ from torch import Tensor
 from san.ops import selection
 from san.ops.shapes import Float
 
-__all__ = ["Density", "densities_per_kernel", "extrema", "extrema_pool_indices", "topk_absolutes"]
+__all__ = [
+    "Density",
+    "GivenDensity",
+    "checked_density",
+    "densities_per_kernel",
+    "densities_per_model",
+    "extrema",
+    "extrema_pool_indices",
+    "topk_absolutes",
+]
 
 Density = int | Sequence[int] | Tensor
+GivenDensity = int | Sequence[int] | None
 
 
 def topk_absolutes(
@@ -115,3 +126,43 @@ def densities_per_kernel(density: Density, similarity: Tensor) -> list[int]:
     if any(value < 1 for value in densities):
         raise ValueError(f"density={densities} must be 1 or more (samples)")
     return densities
+
+
+def checked_density(density: object) -> list[int] | None:
+    """Return a density that a user gives, one number for all kernels or one per kernel, as a list; None for none.
+
+    Args:
+        density: An integer, integers or None.
+
+    Raises:
+        ValueError: If it is anything else, or a number is below 1.
+    """
+    if density is None:
+        return None
+    given: list[Any] = list(density) if isinstance(density, list | tuple) else [density]
+    if not given or not all(type(number) is int and number >= 1 for number in given):
+        raise ValueError(
+            f"density={density} must be an integer, 1 or more (samples), or a list with one for each kernel, or null "
+            "for the rule of the paper"
+        )
+    return given
+
+
+def densities_per_model(density: Sequence[int], n_kernels: int, n_models: int) -> list[int]:
+    """Return the density of each kernel of a bank; every model has the same.
+
+    Args:
+        density: One number for all kernels, or one per kernel of a model.
+        n_kernels: Number of kernels of all models.
+        n_models: Number of models in the bank.
+
+    Raises:
+        ValueError: If there is not one number, or one per kernel of a model.
+    """
+    per_model = n_kernels // n_models
+    if len(density) not in (1, per_model):
+        raise ValueError(
+            f"density={list(density)} has {len(density)} numbers, but the number of kernels of a model is "
+            f"{per_model}: give one number for all kernels, or one for each"
+        )
+    return list(density) * (n_kernels // len(density))

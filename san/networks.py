@@ -4,38 +4,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from san.ops.choices import check_choice
 from san.ops.convolution import convolve, correlate
-from san.ops.kernels import KernelSampler, initial_weight, kernel_index, mirror, padding_mask
+from san.ops.kernels import KernelSampler, initial_weight, kernel_index, mirror, normal_sampler, padding_mask
 from san.ops.placement import are_few, gather, place, without_rounding
-from san.ops.shapes import Float
+from san.ops.shapes import Float, space_of
+from san.ops.step import TrainingStep
 
 __all__ = ["Decoder", "Encoder", "SparselyActivatedNetwork", "TrainingStep", "WeightCount"]
 
 Dimensions = Literal[1, 2]
 Decoder = Literal["paper", "adjoint"]
 WeightCount = Literal["samples", "side"]
-
-
-class TrainingStep(NamedTuple):
-    """Position of a training step: epoch, batch, and which interleaved shard of the batch this rank holds.
-
-    Args:
-        epoch: Index of the epoch, >= 0.
-        batch: Index of the batch in the epoch, >= 0.
-        rank: Index of this process, and of its first example in the batch.
-        world_size: Number of processes, and the distance between two of its examples.
-    """
-
-    epoch: int
-    batch: int
-    rank: int = 0
-    world_size: int = 1
 
 
 class Encoder(nn.Module, ABC):
@@ -98,7 +83,7 @@ class SparselyActivatedNetwork(nn.Module):
 
     Raises:
         ValueError: If there is no kernel, a size is below 1, a choice is unknown or the kernels cannot be shared evenly
-            by the models; on a call, if a kernel is longer than the input.
+            by the models; on a call, if the input has another shape or is shorter than a kernel.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section III-B, Eq. 9 to 13.
@@ -140,20 +125,14 @@ class SparselyActivatedNetwork(nn.Module):
         self.n_dims = n_dims
         self.decoder = decoder
         self.n_models = n_models
-        self.weight = nn.Parameter(
-            initial_weight(
-                self.sizes_of_models,
-                n_dims,
-                seed=seed,
-                start_indices=start_indices or [0] * n_models,
-                sampler=sampler or (lambda shape, rng: initial_deviation * torch.randn(shape, generator=rng)),
-            )
-        )
+        starts, sampler = start_indices or [0] * n_models, sampler or normal_sampler(0, initial_deviation)
+        weight = initial_weight(self.sizes_of_models, n_dims, seed=seed, start_indices=starts, sampler=sampler)
+        self.weight = nn.Parameter(weight)
         self.constrain()
 
     def similarity(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Correlate the input, or that of each model of a bank, with each kernel, Eq. 10."""
-        self.check_space(x.shape[2:])
+        self.check_space(space_of(x, self.n_dims, self.n_models))
         return correlate(x, self._padded_kernels(), self.kernel_sizes, exact=self.activation.sparse)
 
     def encode(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:

@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 
 from san.activations import Extrema, Identity
 from san.extensions.annealing import AnnealedExtrema
+from san.extensions.phi_pursuit import PhiPursuit
 from san.networks import SparselyActivatedNetwork, TrainingStep
 
 SPACES = {1: (14,), 2: (7, 6)}
+
+
+def phi_pursuit():
+    return PhiPursuit(
+        loss="torch.nn.functional.l1_loss", count_weights="samples", max_activations=None, max_work=1e6, patience=1,
+        refinements=1, training_refinements=1, perturbations=0,
+    )  # fmt: skip
 
 
 def random_network(sizes, n_dims, decoder="paper"):
@@ -156,3 +164,30 @@ def test_invalid_arguments_are_refused(untyped):
         SparselyActivatedNetwork([3], Identity(), 3)
     with pytest.raises(ValueError, match="kernel_size=5 exceeds the signal length 4"):
         SparselyActivatedNetwork([5], Identity(), 2)(torch.zeros(1, 1, 9, 4))
+
+
+@pytest.mark.parametrize("encoder", [Extrema(), phi_pursuit()], ids=["extrema", "phi_pursuit"])
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(20), ValueError, r"the shape \[20\]: give a tensor .* \[batch, 1, samples\]"),
+        (torch.zeros(2, 20), ValueError, r"the shape \[2, 20\]: give a tensor .* \[batch, 1, samples\]"),
+        (torch.zeros(2, 2, 20), ValueError, r"2 channels: give a tensor .* \[batch, 1, samples\]"),
+        (torch.zeros(2, 1, 20, 20), ValueError, r"the shape \[2, 1, 20, 20\]: give"),
+        (torch.zeros(2, 1, 20, dtype=torch.int64), TypeError, r"torch.int64: give .* by x\.float\(\)"),
+        (np.zeros((2, 1, 20)), TypeError, r"of type ndarray: give a tensor .* by torch\.as_tensor"),
+        ([0.0] * 20, TypeError, "of type list: give a tensor"),
+    ],
+)
+def test_an_input_of_another_type_or_shape_is_refused_with_the_wanted_shape(untyped, x, error, message, encoder):
+    network = SparselyActivatedNetwork([3], encoder, seed=0)
+    for call in (network, network.encode):
+        with pytest.raises(error, match=message):
+            call(x)
+
+
+def test_an_image_and_a_channel_per_model_are_named_where_they_are_wanted(untyped):
+    bank = SparselyActivatedNetwork([3, 3, 3], Identity(), 2, n_models=3, seed=0)
+    assert bank(torch.zeros(1, 3, 9, 9)).shape == (1, 3, 9, 9)
+    with pytest.raises(ValueError, match=r"2 channels: give .* \[batch, 1, rows, columns\], or one channel for each"):
+        bank(torch.zeros(1, 2, 9, 9))

@@ -128,6 +128,11 @@ def table_1(compose, real_data, *overrides):
         ("trainer.max_epochs=29", [7], "seed"),
         ("optimizer.lr=0.02", [7], "seed"),
         ("activation.border_tolerance=2", [7], "seed"),
+        ("activation.density=4", [7], "seed"),
+        ("initial_deviation=0.1", [7], "published"),
+        ("initial_deviation=0.2", [7], "seed"),
+        ("initial_mean=0.1", [7], "seed"),
+        ("initialization=file", [7], "seed"),
         ("activation=relu", [7], "seed"),  # activation_name still says Extrema
         ("decoder=adjoint", [7], "seed"),
         ("dataset.channel=0", [7], "published"),

@@ -82,7 +82,7 @@ RULES = (
         r"san\.(networks|extensions\.[a-z]\w*)\.[A-Z]\w*Network",
         "a network of san.networks or san.extensions",
         n_positional=3,
-        keywords=("decoder", "n_models", "seed", "start_indices", "sampler"),
+        keywords=("decoder", "initial_deviation", "n_models", "seed", "start_indices", "sampler"),
     ),
     Rule(r"(classifier\.)?optimizer", r"torch\.optim\.[A-Z]\w*", "an optimizer of torch.optim", n_positional=1),
     Rule(r"trainer", r"pytorch_lightning\.Trainer", "pytorch_lightning.Trainer"),

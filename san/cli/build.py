@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,18 +13,17 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import Strategy
 from torch import nn
 
+from san.activations import SparseActivation, TopKAbsolutes
 from san.cli.config import check_numbers
+from san.cli.initial_kernels import initialize, kernel_sampler
 from san.cli.parts import instantiate
 from san.cli.settings import effective_settings
 from san.cli.trainer_settings import refuse_rare_validation, refuse_void_trainer_settings
 from san.data.recording import Recording
 from san.data.splits import Splits
 from san.extensions.growing import GrowingNetwork
-from san.extensions.initialization import window_sampler
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork
-from san.ops.choices import check_choice
-from san.ops.kernels import KernelSampler
 from san.training.callbacks.epoch_lines import progress
 from san.training.callbacks.kernel_growth import KernelGrowth
 from san.training.callbacks.kernel_restarts import KernelRestarts
@@ -38,11 +38,11 @@ __all__ = [
     "build_module",
     "build_trainer",
     "check_counts",
+    "check_densities",
     "classify",
     "load_dataset",
 ]
 
-Initialization = Literal["normal", "data"]
 Outcome = dict[str, Any]
 
 
@@ -53,6 +53,29 @@ def check_counts(config: DictConfig, keys: Sequence[str] = ()) -> None:
         ValueError: If a value is invalid.
     """
     check_numbers(config, ("seed", "n_kernels", "batch_size", "num_workers", "kernel_figure_every", *keys))
+
+
+def check_densities(config: DictConfig, n_kernels: int, space: Sequence[int]) -> None:
+    """Refuse densities of the activation function that do not fit its kernels or the examples.
+
+    Args:
+        config: The configuration.
+        n_kernels: Number of kernels of a model.
+        space: Samples of an example along each axis.
+
+    Raises:
+        ValueError: If there is neither one density nor one for each kernel, or one is larger than an example.
+    """
+    activation = instantiate(config, "activation")
+    if not isinstance(activation, SparseActivation) or activation.own_density is None:
+        return
+    most = prod(space) if isinstance(activation, TopKAbsolutes) else max(space)
+    try:
+        largest = max(activation.densities([1] * n_kernels, [n_kernels, *space]))
+    except ValueError as error:
+        raise ValueError(f"activation.{error}") from error
+    if largest > most:
+        raise ValueError(f"activation.density={largest} exceeds the {most} samples of an example; choose 1 to {most}")
 
 
 def load_dataset(config: DictConfig) -> Splits:
@@ -103,6 +126,7 @@ def build_module(
     Raises:
         ValueError: If a part is invalid, or parts are incompatible.
     """
+    check_densities(config, len(models[0]), splits.shape[1:])
     network: SparselyActivatedNetwork = instantiate(config, "network")(
         [size for sizes in models for size in sizes],
         instantiate(config, "activation"),
@@ -111,10 +135,11 @@ def build_module(
         n_models=len(models),
         seed=config.seed,
         start_indices=start_indices,
-        sampler=_kernel_sampler(config, splits),
+        sampler=kernel_sampler(config, splits),
     )
     network.check_space(splits.shape[1:])
     _refuse_incompatible_parts(config, network)
+    initialize(network, config)
     return SANModule(
         network,
         loss=_checked_loss(instantiate(config, "loss"), config.loss),
@@ -241,12 +266,6 @@ def _refuse_incompatible_parts(config: DictConfig, network: SparselyActivatedNet
             f"kernel_size=1: {config.n_kernels} unit-norm kernels of one sample are equal; use n_kernels=1 or a larger "
             "kernel_size"
         )
-
-
-def _kernel_sampler(config: DictConfig, splits: Any) -> KernelSampler | None:
-    """Return the sampler of the initial kernels, None for the network's own distribution."""
-    check_choice("initialization", config.initialization, Initialization)
-    return window_sampler(splits.train, config.decoder == "paper") if config.initialization == "data" else None
 
 
 def _checked_loss(loss: Loss, config: DictConfig) -> Loss:

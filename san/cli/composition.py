@@ -23,7 +23,7 @@ from san.cli.allow_list import refuse_foreign_hydra, refuse_foreign_targets
 from san.cli.config import CONF
 from san.cli.yaml_comments import LOADER, text_of
 
-__all__ = ["checked_composition"]
+__all__ = ["checked_composition", "is_checked"]
 
 FILE = "file://"
 PLAIN_REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(\.[\w-]+|\[\w+\])*\s*\}|(hydra|now):)")
@@ -114,6 +114,11 @@ def checked_composition() -> Iterator[None]:
             setattr(owner, name, original)
         for name, function in resolvers.items():
             OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def is_checked() -> bool:
+    """Return whether this process checks what Hydra composes, as it does while a command runs."""
+    return ConfigRepository.load_config.__module__ == __name__
 
 
 def _is_foreign(place: str) -> bool:

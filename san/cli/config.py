@@ -19,6 +19,7 @@ __all__ = [
     "check_activation",
     "check_kinds",
     "check_numbers",
+    "compose_from_package",
     "kernel_sizes_of",
     "paper_databases",
     "parse_numbers",
@@ -33,6 +34,7 @@ PARTS = (
     "activation", "callbacks", "classifier", "dataset", "figure", "logger", "loss", "metric", "network", "optimizer",
     "paths", "trainer",
 )  # fmt: skip
+MAY_BE_NULL = ("checkpoint", "initial_kernels")
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 
@@ -77,14 +79,14 @@ def check_kinds(config: DictConfig) -> None:
     """Refuse values of another kind than a text or a mapping where every command needs one.
 
     Raises:
-        ValueError: If a folder, the checkpoint or the activation's name is not a text, or a part has no keys.
+        ValueError: If a folder, the checkpoint, the initial kernels or the activation's name is not a text, or a part
+            has no keys.
     """
     for part in PARTS:
         if part in config and not (OmegaConf.is_dict(config[part]) or (config[part] is None and part == "dataset")):
             raise ValueError(f"{part}={shown(config[part])} must be keys and values")
-    texts = {key: config[key] for key in ("activation_name", "checkpoint") if key in config}
-    if texts.get("checkpoint", "") is None:
-        del texts["checkpoint"]
+    texts = {key: config[key] for key in ("activation_name", *MAY_BE_NULL) if key in config}
+    texts = {key: value for key, value in texts.items() if not (value is None and key in MAY_BE_NULL)}
     for key, value in {**texts, **{f"paths.{name}": folder for name, folder in config.paths.items()}}.items():
         if not (isinstance(value, str) and value):
             raise ValueError(f"{key}={shown(value)} must be a text that is not empty")

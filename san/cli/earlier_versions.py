@@ -12,6 +12,9 @@ DEFAULTS_OF_OLD_CHECKPOINTS = {
     "kernel_sizes": None,
     "classifier": {},
     "initialization": "normal",
+    "initial_deviation": 0.1,
+    "initial_kernels": None,
+    "initial_mean": 0.0,
     "restart_every": None,
     "network": PLAIN_NETWORK,
 }

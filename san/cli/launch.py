@@ -104,6 +104,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
                 sys.argv[1:] = arguments
                 _set_full_error(full_error)
                 _close_log()
+                HydraConfig.instance().cfg = None  # a later call from Python would write into the folder of this run
 
     main.__module__ = f"san.{name}"
     return main

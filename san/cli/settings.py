@@ -1,10 +1,13 @@
 """The keys of a configuration that can change a result, and those that cannot, each with its reason."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from san.storage.checkpoints import find
 
 __all__ = ["CANNOT_CHANGE_RESULTS", "MAY_CHANGE_WHEN_RESUMED", "effective_settings", "without"]
 
@@ -62,6 +65,8 @@ MAY_CHANGE_WHEN_RESUMED = {
 def effective_settings(config: DictConfig, parts: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the settings that can change a result, with all references resolved, as plain containers.
 
+    The file of the initial kernels counts by its content.
+
     Args:
         config: The configuration of a run.
         parts: Keys of the configuration to return; None for all of them.
@@ -82,7 +87,18 @@ def without(settings: Mapping[str, Any], keys: Mapping[str, str] = CANNOT_CHANGE
 
 def _resolved(config: DictConfig, key: str) -> Any:
     value = config[key]
+    if key == "initial_kernels" and isinstance(value, str):
+        return _content(value)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _content(path: str) -> str:
+    """Return a fingerprint of a file or of the best checkpoint of a run folder; the path if a run would refuse it."""
+    try:
+        with find(path, "best").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:24]
+    except OSError:
+        return path
 
 
 def _pruned(node: Mapping[str, Any], place: str, keys: Mapping[str, str]) -> dict[str, Any]:

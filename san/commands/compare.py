@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from san.cli.bank import evaluate_bank, shares, train_bank
-from san.cli.build import check_counts, load_dataset
+from san.cli.build import check_counts, check_densities, load_dataset
 from san.cli.config import check_numbers, parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
 from san.cli.parts import instantiate
@@ -167,6 +167,7 @@ def _banks(config: DictConfig, name: str, grids: DictConfig, splits: Splits) -> 
         bank.n_kernels, bank.kernel_sizes, bank.checkpoint = number, sizes, None
         bank.paths.output_dir = str(Path(config.paths.output_dir, "trainings", f"{number}"))
         check_counts(bank)
+        check_densities(bank, number, splits.shape[1:])
         banks.append(bank)
     return banks
 

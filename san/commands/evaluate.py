@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from san.checkpoint import find, read
 from san.cli.build import build_module
+from san.cli.calls import callable_from_python
 from san.cli.config import kernel_sizes_of
 from san.cli.evaluation_data import load_test_data
 from san.cli.model_results import model_results, warn_of_dead_kernels
@@ -28,6 +29,7 @@ from san.training.trainer_checks import refuse_inexact_trainer
 __all__ = ["evaluate"]
 
 
+@callable_from_python
 def evaluate(config: DictConfig) -> float:
     """Test a checkpoint, write ``results.json`` and print the table.
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.cli.bank import TrainedBank, bank_name, evaluate_bank, refuse_other_banks, shares, train_bank
-from san.cli.build import check_counts, load_dataset
+from san.cli.build import check_counts, check_densities, load_dataset
+from san.cli.calls import callable_from_python
 from san.cli.config import parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
 from san.cli.recommendation import recommendation
@@ -27,6 +28,7 @@ __all__ = ["sweep"]
 EVERY_SIZE = "1..250"
 
 
+@callable_from_python
 def sweep(config: DictConfig) -> float:
     """Train a bank of models for each activation, and write the files of a multirun.
 
@@ -50,6 +52,8 @@ def sweep(config: DictConfig) -> float:
     splits = load_dataset(config)
     if not sizes:
         sizes = fitting_sizes(splits.train) if is_automatic else parse_numbers("kernel_sizes", EVERY_SIZE)
+    for choice in choices:
+        check_densities(choice, choice.n_kernels, splits.shape[1:])
     batch = splits.train[: config.batch_size]
     results: list[Results] = []
     failures: dict[str, str] = {}

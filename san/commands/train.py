@@ -23,6 +23,7 @@ from san.cli.build import (
     classify,
     load_dataset,
 )
+from san.cli.calls import callable_from_python
 from san.cli.config import kernel_sizes_of, stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
 from san.cli.parts import instantiate
@@ -51,6 +52,7 @@ Figures = Mapping[str, Callable[[Run], Figure]]
 log = logging.getLogger(__name__)
 
 
+@callable_from_python
 def train(config: DictConfig) -> float:
     """Train a model, select its epoch, test it, and write the files of a run.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 __all__ = ["existing_file", "existing_folder"]
 
 
-def existing_file(path: str | os.PathLike[str], advice: str) -> Path:
+def existing_file(path: str | os.PathLike[str], advice: str, key: str = "path") -> Path:
     """Return the path of a regular file, or of a link to one.
 
     A named pipe or a device is refused before it is opened, because reading it might never end.
@@ -14,13 +14,14 @@ def existing_file(path: str | os.PathLike[str], advice: str) -> Path:
     Args:
         path: The path.
         advice: What to give instead, for the error.
+        key: Key of the path in the configuration, for the error.
 
     Raises:
         FileNotFoundError: If there is no file, or anything other than a regular file.
     """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"path={path} {_found(file)}: {advice}")
+        raise FileNotFoundError(f"{key}={path} {_found(file)}: {advice}")
     return file
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from san.activations import Extrema
+from san.functional import GivenDensity
 from san.ops.shapes import Float
 
 __all__ = ["DropoutExtrema"]
@@ -24,16 +25,24 @@ class DropoutExtrema(Extrema):
         seed: Seed of the dropped activations.
         border_tolerance: Samples by which two activations of a kernel may overlap, >= 0.
         require_sign: Whether to exclude negative local maxima and positive local minima.
+        density: Minimum extrema distance in samples, as of :class:`san.activations.Extrema`.
 
     Raises:
-        ValueError: If the probability is out of range, or the border tolerance is invalid.
+        ValueError: If the probability is out of range, or the border tolerance or a density is invalid.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section VI, the third future work.
     """
 
-    def __init__(self, probability: float, seed: int, border_tolerance: int = 2, require_sign: bool = True) -> None:
-        super().__init__(border_tolerance, require_sign)
+    def __init__(
+        self,
+        probability: float,
+        seed: int,
+        border_tolerance: int = 2,
+        require_sign: bool = True,
+        density: GivenDensity = None,
+    ) -> None:
+        super().__init__(border_tolerance, require_sign, density)
         if not 0 <= probability < 1:
             raise ValueError(f"probability={probability} must be at least 0 and below 1")
         self.probability = probability

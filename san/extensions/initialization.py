@@ -1,4 +1,4 @@
-"""Kernels initialized from the data, instead of the paper's normal distribution."""
+"""Kernels initialized from the data or from given kernels, instead of the paper's normal distribution."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from san.ops.kernels import KernelSampler, mirror
+from san.networks import SparselyActivatedNetwork
+from san.ops.kernels import KernelSampler, mirror, resized
 from san.ops.shapes import Float
 
-__all__ = ["highest_mean_window", "window_sampler"]
+__all__ = ["highest_mean_window", "set_atoms", "window_sampler"]
 
 CANDIDATES = 20  # random windows per kernel; the one with the highest energy becomes the kernel
 
@@ -36,6 +37,23 @@ def window_sampler(x: Float[Tensor, "batch 1 *space"], mirrored: bool) -> Kernel
         return mirror(kernel) if mirrored else kernel
 
     return sampler
+
+
+@torch.no_grad()
+def set_atoms(network: SparselyActivatedNetwork, atoms: Sequence[Tensor]) -> None:
+    """Set the kernels of each model of a bank, so that the decoder places the given atoms.
+
+    A kernel of another size is cropped to its middle, or padded with zeros on both sides, which changes nothing of what
+    it encodes and decodes; see :func:`san.ops.kernels.resized`.
+
+    Args:
+        network: The network or bank; its kernels are changed.
+        atoms: An atom for each kernel of a model, [m] or [m, m], of any sizes.
+    """
+    own = [atom if network.decoder == "adjoint" else mirror(atom) for atom in atoms]
+    for index, (kernel, size) in enumerate(zip(network.kernels, network.kernel_sizes, strict=True)):
+        kernel.copy_(resized(own[index % len(own)], size))
+    network.constrain()
 
 
 def highest_mean_window(x: Float[Tensor, "batch 1 *space"], size: int) -> tuple[Tensor, tuple[int | slice, ...]]:

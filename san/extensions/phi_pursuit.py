@@ -9,6 +9,7 @@ from san.activations import Extrema
 from san.networks import Encoder, SparselyActivatedNetwork, WeightCount
 from san.ops.choices import check_choice
 from san.ops.pursuit import pursue
+from san.ops.shapes import space_of
 
 __all__ = ["PhiPursuit"]
 
@@ -101,7 +102,7 @@ class PhiPursuit(Encoder):
         Raises:
             ValueError: If numba is not available.
         """
-        network.check_space(x.shape[2:])
+        network.check_space(space_of(x, network.n_dims, network.n_models))
         is_evaluation = self.step is None
         with torch.no_grad():
             maps: Tensor = pursue(

@@ -163,7 +163,7 @@ def describe(
     activation = network.activation
     densities = []
     if isinstance(activation, SparseActivation):
-        densities = [activation.density(size, [n_samples]) for size in sizes]
+        densities = activation.densities(sizes, [len(sizes), n_samples])
     selector_per_kernel = selectors(activation, densities, similarity_chunks)
     n_activations = torch.zeros(len(sizes), dtype=torch.int64)
     error = zeros_error = 0.0

@@ -23,9 +23,10 @@ class Territory(Extrema):
     Args:
         border_tolerance: Samples by which two activations may overlap, >= 0.
         require_sign: Whether to exclude negative local maxima and positive local minima.
+        density: Minimum extrema distance in samples, as of :class:`san.activations.Extrema`.
 
     Raises:
-        ValueError: If the border tolerance is negative or not an integer.
+        ValueError: If the border tolerance or a density is invalid.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section VI, the second future work.
@@ -38,7 +39,7 @@ class Territory(Extrema):
         n_models: int = 1,
     ) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps; models of a bank do not compete with one another."""
-        density = self._densities(similarity, kernel_sizes)
+        density = self.densities(kernel_sizes, similarity.shape[1:], n_models)
         return territory(similarity, density, n_models, require_sign=self.require_sign)
 
 

@@ -6,7 +6,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["KernelSampler", "initial_weight", "kernel_index", "mirror", "padding_mask", "start_in_padding"]
+__all__ = [
+    "KernelSampler",
+    "initial_weight",
+    "kernel_index",
+    "mirror",
+    "normal_sampler",
+    "padding_mask",
+    "resized",
+    "start_in_padding",
+]
 
 Integer = TypeVar("Integer", int, Tensor)
 
@@ -29,10 +38,39 @@ def mirror(kernel: Tensor) -> Tensor:
     return kernel.flip(tuple(range(kernel.dim())))
 
 
+def normal_sampler(mean: float, deviation: float) -> KernelSampler:
+    """Return a sampler of kernels whose samples are independent and normal.
+
+    Args:
+        mean: Mean of a sample.
+        deviation: Standard deviation of a sample, >= 0.
+    """
+    return lambda shape, generator: mean + deviation * torch.randn(shape, generator=generator)
+
+
 def kernel_index(kernel: int, size: int, extent: int, n_dims: int) -> tuple[int | slice, ...]:
     """Return the index of a kernel in a padded tensor [kernels, *extent], without its padding."""
     start = start_in_padding(extent, size)
     return (kernel, *[slice(start, start + size)] * n_dims)
+
+
+def resized(kernel: Tensor, size: int) -> Tensor:
+    """Return a kernel of another size: the middle of a larger one, or a smaller one in the middle of zeros.
+
+    Its sample (m - 1) // 2 stays the middle, so a kernel that is padded with zeros has the same "same" convolution.
+
+    Args:
+        kernel: The kernel, [m] or [m, m].
+        size: Samples per axis of the returned kernel.
+    """
+    own, n_dims = len(kernel), kernel.dim()
+    if size <= own:
+        start = start_in_padding(own, size)
+        return kernel[(slice(start, start + size),) * n_dims]
+    padded = kernel.new_zeros([size] * n_dims)
+    start = start_in_padding(size, own)
+    padded[(slice(start, start + own),) * n_dims] = kernel
+    return padded
 
 
 def padding_mask(sizes: Sequence[int], extent: int, n_dims: int, device: torch.device) -> Tensor:
