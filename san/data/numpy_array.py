@@ -12,10 +12,12 @@ from san.data.arguments import checked_arguments
 from san.data.files import existing_file
 from san.data.recording import Recording, open_recording
 from san.data.scaling import scaled_splits, signal_splits, split_in_order
+from san.data.signal import Signal
 from san.data.splits import Splits
 
-__all__ = ["load", "stream"]
+__all__ = ["SUFFIXES", "load", "read", "stream"]
 
+SUFFIXES = (".npy",)
 AXES = (["time"], ["examples", "time"], ["examples", "rows", "columns"])
 NUMBERS = "biuf"  # kinds of dtype: bool, int, uint, float
 # Two axes of fewer than FEW and of more than MANY may be the channels and the samples of one recording.
@@ -62,6 +64,24 @@ def load(*, path: str, sampling_frequency: float | None, axes: Sequence[str] | N
         scale=options.get("scale"),
         sampling_frequency=sampling_frequency,
     )
+
+
+@checked_arguments
+def read(*, path: str, sampling_frequency: float | None = None) -> Signal:
+    """Read one long signal.
+
+    Args:
+        path: Path of a ``.npy`` file, [samples].
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file cannot be read or is not one signal.
+    """
+    shape = _open_memory_map(path).shape
+    if len(shape) != 1:
+        raise ValueError(f"path={path} has the shape {_brackets(shape)}: give an array of 1 axis, [samples]")
+    return Signal(f"numpy/{Path(path).stem}", _read(path, slice(None)), sampling_frequency)
 
 
 @checked_arguments
@@ -150,4 +170,4 @@ def _open_memory_map(path: str) -> NDArray[Any]:
 
 def _read(path: str, part: slice) -> NDArray[np.float64]:
     """Return a copy of a part of the array, and close the memory map so that it does not count as used memory."""
-    return _open_memory_map(path)[part].astype(np.float64)
+    return np.array(_open_memory_map(path)[part], dtype=np.float64)

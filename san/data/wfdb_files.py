@@ -96,13 +96,13 @@ def first_record(database: str, databases: Path) -> str:
         raise _unavailable(database, "list of records", file, error) from error
 
 
-def read_channel(name: str, path: Path, channel: int | str, n_samples: int | None) -> wfdb.Record:
+def read_channel(name: str, path: Path, channel: int | str | None, n_samples: int | None) -> wfdb.Record:
     """Read one channel of a record on disk.
 
     Args:
         name: Name of the record in errors.
         path: Path of the record, without suffix.
-        channel: Index or name of the channel.
+        channel: Index or name of the channel; None for the only channel.
         n_samples: Maximum number of samples to read, from the start; None for all.
 
     Raises:
@@ -149,7 +149,7 @@ def open_channel(
 
 
 def _read(
-    name: str, location: str, remote_database: str | None, channel: int | str, n_samples: int | None
+    name: str, location: str, remote_database: str | None, channel: int | str | None, n_samples: int | None
 ) -> wfdb.Record:
     """Read one channel of a record on disk, or of a record in a database of PhysioNet."""
     reader, stop = _open(name, location, remote_database, channel, n_samples)
@@ -158,7 +158,7 @@ def _read(
 
 
 def _open(
-    name: str, location: str, remote_database: str | None, channel: int | str, n_samples: int | None
+    name: str, location: str, remote_database: str | None, channel: int | str | None, n_samples: int | None
 ) -> tuple[ChannelReader, int | None]:
     """Return a reader of a channel, and where to stop; None for the end, which the header does not give."""
     folder = Path(location).parent if remote_database is None else None

@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from san.data.arguments import checked_arguments
 from san.data.files import existing_file
 from san.data.recording import Recording, open_recording
 from san.data.scaling import signal_splits
+from san.data.signal import Signal, agreed_frequency
 from san.data.splits import Splits
 from san.data.wfdb_files import open_channel, read_channel
 
-__all__ = ["load", "stream"]
+__all__ = ["SUFFIXES", "load", "read", "stream"]
+
+SUFFIXES = (".hea",)
 
 
 @checked_arguments
@@ -26,16 +31,35 @@ def load(*, path: str, channel: int | str, **options: Any) -> Splits:
         FileNotFoundError: If the record does not exist.
         ValueError: If the record cannot be read, or an option is invalid or does not fit the signal.
     """
-    record = _record_path(path)
-    content = read_channel(str(record), record, channel, None)
+    signal = read(path=path, channel=channel)
     return signal_splits(
-        content.p_signal[:, 0],
-        name=f"wfdb/{record.name}",
-        sampling_frequency=float(content.fs),
-        channel=str(content.sig_name[0]),
-        unit=str(content.units[0]),
+        signal.samples,
+        name=signal.name,
+        sampling_frequency=signal.sampling_frequency,
+        channel=signal.channel,
+        unit=signal.unit,
         **options,
     )
+
+
+@checked_arguments
+def read(*, path: str, channel: int | str | None = None, sampling_frequency: float | None = None) -> Signal:
+    """Read a channel.
+
+    Args:
+        path: Path of the record, with or without ``.hea``.
+        channel: Index or name of the channel; None for the only channel.
+        sampling_frequency: Sampling frequency in hertz, which must be that of the record; None to take it.
+
+    Raises:
+        FileNotFoundError: If the record does not exist.
+        ValueError: If the record cannot be read, or there is no such channel.
+    """
+    record = _record_path(path)
+    content = read_channel(str(record), record, channel, None)
+    frequency = agreed_frequency(sampling_frequency, float(content.fs), f"path={path}")
+    samples = np.asarray(content.p_signal[:, 0], dtype=np.float64)
+    return Signal(f"wfdb/{record.name}", samples, frequency, str(content.sig_name[0]), str(content.units[0]))
 
 
 @checked_arguments
