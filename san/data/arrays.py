@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from san.data.scaling import scaled_splits, signal_splits, split_in_order
 from san.data.splits import Splits
 
-__all__ = ["array_splits", "brackets", "check_axes", "check_numbers", "chosen_variable", "one_signal"]
+__all__ = ["array_splits", "brackets", "check_axes", "check_numbers", "chosen_variable", "one_channel"]
 
 AXES = (["time"], ["examples", "time"], ["examples", "rows", "columns"])
 NUMBERS = "biuf"  # kinds of dtype: bool, int, uint, float
@@ -97,8 +97,8 @@ def check_axes(shape: tuple[int, ...], axes: Sequence[str] | None, place: str) -
     )
 
 
-def one_signal(array: NDArray[Any], channel: int | None, place: str) -> NDArray[np.float64]:
-    """Return one long signal: an array of 1 axis, or one channel along the shorter of 2 axes.
+def one_channel(array: NDArray[Any], channel: int | None, place: str) -> NDArray[Any]:
+    """Return a view of one long signal, [samples]: an array of 1 axis, or one channel along the shorter of 2 axes.
 
     Args:
         array: The array.
@@ -113,7 +113,7 @@ def one_signal(array: NDArray[Any], channel: int | None, place: str) -> NDArray[
         raise ValueError(f"{place} has the shape {shape}: it has no samples")
     if channel is None:
         if array.ndim == 1:
-            return np.array(array, dtype=np.float64)
+            return array
         advice = ", or choose one channel by its index, such as channel=0" if array.ndim == 2 else ""
         raise ValueError(f"{place} has the shape {shape}: give an array of 1 axis, [samples]{advice}")
     if array.ndim != 2 or array.shape[0] == array.shape[1]:
@@ -123,7 +123,8 @@ def one_signal(array: NDArray[Any], channel: int | None, place: str) -> NDArray[
         raise ValueError(
             f"channel={channel} is not a channel of {place}, whose shape is {shape}; give 0 to {len(channels) - 1}"
         )
-    return np.array(channels[channel], dtype=np.float64)
+    view: NDArray[Any] = channels[channel]
+    return view
 
 
 def array_splits(

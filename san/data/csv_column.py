@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from san.data import csv_files
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
-from san.data.files import existing_file
+from san.data.files import existing_file, reason
 from san.data.names import index_of
 from san.data.signal import Signal
 from san.data.splits import Splits
@@ -85,7 +85,7 @@ def read(
     try:
         table, names, decimal = csv_files.read_columns(file, headings)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{place} cannot be read as a table: {error}") from error
+        raise ValueError(f"{place} cannot be read as a table: {reason(error)}") from error
     index = index_of("column", column, names, place)
     log.info("%s: column %d (%s) of %d, %d rows", path, index, names[index], len(names), len(table))
     times = time_column(time, names, place)

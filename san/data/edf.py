@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
-from san.data.files import existing_file
+from san.data.files import existing_file, reason
 from san.data.names import index_of
 from san.data.optional import imported
 from san.data.signal import Signal, agreed_frequency
@@ -80,5 +80,4 @@ def read(*, path: str, channel: int | str | None = None, sampling_frequency: flo
 
 
 def _unreadable(path: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"path={path} cannot be read as EDF or BDF, it is damaged or incomplete: {reason}")
+    return ValueError(f"path={path} cannot be read as EDF or BDF, it is damaged or incomplete: {reason(error)}")

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["existing_file", "existing_folder", "matching_files"]
+__all__ = ["existing_file", "existing_folder", "matching_files", "reason"]
+
+MAX_REASON = 300  # characters
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,12 @@ def matching_files(path: str | os.PathLike[str], suffixes: Sequence[str]) -> lis
     if len({file.resolve() for file in chosen}) < len(chosen):
         raise ValueError(f"path={path} has links to files that it also has: each recording must be there once")
     return chosen
+
+
+def reason(error: Exception) -> str:
+    """Return why a package could not read a file, in one line; it may quote the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."
 
 
 def _parts(file: Path, folder: Path) -> tuple[str, ...]:

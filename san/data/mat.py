@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
 from san.data.arguments import checked_arguments
-from san.data.arrays import array_splits, check_axes, check_numbers, chosen_variable, one_signal
+from san.data.arrays import array_splits, check_axes, check_numbers, chosen_variable, one_channel
 from san.data.file_splits import file_splits
-from san.data.files import existing_file, matching_files
+from san.data.files import existing_file, matching_files, reason
 from san.data.signal import Signal
 from san.data.sizes import refuse_excess
 from san.data.splits import Splits
@@ -80,7 +80,7 @@ def read(
         ValueError: If the file cannot be read, or the variable is not one signal.
     """
     array, name = _read(path, variable)
-    samples = one_signal(array, channel, f"path={path}")
+    samples = np.array(one_channel(array, channel, f"path={path}"), dtype=np.float64)
     return Signal(name, samples, sampling_frequency, "" if channel is None else str(channel))
 
 
@@ -101,7 +101,6 @@ def _read(path: str, variable: str | None) -> tuple[NDArray[Any], str]:
     except Exception as error:  # scipy raises errors of any type for a damaged file
         if str(error).startswith("variable="):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"path={path} cannot be read as a MAT-file: {reason}") from error
+        raise ValueError(f"path={path} cannot be read as a MAT-file: {reason(error)}") from error
     is_vector = array.ndim == 2 and 1 in array.shape
     return array.ravel() if is_vector else array, f"mat/{Path(path).stem}/{chosen}"

@@ -5,8 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from san.data.arguments import checked_arguments
-from san.data.arrays import array_splits, brackets, check_axes, one_signal
+from san.data.arrays import array_splits, brackets, check_axes, one_channel
 from san.data.file_splits import file_splits
 from san.data.files import matching_files
 from san.data.numpy_files import SUFFIXES, open_array
@@ -77,20 +80,29 @@ def read(
         FileNotFoundError: If the file does not exist.
         ValueError: If the file cannot be read or is not one signal.
     """
-    samples = one_signal(open_array(path, variable), channel, f"path={path}")
+    samples = _copied(open_array(path, variable), channel, path, slice(None))
     return Signal(f"numpy/{Path(path).stem}", samples, sampling_frequency, "" if channel is None else str(channel))
 
 
 @checked_arguments
 def stream(
-    *, path: str, sampling_frequency: float | None, chunk: int, axes: Sequence[str] | None = None, **options: Any
+    *,
+    path: str,
+    sampling_frequency: float | None,
+    chunk: int,
+    variable: str | None = None,
+    channel: int | None = None,
+    axes: Sequence[str] | None = None,
+    **options: Any,
 ) -> Recording:
     """Open a long signal for reading in chunks.
 
     Args:
-        path: Path of a ``.npy`` file, [samples].
+        path: Path of a ``.npy`` file, [samples], or 2 axes if a channel is given.
         sampling_frequency: Sampling frequency in hertz; None if unknown.
         chunk: Number of samples to read at a time.
+        variable: None, because a ``.npy`` file has one array.
+        channel: Index of the channel along the shorter axis; None for an array of 1 axis.
         axes: [time] or None.
         **options: Scaling and invalid samples; see :func:`san.data.recording.open_recording`.
 
@@ -100,19 +112,25 @@ def stream(
     """
     if Path(path).suffix.lower() in (".npz", ".pt"):
         raise ValueError(f"path={path} cannot be read in chunks: save its array as a .npy file")
-    shape = open_array(path, None).shape
-    if len(shape) != 1:
+    array = open_array(path, variable)
+    if channel is None and array.ndim != 1:
         raise ValueError(
-            f"path={path} has {len(shape)} axes, the shape {brackets(shape)}: to read it in chunks, give an array of "
-            "1 axis, [samples]"
+            f"path={path} has {array.ndim} axes, the shape {brackets(array.shape)}: to read it in chunks, give an "
+            "array of 1 axis, [samples], or the index of a channel"
         )
-    check_axes(shape, axes, f"path={path}")
+    if channel is None:
+        check_axes(array.shape, axes, f"path={path}")
     return open_recording(
         # Each chunk opens the memory map again, so that it does not count as used memory.
-        lambda start, stop: one_signal(open_array(path, None)[start:stop], None, f"path={path}"),
-        shape[0],
+        lambda start, stop: _copied(open_array(path, None), channel, path, slice(start, stop)),
+        len(one_channel(array, channel, f"path={path}")),
         name=f"numpy/{Path(path).stem}",
         sampling_frequency=sampling_frequency,
         chunk=chunk,
         **options,
     )
+
+
+def _copied(array: NDArray[Any], channel: int | None, path: str, part: slice) -> NDArray[np.float64]:
+    """Return a copy of a part of one signal."""
+    return np.array(one_channel(array, channel, f"path={path}")[part], dtype=np.float64)

@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from san.data.arrays import check_numbers, chosen_variable
-from san.data.files import existing_file
+from san.data.files import existing_file, reason
 from san.data.sizes import refuse_excess
 from san.storage.checkpoints import read_tensors
 
@@ -48,7 +48,7 @@ def open_array(path: str, variable: str | None) -> NDArray[Any]:
     except Exception as error:  # numpy, zipfile and torch raise errors of many types for a damaged file
         if str(error).startswith("variable="):
             raise
-        raise ValueError(f"path={path} cannot be read as an array of numbers: {error}") from error
+        raise ValueError(f"path={path} cannot be read as an array of numbers: {reason(error)}") from error
     return array
 
 

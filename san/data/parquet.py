@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
-from san.data.files import existing_file
+from san.data.files import existing_file, reason
 from san.data.names import index_of
 from san.data.optional import imported
 from san.data.signal import Signal
@@ -94,9 +94,9 @@ def _names(file: Path, path: str) -> list[str]:
             with imported("pyarrow.parquet", path).ParquetFile(file) as opened:
                 schema = opened.schema_arrow
                 refuse_excess(opened.metadata.num_rows, file)
+        return [str(name) for name in schema.names]
     except Exception as error:  # pyarrow raises errors of many types for a damaged file
         raise _unreadable(path, error) from error
-    return [str(name) for name in schema.names]
 
 
 def _column(file: Path, index: int, names: list[str], path: str) -> Any:
@@ -127,5 +127,4 @@ def _numbers(column: Any, place: str, path: str) -> NDArray[np.float64]:
 
 
 def _unreadable(path: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"path={path} cannot be read as Parquet or Feather, it is damaged or of another format: {reason}")
+    return ValueError(f"path={path} cannot be read as Parquet or Feather, it is damaged: {reason(error)}")

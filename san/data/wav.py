@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
-from san.data.files import existing_file
+from san.data.files import existing_file, reason
 from san.data.names import index_of
 from san.data.signal import Signal, agreed_frequency
 from san.data.sizes import refuse_excess
@@ -73,8 +73,8 @@ def read(*, path: str, channel: int | None = None, sampling_frequency: float | N
     except Exception as error:
         if str(error).startswith("channel="):
             raise
-        reason = error if isinstance(error, ValueError) else "it is truncated, damaged or of another format"
-        raise ValueError(f"path={path} cannot be read as WAV or FLAC: {reason}") from error
+        why = reason(error) if isinstance(error, ValueError) else "it is truncated, damaged or of another format"
+        raise ValueError(f"path={path} cannot be read as WAV or FLAC: {why}") from error
     frequency = agreed_frequency(sampling_frequency, frequency, f"path={path}")
     return Signal(f"wav/{Path(path).stem}", samples, frequency, "" if channel is None else str(index))
 
