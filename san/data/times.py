@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from san.data.names import index_of
-from san.data.signal import agreed_frequency
+from san.data.signal import TOLERANCE, agreed_frequency
 
 __all__ = ["Sampling", "sampling_of", "time_column"]
 
@@ -116,19 +116,19 @@ def sampling_of(fields: "pd.Series[Any]", name: str, given: float | None, place:
     n_missing = int(positions[-1]) + 1 - len(times)
     if n_missing:
         log.warning("%s: %d rows are missing in %d gaps", place, n_missing, int((multiples > 1).sum()))
-    relative_error = resolution / float(times[-1] - times[0])
-    frequency = _frequency(interval, per_second, given, place, relative_error)
+    uncertainty = 2 * float(deviations.max()) / float(times[-1] - times[0])
+    frequency = _frequency(interval, per_second, given, place, uncertainty)
     return Sampling(frequency, positions.astype(np.int64) if n_missing else None)
 
 
 def _frequency(
-    interval: float, per_second: float | None, given: float | None, place: str, relative_error: float
+    interval: float, per_second: float | None, given: float | None, place: str, uncertainty: float
 ) -> float | None:
-    """Return the sampling frequency, a round number if the times are as near to it as they are rounded."""
+    """Return the sampling frequency, an integer if it is one within the relative uncertainty of rounded times."""
     if per_second is None:
         if given is not None:
             units = sorted({"s": 1.0, "ms": 1e3, "us": 1e6, "rows": given}.items())
-            found = [unit for unit, count in units if abs(count / interval - given) <= given / 1000]
+            found = [unit for unit, count in units if abs(count / interval - given) <= given * TOLERANCE]
             if not found and interval < 1:
                 raise ValueError(
                     f"sampling_frequency={given:g} is not that of {place}, {1 / interval:.6g} hertz if its unit is "
@@ -141,8 +141,12 @@ def _frequency(
         log.warning("%s has no unit: read as seconds", place)
         per_second = 1.0
     exact = per_second / interval
+    if uncertainty > TOLERANCE and (given is None or abs(given - exact) <= exact * uncertainty):
+        if given is None:
+            log.warning("%s: about %.3g hertz, the times are rounded: give sampling_frequency=", place, exact)
+        return given
     rounded = float(round(exact))
-    is_round = rounded > 0 and abs(exact - rounded) <= exact * max(relative_error, 1e-9)
+    is_round = rounded > 0 and abs(exact - rounded) <= exact * max(uncertainty, 1e-9)
     return agreed_frequency(given, rounded if is_round else float(f"{exact:.8g}"), place)
 
 
