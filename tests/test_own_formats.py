@@ -390,6 +390,8 @@ MINUTES = pd.date_range("2026-03-01 23:59:59.980", periods=12, freq="4ms")
         ("time", [str(one.time()) for one in MINUTES[5:]] + ["00:00:00.028", "00:00:00.032"], 250),
         ("time", [*range(12)], None),
         ("temperature", [*range(12)], None),
+        ("'Elapsed time'", [f"'0:00.{4 * index:03d}'" for index in range(12)], 250),
+        ("timestamp", [f'"2026-01-01 00:00:00,{4 * index:03d}"' for index in range(12)], 250),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -432,6 +434,28 @@ def test_rows_that_are_missing_by_their_times_are_invalid_samples(tmp_path, capl
     splits = csv_column.load(**{**given, "nan": "interpolate"})
     assert splits.train.flatten().tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 4.75, 5.0, 5.25][: splits.train.numel()]
     assert splits.sampling_frequency == 1
+
+
+@pytest.mark.parametrize(("separator", "decimal"), [(",", "."), (";", ",")])
+def test_a_row_of_units_is_no_sample(tmp_path, separator, decimal):
+    headings, rows = table(separator, decimal, headings="time,ECG").split("\n", 1)
+    signal = read_table(tmp_path, f"{headings}\nms{separator}(mV)\n{rows}", column="ECG")
+    assert signal.samples.tolist() == VALUES
+    assert (signal.unit, signal.sampling_frequency) == ("mV", 250_000)
+
+
+def test_blank_lines_of_one_column_are_counted(tmp_path, caplog):
+    assert read_table(tmp_path, "ECG\n1\n\n2\n\n3\n\n\n").samples.tolist() == [1, 2, 3]
+    assert "2 blank lines are skipped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("# a\n% b\n", "it has comments alone"), ("a,b\n", "has no samples"), ("\udce4;b\n1;2\n", "is not text in UTF-8")],
+)
+def test_a_table_without_rows_or_in_another_encoding_is_refused(tmp_path, text, said):
+    (tmp_path / "x.csv").write_bytes(text.encode(errors="surrogateescape"))
+    assert said in refusal(read_recording, str(tmp_path / "x.csv"), column=0)
 
 
 def test_texts_and_numbers_with_both_marks_are_invalid_samples(tmp_path):

@@ -84,18 +84,37 @@ def read(
     file, place = existing_file(path, "give a CSV file, or a folder or pattern of them"), f"path={path}"
     try:
         table, names, decimal = csv_files.read_columns(file, headings)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place} cannot be read as a table: it is not text in UTF-8, save it as such") from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{place} cannot be read as a table: {reason(error)}") from error
     index = index_of("column", column, names, place)
     log.info("%s: column %d (%s) of %d, %d rows", path, index, names[index], len(names), len(table))
+    units = _units(table, decimal)
+    if units:
+        table = table.iloc[1:]
     times = time_column(time, names, place)
     sampling = Sampling(sampling_frequency)
     if times is not None and times != index:
         fields = _with_points(table.iloc[:, times], decimal)
-        sampling = sampling_of(fields, names[times], sampling_frequency, f"{place}, column={names[times]}")
+        heading = f"{names[times]} [{units[times]}]" if units else names[times]
+        sampling = sampling_of(fields, heading, sampling_frequency, f"{place}, column={names[times]}")
     values = _numbers(_with_points(table.iloc[:, index], decimal), f"{place}, column={names[index]}")
     name = f"csv/{file.stem}/{names[index]}"
-    return Signal(name, sampling.placed(values), sampling.frequency, names[index])
+    return Signal(name, sampling.placed(values), sampling.frequency, names[index], units[index] if units else "")
+
+
+def _units(table: pd.DataFrame, decimal: str) -> list[str]:
+    """Return the fields of a row of units below the headings: texts alone, above a row with a number; else none."""
+    if len(table) < 2 or table.iloc[0].isna().any():
+        return []
+    rows = (_with_points(table.iloc[row].astype(str), decimal) for row in (0, 1))
+    first, second = (pd.to_numeric(row, errors="coerce") for row in rows)
+    if first.notna().any() or second.isna().all():
+        return []
+    units = [str(unit).strip(" '\"[]()") for unit in table.iloc[0]]
+    log.warning("the first row is read as units: %s", ", ".join(units))
+    return units
 
 
 def _with_points(fields: "pd.Series[Any]", decimal: str) -> "pd.Series[Any]":

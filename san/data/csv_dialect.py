@@ -48,11 +48,14 @@ def dialect_of(path: Path) -> Dialect:
 
     Raises:
         UnicodeDecodeError: If the file is not text in UTF-8.
+        ValueError: If it has comments and no row.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = [line for line in islice(file, MAX_LINES) if line.strip()]
     rows = [line for line in lines if not line.startswith(COMMENTS)]
     comments = [line for line in lines if line.startswith(COMMENTS)]
+    if comments and not rows:
+        raise ValueError("it has comments alone")
     if not rows:
         return Dialect()
     for separator in SEPARATORS:

@@ -69,6 +69,8 @@ def read_columns(path: Path, headings: bool | None) -> tuple[pd.DataFrame, list[
     fields = parse(header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].str.strip().tolist()
     if dialect.separator == "," and any(separator in field for field in fields for separator in SEPARATORS):
         raise ValueError("its first line has semicolons or tabs, which do not divide all lines alike")
+    if len(fields) == 1:
+        _report_blank_lines(path)
     if dialect.headings and headings is not False:
         return parse(header=None), list(dialect.headings), dialect.decimal
     has_headings = _has_headings(fields, dialect.decimal) if headings is None else headings
@@ -77,6 +79,16 @@ def read_columns(path: Path, headings: bool | None) -> tuple[pd.DataFrame, list[
     if headings is None:
         log.warning("%s has no headings: its first line is numbers, and is read as samples", path)
     return parse(header=None), [str(index) for index in range(len(fields))], dialect.decimal
+
+
+def _report_blank_lines(path: Path) -> None:
+    """Warn of blank lines between the rows of one column, which may be missing samples."""
+    with path.open("rb") as file:
+        lines = [line.isspace() for line in file]
+    while lines and lines[-1]:
+        lines.pop()
+    if n_blank := sum(lines):
+        log.warning("%s: %d blank lines are skipped; fill them, such as by nan, if samples are missing", path, n_blank)
 
 
 def _without_comments(path: Path) -> io.StringIO:

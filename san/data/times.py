@@ -26,6 +26,8 @@ PER_SECOND = {
     "min": 1 / 60,
     "h": 1 / 3600,
 }
+QUOTES = " '\"[]"
+MINUTES = r"\d+:\d\d\.\d+"  # and seconds, without hours
 NAMED_SECONDS = ("seconds", "second", "secs", "sec")
 JITTER = 0.1  # largest deviation of a regular time, in intervals, beside the rounding of the times
 MAX_MISSING = 10  # missing rows for each row that is there, above which the times are no gaps
@@ -69,7 +71,7 @@ def time_column(time: int | str | bool | None, names: Sequence[str], place: str)
     if time is False:
         return None
     if time is None:
-        return next((index for index, name in enumerate(names) if HEADING.fullmatch(name.strip().lower())), None)
+        return next((index for index, name in enumerate(names) if HEADING.fullmatch(_plain(name))), None)
     return index_of("time", time, names, place)
 
 
@@ -129,7 +131,7 @@ def _frequency(
         if given is not None:
             units = sorted({"s": 1.0, "ms": 1e3, "us": 1e6, "rows": given}.items())
             found = [unit for unit, count in units if abs(count / interval - given) <= given * TOLERANCE]
-            if not found and interval < 1:
+            if not found:
                 raise ValueError(
                     f"sampling_frequency={given:g} is not that of {place}, {1 / interval:.6g} hertz if its unit is "
                     "seconds: leave it out, or give time=false to ignore this column"
@@ -157,12 +159,18 @@ def _numbers_of(fields: "pd.Series[Any]", name: str) -> tuple[NDArray[np.float64
     numbers = pd.to_numeric(fields, errors="coerce").to_numpy(dtype="float64", copy=True)
     if not np.isnan(numbers).all():
         return numbers, _per_second(name)
-    texts = fields.astype(str).str.strip()
+    texts = fields.astype(str).str.strip(QUOTES).str.replace(",", ".")
     dates = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True)
     if dates.notna().any():
         return _seconds(dates), 1.0
-    clock = pd.to_timedelta(texts, errors="coerce")
+    is_short = texts.str.fullmatch(MINUTES)
+    clock = pd.to_timedelta(texts.where(~is_short, "00:" + texts), errors="coerce")
     return clock.dt.total_seconds().to_numpy(dtype="float64"), 1.0
+
+
+def _plain(name: str) -> str:
+    """Return a heading without quotes, in lower case."""
+    return name.strip(" '\"").lower()
 
 
 def _seconds(dates: "pd.Series[Any]") -> NDArray[np.float64]:
@@ -173,7 +181,7 @@ def _seconds(dates: "pd.Series[Any]") -> NDArray[np.float64]:
 
 def _per_second(name: str) -> float | None:
     """Return how many of the unit in a heading are a second; None without a known unit."""
-    text = name.strip().lower()
+    text = _plain(name)
     found = HEADING.fullmatch(text)
     unit = re.sub(r"[^a-zµμ]", " ", (found["unit"] or "") if found else text).split()
     known = [PER_SECOND[word] for word in unit if word in PER_SECOND]
