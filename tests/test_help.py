@@ -125,7 +125,7 @@ def test_a_choice_on_the_command_line_is_the_one_that_is_explained(help_of):
     assert "  physionet" in said
     assert "dataset.database" not in said
     assert "  path=x.csv" in said
-    assert "required: path of the file" in help_of("train", "dataset=csv")
+    assert "required: path of a file or folder" in help_of("train", "dataset=csv")
 
 
 def test_a_key_of_two_files_is_described_by_the_command_that_sets_it(help_of):

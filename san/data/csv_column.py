@@ -1,6 +1,7 @@
-"""The user's own signal: one column of a CSV file."""
+"""The user's own signal: one column of each CSV file."""
 
 import logging
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 
 from san.data import csv_files
 from san.data.arguments import checked_arguments
-from san.data.files import existing_file
+from san.data.file_splits import file_splits
+from san.data.files import existing_file, reason
 from san.data.names import index_of
-from san.data.scaling import signal_splits
 from san.data.signal import Signal
 from san.data.splits import Splits
+from san.data.times import Sampling, sampling_of, time_column
 from san.ops.choices import check_choice
 
 __all__ = ["SUFFIXES", "Headings", "load", "read"]
@@ -34,30 +36,25 @@ def load(
     column: int | str | None,
     sampling_frequency: float | None,
     headings: Headings = None,
+    time: int | str | bool | None = None,
     **options: Any,
 ) -> Splits:
-    """Read a column and divide it into windows; a field that is empty or not a number is an invalid sample.
+    """Read a column of one file, or of each file of a folder or pattern, and divide it into windows.
 
     Args:
-        path: Path of a file with commas between the columns.
+        path: Path of a file or folder, or a pattern; see :func:`san.data.file_splits.file_splits`.
         column: Index or heading of the column; None for the only column.
-        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         headings: Whether the first line has headings; None if it has them unless all of its fields are numbers.
+        time: Index or heading of the column of times; False for none; None for one with a heading such as ``time``.
         **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file cannot be read or its first line may be headings or samples, if the column is unknown or
-            may be another one, or if an option is invalid or does not fit the signal.
+        ValueError: If a file cannot be read as :func:`read` does, or an option is invalid or does not fit the signal.
     """
-    signal = read(path=path, column=column, sampling_frequency=sampling_frequency, headings=headings)
-    return signal_splits(
-        signal.samples,
-        name=signal.name,
-        sampling_frequency=signal.sampling_frequency,
-        channel=signal.channel,
-        **options,
-    )
+    reader = partial(read, column=column, sampling_frequency=sampling_frequency, headings=headings, time=time)
+    return file_splits(reader, path, SUFFIXES, **options)
 
 
 @checked_arguments
@@ -67,30 +64,64 @@ def read(
     column: int | str | None = None,
     sampling_frequency: float | None = None,
     headings: Headings = None,
+    time: int | str | bool | None = None,
 ) -> Signal:
-    """Read a column; a field that is empty or not a number is an invalid sample.
+    """Read a column; a field that is empty or not a number, or a row that its time shows missing, is an invalid sample.
 
     Args:
-        path: Path of a file with commas between the columns.
+        path: Path of a file with commas, semicolons, tabs or white space between the columns.
         column: Index or heading of the column; None for the only column.
-        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         headings: Whether the first line has headings; None if it has them unless all of its fields are numbers.
+        time: Index or heading of the column of times; False for none; None for one with a heading such as ``time``.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file cannot be read or its first line may be headings or samples, or if the column is unknown
-            or may be another one.
+        ValueError: If the file cannot be read or its first line may be headings or samples, if the column is unknown
+            or may be another one, or if the times are irregular or give another sampling frequency.
     """
     check_choice("headings", headings, Headings)
-    file = existing_file(path, "give a CSV file")
+    file, place = existing_file(path, "give a CSV file, or a folder or pattern of them"), f"path={path}"
     try:
-        table, names = csv_files.read_columns(file, headings)
+        table, names, decimal = csv_files.read_columns(file, headings)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place} cannot be read as a table: it is not text in UTF-8, save it as such") from error
     except (ValueError, OSError) as error:
-        raise ValueError(f"path={path} cannot be read as a table: {error}") from error
-    index = index_of("column", column, names, f"path={path}")
+        raise ValueError(f"{place} cannot be read as a table: {reason(error)}") from error
+    index = index_of("column", column, names, place)
     log.info("%s: column %d (%s) of %d, %d rows", path, index, names[index], len(names), len(table))
-    values = _numbers(table.iloc[:, index], f"path={path}, column={names[index]}")
-    return Signal(f"csv/{file.stem}/{names[index]}", values, sampling_frequency, names[index])
+    units = _units(table, decimal)
+    if units:
+        table = table.iloc[1:]
+    times = time_column(time, names, place)
+    sampling = Sampling(sampling_frequency)
+    if times is not None and times != index:
+        fields = _with_points(table.iloc[:, times], decimal)
+        heading = f"{names[times]} [{units[times]}]" if units else names[times]
+        sampling = sampling_of(fields, heading, sampling_frequency, f"{place}, column={names[times]}")
+    values = _numbers(_with_points(table.iloc[:, index], decimal), f"{place}, column={names[index]}")
+    name = f"csv/{file.stem}/{names[index]}"
+    return Signal(name, sampling.placed(values), sampling.frequency, names[index], units[index] if units else "")
+
+
+def _units(table: pd.DataFrame, decimal: str) -> list[str]:
+    """Return the fields of a row of units below the headings: texts alone, above a row with a number; else none."""
+    if len(table) < 2 or table.iloc[0].isna().any():
+        return []
+    rows = (_with_points(table.iloc[row].astype(str), decimal) for row in (0, 1))
+    first, second = (pd.to_numeric(row, errors="coerce") for row in rows)
+    if first.notna().any() or second.isna().all():
+        return []
+    units = [str(unit).strip(" '\"[]()") for unit in table.iloc[0]]
+    log.warning("the first row is read as units: %s", ", ".join(units))
+    return units
+
+
+def _with_points(fields: "pd.Series[Any]", decimal: str) -> "pd.Series[Any]":
+    """Return texts with decimal points; pandas leaves the commas of a column that is not of numbers alone."""
+    if decimal == "." or pd.api.types.is_numeric_dtype(fields.dtype):
+        return fields
+    return fields.map(lambda field: field.replace(decimal, ".") if isinstance(field, str) else field)
 
 
 def _numbers(fields: "pd.Series[Any]", place: str) -> NDArray[np.float64]:

@@ -1,32 +1,35 @@
-"""The user's own signals or images: an array in NumPy's file format."""
+"""The user's own signals or images: an array in a file of NumPy or torch."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from san.data.arguments import checked_arguments
-from san.data.files import existing_file
+from san.data.arrays import array_splits, brackets, check_axes, one_channel
+from san.data.file_splits import file_splits
+from san.data.files import matching_files
+from san.data.numpy_files import SUFFIXES, open_array
 from san.data.recording import Recording, open_recording
-from san.data.scaling import scaled_splits, signal_splits, split_in_order
 from san.data.signal import Signal
 from san.data.splits import Splits
 
 __all__ = ["SUFFIXES", "load", "read", "stream"]
 
-SUFFIXES = (".npy",)
-AXES = (["time"], ["examples", "time"], ["examples", "rows", "columns"])
-NUMBERS = "biuf"  # kinds of dtype: bool, int, uint, float
-# Two axes of fewer than FEW and of more than MANY may be the channels and the samples of one recording.
-FEW, MANY = 100, 1000
-MAX_ASPECT_RATIO = 2  # of images; channels by samples are longer
-
 
 @checked_arguments
-def load(*, path: str, sampling_frequency: float | None, axes: Sequence[str] | None = None, **options: Any) -> Splits:
+def load(
+    *,
+    path: str,
+    sampling_frequency: float | None,
+    variable: str | None = None,
+    channel: int | None = None,
+    axes: Sequence[str] | None = None,
+    **options: Any,
+) -> Splits:
     """Read signals or images.
 
     An array whose axes may be others is refused unless ``axes`` names them: with two axes, one under 100 and the other
@@ -34,9 +37,12 @@ def load(*, path: str, sampling_frequency: float | None, axes: Sequence[str] | N
     factor of 2, because it may be examples by channels by samples.
 
     Args:
-        path: Path of a ``.npy`` file: [samples], one long signal, which is divided into windows; [examples, samples],
-            signals; or [examples, rows, columns], images.
+        path: Path of a ``.npy``, ``.npz`` or ``.pt`` file: [samples], one long signal, which is divided into windows;
+            [examples, samples], signals; or [examples, rows, columns], images. Or a folder or pattern of files with one
+            long signal each; see :func:`san.data.file_splits.file_splits`.
         sampling_frequency: Sampling frequency in hertz; None if unknown. Images have none.
+        variable: Name of the array in a file of several; None for the only one.
+        channel: Index of one channel of channels by samples, or samples by channels; None for all other arrays.
         axes: Names of the axes, which confirm that they are [time], [examples, time] or [examples, rows, columns]; None
             to take them by their number.
         **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
@@ -45,55 +51,58 @@ def load(*, path: str, sampling_frequency: float | None, axes: Sequence[str] | N
         FileNotFoundError: If the file does not exist.
         ValueError: If the file cannot be read, or an option is invalid or does not fit the array.
     """
-    _check_axes(_open_memory_map(path).shape, axes, path)
-    array = _read(path, slice(None))
+    if channel is not None or matching_files(path, SUFFIXES) is not None:
+        reader = partial(read, variable=variable, channel=channel, sampling_frequency=sampling_frequency)
+        return file_splits(reader, path, SUFFIXES, **options)
+    array, place = open_array(path, variable), f"path={path}"
+    check_axes(array.shape, axes, place)
     name = f"numpy/{Path(path).stem}"
-    if array.ndim == 1:
-        return signal_splits(array, name=name, sampling_frequency=sampling_frequency, **options)
-    if array.ndim == 3 and sampling_frequency is not None:
-        raise ValueError(
-            f"sampling_frequency={sampling_frequency} does not apply to path={path}, whose 3 axes are images "
-            "[examples, rows, columns]: of signals, save one channel as [examples, samples]"
-        )
-    return scaled_splits(
-        split_in_order(torch.from_numpy(array).unsqueeze(1), options["fractions"], name),
-        name=name,
-        scaling=options["scaling"],
-        value_range=options["value_range"],
-        scaled_by=options["scaled_by"],
-        scale=options.get("scale"),
-        sampling_frequency=sampling_frequency,
-    )
+    return array_splits(array, name=name, sampling_frequency=sampling_frequency, place=place, **options)
 
 
 @checked_arguments
-def read(*, path: str, sampling_frequency: float | None = None) -> Signal:
+def read(
+    *,
+    path: str,
+    variable: str | None = None,
+    channel: int | None = None,
+    sampling_frequency: float | None = None,
+) -> Signal:
     """Read one long signal.
 
     Args:
-        path: Path of a ``.npy`` file, [samples].
+        path: Path of a ``.npy``, ``.npz`` or ``.pt`` file, [samples], or 2 axes if a channel is given.
+        variable: Name of the array in a file of several; None for the only one.
+        channel: Index of the channel along the shorter axis; None for an array of 1 axis.
         sampling_frequency: Sampling frequency in hertz; None if unknown.
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file cannot be read or is not one signal.
     """
-    shape = _open_memory_map(path).shape
-    if len(shape) != 1:
-        raise ValueError(f"path={path} has the shape {_brackets(shape)}: give an array of 1 axis, [samples]")
-    return Signal(f"numpy/{Path(path).stem}", _read(path, slice(None)), sampling_frequency)
+    samples = _copied(open_array(path, variable), channel, path, slice(None))
+    return Signal(f"numpy/{Path(path).stem}", samples, sampling_frequency, "" if channel is None else str(channel))
 
 
 @checked_arguments
 def stream(
-    *, path: str, sampling_frequency: float | None, chunk: int, axes: Sequence[str] | None = None, **options: Any
+    *,
+    path: str,
+    sampling_frequency: float | None,
+    chunk: int,
+    variable: str | None = None,
+    channel: int | None = None,
+    axes: Sequence[str] | None = None,
+    **options: Any,
 ) -> Recording:
     """Open a long signal for reading in chunks.
 
     Args:
-        path: Path of a ``.npy`` file, [samples].
+        path: Path of a ``.npy`` file, [samples], or 2 axes if a channel is given.
         sampling_frequency: Sampling frequency in hertz; None if unknown.
         chunk: Number of samples to read at a time.
+        variable: None, because a ``.npy`` file has one array.
+        channel: Index of the channel along the shorter axis; None for an array of 1 axis.
         axes: [time] or None.
         **options: Scaling and invalid samples; see :func:`san.data.recording.open_recording`.
 
@@ -101,16 +110,20 @@ def stream(
         FileNotFoundError: If the file does not exist.
         ValueError: If the file cannot be read or is not one signal, or an option is invalid or does not fit it.
     """
-    shape = _open_memory_map(path).shape
-    if len(shape) != 1:
+    if Path(path).suffix.lower() in (".npz", ".pt"):
+        raise ValueError(f"path={path} cannot be read in chunks: save its array as a .npy file")
+    array = open_array(path, variable)
+    if channel is None and array.ndim != 1:
         raise ValueError(
-            f"path={path} has {len(shape)} axes, the shape {_brackets(shape)}: to read it in chunks, give an array of "
-            "1 axis, [samples]"
+            f"path={path} has {array.ndim} axes, the shape {brackets(array.shape)}: to read it in chunks, give an "
+            "array of 1 axis, [samples], or the index of a channel"
         )
-    _check_axes(shape, axes, path)
+    if channel is None:
+        check_axes(array.shape, axes, f"path={path}")
     return open_recording(
-        lambda start, stop: _read(path, slice(start, stop)),
-        shape[0],
+        # Each chunk opens the memory map again, so that it does not count as used memory.
+        lambda start, stop: _copied(open_array(path, None), channel, path, slice(start, stop)),
+        len(one_channel(array, channel, f"path={path}")),
         name=f"numpy/{Path(path).stem}",
         sampling_frequency=sampling_frequency,
         chunk=chunk,
@@ -118,56 +131,6 @@ def stream(
     )
 
 
-def _check_axes(shape: tuple[int, ...], axes: Sequence[str] | None, path: str) -> None:
-    """Refuse an array whose axes are not the given ones, or may be others than their number says."""
-    if 0 in shape:
-        raise ValueError(f"path={path} has the shape {_brackets(shape)}: it has no samples")
-    if not 1 <= len(shape) <= len(AXES):
-        number = "" if shape else ", a single number"
-        raise ValueError(
-            f"path={path} has {len(shape)} axes, the shape {_brackets(shape)}{number}: give an array of samples, "
-            "[samples] (a long signal), [examples,samples] (signals) or [examples,rows,columns] (images)"
-        )
-    expected = AXES[len(shape) - 1]
-    if axes is not None:
-        if list(axes) != expected:
-            raise ValueError(
-                f"axes={_brackets(axes)} must be {_brackets(expected)} or null: path={path} has {len(shape)} axes"
-            )
-        return
-    shorter, longer = min(shape[-2:]), max(shape[-2:])
-    if len(shape) == 2 and shorter < FEW and longer > MANY:
-        other, advice = "channels by samples", "save one channel as an array of 1 axis"
-    elif len(shape) == 3 and longer > MAX_ASPECT_RATIO * shorter:
-        other, advice = "examples by channels by samples", "save one channel as [examples, samples]"
-    else:
-        return
-    raise ValueError(
-        f"path={path} has the shape {_brackets(shape)}, which may be {other}: give axes={_brackets(expected)} if it is "
-        f"{' by '.join(expected)}, or {advice}"
-    )
-
-
-def _brackets(items: Sequence[object]) -> str:
-    """Return items as the command line takes a list."""
-    return items if isinstance(items, str) else f"[{','.join(map(str, items))}]"
-
-
-def _open_memory_map(path: str) -> NDArray[Any]:
-    file = existing_file(path, "give a .npy file")
-    try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of several arrays (.npz)")
-        if array.dtype.kind == "c":
-            raise ValueError(f"its numbers are complex ({array.dtype}), save their real, imaginary or absolute values")
-        if array.dtype.kind not in NUMBERS:
-            raise ValueError(f"its type is {array.dtype}")
-    except Exception as error:
-        raise ValueError(f"path={path} cannot be read as an array of numbers: {error}") from error
-    return array
-
-
-def _read(path: str, part: slice) -> NDArray[np.float64]:
-    """Return a copy of a part of the array, and close the memory map so that it does not count as used memory."""
-    return np.array(_open_memory_map(path)[part], dtype=np.float64)
+def _copied(array: NDArray[Any], channel: int | None, path: str, part: slice) -> NDArray[np.float64]:
+    """Return a copy of a part of one signal."""
+    return np.array(one_channel(array, channel, f"path={path}")[part], dtype=np.float64)

@@ -5,13 +5,15 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from san.data import csv_column, numpy_array, wfdb_record
+from san.data import csv_column, edf, mat, numpy_array, parquet, wav, wfdb_record
 from san.data.signal import Signal
 
 __all__ = ["READERS", "read_recording"]
 
 READERS: Mapping[str, Callable[..., Signal]] = {
-    suffix: module.read for module in (csv_column, numpy_array, wfdb_record) for suffix in module.SUFFIXES
+    suffix: module.read
+    for module in (csv_column, edf, mat, numpy_array, parquet, wav, wfdb_record)
+    for suffix in module.SUFFIXES
 }
 """The function ``read(path, **options)`` of each suffix."""
 

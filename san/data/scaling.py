@@ -19,6 +19,7 @@ __all__ = [
     "Nan",
     "ScaledBy",
     "Scaling",
+    "check_fractions",
     "finite_samples",
     "scaled_splits",
     "signal_splits",
@@ -118,13 +119,25 @@ def split_in_order(examples: Tensor, fractions: Sequence[float], name: str) -> l
     Raises:
         ValueError: If the fractions are not three positive numbers of sum one, or leave a part empty.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"fractions={list(fractions)} must be three positive numbers of sum one")
+    check_fractions(fractions)
     ends = [round(sum(fractions[:count]) * len(examples)) for count in range(4)]
     parts = [examples[start:end] for start, end in pairwise(ends)]
     if not all(len(part) for part in parts):
         raise ValueError(f"{name}: {len(examples)} examples or samples are too few for fractions={list(fractions)}")
     return parts
+
+
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Refuse fractions that are not three positive numbers of sum one.
+
+    Args:
+        fractions: Fractions for training, validation and test, in order.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"fractions={list(fractions)} must be three positive numbers of sum one")
 
 
 @checked_arguments

@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from san.data.splits import check_sampling_frequency
 
-__all__ = ["Signal", "agreed_frequency"]
+__all__ = ["TOLERANCE", "Signal", "agreed_frequency"]
+
+TOLERANCE = 1e-3
+"""Largest relative difference of sampling frequencies that are the same."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,6 @@ def agreed_frequency(given: float | None, found: float, place: str) -> float:
     Raises:
         ValueError: If the two differ by more than one in a thousand.
     """
-    if given is not None and abs(given - found) > found / 1000:
+    if given is not None and abs(given - found) > found * TOLERANCE:
         raise ValueError(f"sampling_frequency={given:g} is not that of {place}, {found:g} hertz: leave it out")
     return found

@@ -1,14 +1,15 @@
 """The user's own signal: one channel of a WFDB record."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from san.data.arguments import checked_arguments
+from san.data.file_splits import file_splits
 from san.data.files import existing_file
 from san.data.recording import Recording, open_recording
-from san.data.scaling import signal_splits
 from san.data.signal import Signal, agreed_frequency
 from san.data.splits import Splits
 from san.data.wfdb_files import open_channel, read_channel
@@ -19,27 +20,21 @@ SUFFIXES = (".hea",)
 
 
 @checked_arguments
-def load(*, path: str, channel: int | str, **options: Any) -> Splits:
+def load(*, path: str, channel: int | str | None, **options: Any) -> Splits:
     """Read a channel and divide it into windows.
 
     Args:
-        path: Path of the record, with or without ``.hea``.
-        channel: Index or name of the channel.
+        path: Path of the record, with or without ``.hea``, or a folder or pattern of ``.hea`` files; see
+            :func:`san.data.file_splits.file_splits`.
+        channel: Index or name of the channel; None for the only channel.
         **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
 
     Raises:
         FileNotFoundError: If the record does not exist.
         ValueError: If the record cannot be read, or an option is invalid or does not fit the signal.
     """
-    signal = read(path=path, channel=channel)
-    return signal_splits(
-        signal.samples,
-        name=signal.name,
-        sampling_frequency=signal.sampling_frequency,
-        channel=signal.channel,
-        unit=signal.unit,
-        **options,
-    )
+    place = f"{path}.hea" if Path(f"{path}.hea").is_file() else path
+    return file_splits(partial(read, channel=channel), place, SUFFIXES, **options)
 
 
 @checked_arguments

@@ -23,6 +23,7 @@ __all__ = [
     "load_weights",
     "nodes",
     "read",
+    "read_tensors",
     "refuse_other_sizes",
     "refuse_unreadable",
     "save",
@@ -52,11 +53,9 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is truncated, damaged, from another program, or has any other content.
     """
-    n_bytes = path.stat().st_size
     try:
-        checkpoint = torch.load(_checked_copy(path), map_location="cpu", weights_only=True)
+        checkpoint = read_tensors(path)
         complete = {"config", "state_dict", "epoch", "callbacks"} <= checkpoint.keys()
-        _refuse_views(checkpoint, n_bytes)
     except Exception as error:  # zipfile, pickle and torch raise errors of any type for a damaged file
         reason = f": {error}" if type(error) is ValueError else ""
         raise ValueError(f"{path} is not a checkpoint of san, or is truncated or damaged{reason}") from error
@@ -67,6 +66,18 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(weights, dict) or not all(map(_is_weight, weights.values())):
             raise ValueError(f"{path} is not a checkpoint of san: {part} must contain stored weights only")
     return dict(checkpoint)
+
+
+def read_tensors(path: Path) -> Any:
+    """Load a file of ``torch.save`` to the CPU; accept only plain data and tensors.
+
+    Raises:
+        Exception: Of any type, if the file is truncated, damaged, or has any other content; ``ValueError`` for a
+            content that is refused.
+    """
+    content = torch.load(_checked_copy(path), map_location="cpu", weights_only=True)
+    _refuse_views(content, path.stat().st_size)
+    return content
 
 
 def refuse_other_sizes(checkpoint: dict[str, Any], shape: Sequence[int], path: Path) -> None:
