@@ -1,6 +1,5 @@
 """The command ``san.encode``."""
 
-import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from san.data.reading import read_recording
+from san.data.files import matching_files
+from san.data.reading import READERS, read_recording
 from san.figures.style import save
 from san.reporting.console import column, console, print_table
 from san.reporting.results import relative_to_here
@@ -64,17 +64,15 @@ def _recordings(pattern: str) -> dict[str, str]:
     """Return the path of each recording by a name that no other has.
 
     Raises:
-        FileNotFoundError: If no file matches the pattern.
+        FileNotFoundError: If the folder or the pattern has no file of a known format.
     """
-    if not isinstance(pattern, str) or not glob.has_magic(pattern) or Path(pattern).exists():
+    files = matching_files(str(pattern), sorted(READERS))
+    if files is None:
         return {Path(str(pattern)).stem: str(pattern)}
-    paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (of a folder, relative or absolute)
-    if not paths:
-        raise FileNotFoundError(f"path={pattern} matches no file")
-    stems = [Path(path).stem for path in paths]
-    if len(set(stems)) == len(paths):
-        return dict(zip(stems, paths, strict=True))
-    return {path.strip("./").replace("/", "_"): path for path in paths}
+    stems = [file.stem for file in files]
+    if len(set(stems)) == len(files):
+        return dict(zip(stems, map(str, files), strict=True))
+    return {str(file).strip("./").replace("/", "_"): str(file) for file in files}
 
 
 def _row(description: Description) -> dict[str, Any]:

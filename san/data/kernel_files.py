@@ -67,7 +67,7 @@ def _of_table(file: Path, n_dims: int) -> list[NDArray[Any]]:
     if n_dims != 1:
         raise ValueError("a table has kernels of signals, but the examples are images: give a .npy file")
     try:
-        table, names = csv_files.read_columns(file, None)
+        table, names, _ = csv_files.read_columns(file, None)
     except ValueError as error:
         reason = str(error).partition(": give headings=")[0]  # kernels have no such key
         raise ValueError(f"{reason}; name the columns by texts, such as kernel1,kernel2, or not at all") from error
