@@ -78,10 +78,14 @@ def check_numbers(config: DictConfig, keys: Sequence[str]) -> None:
 def check_kinds(config: DictConfig) -> None:
     """Refuse values of another kind than a text or a mapping where every command needs one.
 
+    A path that Hydra took for a whole number, such as ``path=100`` of a record, becomes the text that was written.
+
     Raises:
         ValueError: If a folder, the checkpoint, the initial kernels or the activation's name is not a text, or a part
             has no keys.
     """
+    if type(config.get("path")) is int:
+        config.path = str(config.path)
     for part in PARTS:
         if part in config and not (OmegaConf.is_dict(config[part]) or (config[part] is None and part == "dataset")):
             raise ValueError(f"{part}={shown(config[part])} must be keys and values")

@@ -143,6 +143,12 @@ class Description:
             for window, stop in zip(self.windows, self._stops(), strict=True)
         ]
 
+    @property
+    def centres(self) -> list[int]:
+        """The sample of each kernel, per axis, that lies at the place of its event."""
+        mirrored = self.network.decoder == "paper"
+        return [size // 2 if mirrored else (size - 1) // 2 for size in self.network.kernel_sizes]
+
     def decode(self) -> Array:
         """Return the reconstruction in the unit and the shape of the recordings."""
         decoded = np.empty(self.shape)

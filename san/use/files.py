@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,13 +22,13 @@ from san.ops.kernels import kernel_index
 from san.storage.files import replacing
 from san.use.description import Description, Origin, Window
 
-__all__ = ["load_description", "save_description"]
+__all__ = ["FILE", "load_description", "save_description", "write_beats"]
 
 FILE = "description.npz"
 FORMAT = 1  # of description.npz
 MOST_SAMPLES = 10**9  # that a file may ask to decode
-ANNOTATOR = "san"
 SYMBOL = '"'  # of a WFDB annotation with a text of its own
+BEAT = "N"  # of a WFDB annotation of a beat; beats are not classified
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -55,7 +55,7 @@ def save_description(description: Description, folder: Path) -> None:
     with replacing(folder / FILE) as unfinished, unfinished.open("wb") as file:
         np.savez(file, **_arrays(description))
     if description.is_single and description.network.n_dims == 1 and len(description.events):
-        _write_annotation(description, folder)
+        _write_events(description, folder)
 
 
 def load_description(path: str | Path) -> Description:
@@ -210,22 +210,38 @@ def _windows(arrays: Arrays, shape: tuple[int, ...], n_kernels: int) -> list[Win
     ]
 
 
-def _write_annotation(description: Description, folder: Path) -> None:
+def write_beats(beats: NDArray[np.int64], description: Description, folder: Path) -> None:
+    """Write beats as ``beats.csv`` and as a WFDB annotation, which ``wfdb.rdann(RECORD, "beats")`` reads.
+
+    Args:
+        beats: Sample of each beat, [beats], in order.
+        description: The description that they were found in.
+        folder: The folder.
+    """
+    frequency = description.origin.sampling_frequency
+    table = pd.DataFrame({"sample": beats})
+    if frequency is not None:
+        table["time (s)"] = beats / frequency
+    _write_table(table, folder / "beats.csv")
+    if len(beats):
+        _write_annotation(description.origin, folder, "beats", beats, symbol=[BEAT] * len(beats))
+
+
+def _write_events(description: Description, folder: Path) -> None:
     """Write the events of a signal as a WFDB annotation, which ``wfdb.rdann(RECORD, "san")`` reads."""
     origin, events = description.origin, description.events
     texts = [
         f"{kernel} {amplitude:.6g} {origin.unit}".strip()
         for kernel, amplitude in zip(events["kernel"], events["amplitude"], strict=True)
     ]
+    samples = events["sample"].to_numpy()
+    _write_annotation(origin, folder, "san", samples, symbol=[SYMBOL] * len(events), aux_note=texts)
+
+
+def _write_annotation(
+    origin: Origin, folder: Path, annotator: str, samples: NDArray[np.int64], **options: Sequence[str]
+) -> None:
     record = re.sub(r"[^A-Za-z0-9_-]+", "_", origin.name.rpartition("/")[2])
     with TemporaryDirectory(dir=folder) as unfinished:
-        wfdb.wrann(
-            record,
-            ANNOTATOR,
-            events["sample"].to_numpy(),
-            symbol=[SYMBOL] * len(events),
-            aux_note=texts,
-            fs=origin.sampling_frequency,
-            write_dir=unfinished,
-        )
-        Path(unfinished, f"{record}.{ANNOTATOR}").replace(folder / f"{record}.{ANNOTATOR}")
+        wfdb.wrann(record, annotator, samples, fs=origin.sampling_frequency, write_dir=unfinished, **options)
+        Path(unfinished, f"{record}.{annotator}").replace(folder / f"{record}.{annotator}")

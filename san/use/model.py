@@ -1,7 +1,9 @@
 """A trained model: its kernels, and the description of any recording by them."""
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from typing import Literal, cast
@@ -19,6 +21,7 @@ from san.data.scaling import Nan, finite_samples
 from san.data.signal import Signal
 from san.data.splits import check_sampling_frequency
 from san.extensions.bank_metrics import metrics_per_model
+from san.extensions.phi_pursuit import PhiPursuit
 from san.figures.kernels import draw_kernels
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
@@ -268,7 +271,8 @@ class Model:
 
     def _windows(self, x: Tensor, statistics: Statistics, places_of_windows: Sequence[tuple[int, int]]) -> list[Window]:
         """Describe scaled windows, [windows, 1, *space], given the example and the first sample of each."""
-        maps = self.network.encode(x)
+        with self._work_for(x.shape[2:]):
+            maps = self.network.encode(x)
         n_weights = [self.network.n_weights(self.count_weights)]
         ratios, losses = metrics_per_model(maps, self.network.decode(maps), x, n_weights, self.loss)
         offsets, units = _per_example(statistics, len(x))
@@ -287,6 +291,20 @@ class Model:
                 )
             )
         return windows
+
+    @contextmanager
+    def _work_for(self, space: Sequence[int]) -> Iterator[None]:
+        """Let φ pursuit work as long for each sample of a longer window as for one of a training example."""
+        encoder = self.network.activation
+        if not isinstance(encoder, PhiPursuit):
+            yield
+            return
+        of_example = encoder.max_work
+        encoder.max_work = of_example * max(1.0, math.prod(space) / math.prod(self.space))
+        try:
+            yield
+        finally:
+            encoder.max_work = of_example
 
 
 def as_array(x: ArrayLike, n_dims: int) -> Array:
