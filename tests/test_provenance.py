@@ -31,6 +31,8 @@ OVERRIDES = {
 REFERRED_TO = {
     "path",
     "protocol.count_weights",
+    "protocol.physionet_initialization",
+    "protocol.physionet_kernels",
     "protocol.physionet_precision",
     "protocol.scaled_by",
     "protocol.uci_epilepsy_range",

@@ -58,6 +58,6 @@ def warn_of_dead_kernels(results: Results) -> None:
             "+".join(map(str, sizes)),
             len(dead),
             len(sizes),
-            ", ".join(str(kernel + 1) for kernel in dead),
+            ", ".join(map(str, dead)),
             ", so the description is empty and φ̄ counts the weights alone" if len(dead) == len(sizes) else "",
         )

@@ -29,6 +29,8 @@ CANNOT_CHANGE_RESULTS = {
     "path": "dataset.path refers to it, and counts",
     "paths": "folders of the data, of the results and of caches",
     "protocol.count_weights": "metric.count_weights refers to it, and counts",
+    "protocol.physionet_initialization": "initialization refers to it, and counts",
+    "protocol.physionet_kernels": "n_kernels refers to it, and counts",
     "protocol.physionet_precision": "dataset.precision refers to it, and counts",
     "protocol.scaled_by": "dataset.scaled_by refers to it, and counts",
     "protocol.selected_by": "selects among finished models",

@@ -53,12 +53,12 @@ def draw_description(
     all_times, times = times, times[start:]
     drawn = figure(9.0, 2.2 + 1.3 * len(indices))
     grid = drawn.add_gridspec(1 + len(indices), 2, width_ratios=(4, 1), height_ratios=(1.8, *[1.0] * len(indices)))
-    axes = drawn.add_subplot(grid[0, :])
+    axes = drawn.add_subplot(grid[0, 0])
     if recording is not None:
         axes.plot(times, recording, color=COLORS["input"], alpha=0.5, label="recording")
     axes.plot(times, reconstruction, color=COLORS["reconstruction"], label="reconstruction")
     axes.set(title=title, ylabel=label, xlim=(times[0], times[-1]))
-    axes.legend(ncols=2, loc="upper right")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
     for row, index in enumerate(indices, start=1):
         own = events[events["kernel"] == index]
         axes = drawn.add_subplot(grid[row, 0])

@@ -71,7 +71,7 @@ def _signals(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: 
     axes.plot(times, x, color=COLORS["input"])
     atoms = run.network.atoms
     for place, index in enumerate(indices):
-        number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
+        number = f"$^{{({index})}}$" if n_kernels > 1 else ""
         atom, similarity, activations = atoms[index], steps["similarity"][index], steps["maps"][index]
         middle = (len(x) - len(atom)) // 2
         axes = add("kernel", place, f"kernel w{number}, m = {len(atom)}, as the decoder places it", "weight")
@@ -105,7 +105,7 @@ def _images(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: s
     grid = drawn.add_gridspec(n_kernels, 6)
     show_image(drawn.add_subplot(grid[:, 0]), run.example[0], "input x")
     for row, index in enumerate(indices):
-        number = f"$^{{({index + 1})}}$" if n_kernels > 1 else ""
+        number = f"$^{{({index})}}$" if n_kernels > 1 else ""
         panels = {
             f"kernel w{number}": atoms[index],
             f"similarity s{number}": steps["similarity"][index],

@@ -51,7 +51,7 @@ def draw_kernels(network: SparselyActivatedNetwork, name: str, sampling_frequenc
     drawn = figure(3.2 * columns, 2.6 * rows)
     for place, (index, atom) in enumerate(atoms.items(), start=1):
         axes = drawn.add_subplot(rows, columns, place)
-        title = f"kernel {index + 1}" if len(all_atoms) > 1 else "kernel"
+        title = f"kernel {index}" if len(all_atoms) > 1 else "kernel"
         if network.n_dims == 1:
             times, time_label = time_axis(len(atom), sampling_frequency)
             axes.axhline(0, color="0.8", linewidth=0.8)
