@@ -1,11 +1,14 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from san import sweep, train
+from san import decode, encode, sweep, train
+from san.cli.config import PACKAGE
 from san.reporting.paper_tables import TITLES
 from san.reporting.report import summary
 
@@ -19,11 +22,51 @@ LINES = [
 ]
 COMMANDS = [words[2:] for words in LINES if words[1] == "-m"]
 MAINS = {"san.train": train.main, "san.sweep": sweep.main}
+USES = {"san.encode": encode.main, "san.decode": decode.main}
+RUN, ENCODED = "outputs/train/DATE/TIME", "outputs/encode/DATE/TIME"
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 PREPARATIONS = [words[2] for words in LINES if words[1] == "-c"]
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.fixture
+def trained(run_train, tmp_path, monkeypatch):
+    """Change to a folder with the shipped record and a model that was trained on it."""
+    monkeypatch.chdir(tmp_path)
+    run_train(RUN, "trainer.max_epochs=1", "logger=[]", "figure=[]")
+    for file in (PACKAGE / "data" / "records" / "mitdb").glob("208.*"):
+        shutil.copy(file, tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [words for words in COMMANDS if words[0] in USES], ids=" ".join)
+def test_commands_that_use_a_model_run_as_written(run, trained, tmp_path, arguments):
+    module, *arguments = arguments
+    if module == "san.decode":
+        code, said = run(encode.main, f"checkpoint={RUN}", "path=208.hea", f"hydra.run.dir={ENCODED}")
+        assert code == 0, said
+    code, said = run(USES[module], *arguments, f"hydra.run.dir={tmp_path / 'used'}")
+    assert code == 0, said
+    assert [*(tmp_path / "used").rglob("reconstruction.npy" if module == "san.decode" else "events.csv")]
+
+
+def test_a_trained_model_is_used_as_written(trained):
+    (example,) = [block for block in BLOCKS if "san.load" in block]
+    names = {}
+    exec(example, names)  # noqa: S102 (the README's own code)
+    assert list(names["description"].events) == ["example", "kernel", "sample", "time", "amplitude"]
+    assert names["description"].decode().shape == names["x"].samples.shape
+    assert len(names["best"].candidates) > 4
+
+
+@pytest.mark.slow
+def test_the_estimator_is_used_as_written():
+    (example,) = [block for block in BLOCKS if "import SAN" in block]
+    names = {"X": np.random.default_rng(0).standard_normal((10, 60)).cumsum(1)}
+    exec(example, names)  # noqa: S102 (the README's own code)
+    assert names["pipe"].predict(names["X"]).shape == (10,)
+
+
+@pytest.mark.parametrize("arguments", [words for words in COMMANDS if words[0] in MAINS], ids=" ".join)
 def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     module, *arguments = arguments
@@ -74,7 +117,7 @@ def test_there_are_commands_to_run():
 
 
 def test_the_library_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = [block for block in BLOCKS if "network.encode" in block]
     names = {}
     exec(example, names)  # noqa: S102 (the README's own code)
     assert names["maps"].shape == (4, 1, 1000)
