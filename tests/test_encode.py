@@ -1,5 +1,7 @@
 """Recordings described and reconstructed on the command line."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +12,9 @@ from conftest import results
 import san
 from san import decode, encode
 from san.activations import Extrema
-from san.data.scale import Scale
+from san.data.scale import Scale, Statistics
 from san.networks import SparselyActivatedNetwork
-from san.use.description import Origin
+from san.use.description import Description, Origin, Window
 from san.use.files import load_description, save_description
 from san.use.model import Model
 
@@ -208,3 +210,55 @@ def test_a_damaged_description_is_one_line(trained, tmp_path):
         np.savez(tmp_path / "wrong.npz", **{**stored, key: wrong})
         with pytest.raises(ValueError, match="is not a description"):
             load_description(tmp_path / "wrong.npz")
+
+
+@pytest.mark.parametrize(("decoder", "size"), [("paper", 5), ("paper", 6), ("adjoint", 5), ("adjoint", 6)])
+def test_an_event_lies_at_the_centre_of_its_kernel(decoder, size):
+    network = SparselyActivatedNetwork([size], Extrema(), decoder=decoder, seed=0).requires_grad_(False)
+    window = Window(0, 0, Statistics(0.0, 1.0), torch.tensor([[0, 20]]), torch.ones(1), 0.0, 0.0)
+    description = Description(network, Scale("none"), Origin("x"), (1, 50), [window], is_single=True)
+    start = 20 - description.centres[0]
+    expected = np.zeros(50)
+    expected[start : start + size] = network.atoms[0]
+    assert np.allclose(description.decode(), expected)
+
+
+def test_beats_are_scored_by_the_annotations_of_a_record(run, run_train, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    beats = np.arange(60, 7800, 90)
+    rng = np.random.default_rng(0)
+    x = 0.02 * rng.standard_normal(8000)
+    for beat in beats:
+        x[beat - 4 : beat + 5] += np.hanning(9)
+    wfdb.wrsamp("100", 100, ["mV"], ["II"], x[:, None], fmt=["16"])
+    wfdb.wrann("100", "atr", np.append(beats, 7990), symbol=["N"] * len(beats) + ["+"])
+    given = ["dataset=wfdb", "path=100", "kernel_size=9", "activation=phi_pursuit", "trainer.max_epochs=3"]
+    run_train("run", *given, "activation.perturbations=0", "dataset.window=500", "logger=[]", "figure=[]")
+    code, said = run(encode.main, "checkpoint=run", "path=100", "events_as=beats", "hydra.run.dir=out", "plot=false")
+    assert code == 0, said
+    scores = results(tmp_path / "out")["beats"]
+    assert scores["100, learned kernel"]["sensitivity"] == 1
+    assert scores["100, learned kernel"]["positive_predictivity"] == 1
+    assert scores.keys() >= {"100, learned kernel", "100, xqrs"}
+    table = pd.read_csv("out/beats.csv")
+    assert np.array_equal(table["sample"], wfdb.rdann("out/100", "beats").sample)
+    assert np.allclose(table["time (s)"] * 100, table["sample"])
+    assert np.abs(table["sample"] - beats).max() <= 2
+    code, said = run(encode.main, "checkpoint=run", "path=100", "events_as=waves", "hydra.run.dir=other")
+    assert (code, "events_as=waves must be beats or null" in said) == (1, True)
+    Path("100.atr").write_bytes(b"\xff\xff\x00")
+    code, said = run(encode.main, "checkpoint=run", "path=100", "events_as=beats", "hydra.run.dir=damaged")
+    assert code == 0 or said.strip().count("\n") == 0
+
+
+def test_a_pursuit_may_work_as_long_per_sample_of_a_whole_recording(signal):
+    model = san.fit(signal, activations=["phi_pursuit"], kernel_sizes=[20], window=400, max_epochs=1)
+    encoder = model.network.activation
+    encoder.max_work = 1e5  # too few to describe the recording
+    seen = []
+    encode_with = encoder.encode
+    encoder.encode = lambda *given: seen.append(encoder.max_work) or encode_with(*given)
+    model.encode(signal, window=None)
+    model.encode(signal[:400])
+    assert seen == [1e6, 1e5]
+    assert encoder.max_work == 1e5

@@ -49,6 +49,7 @@ def test_a_sweep_says_which_activation_suits_the_data(run, capsys, signal, tmp_p
     assert {model["activation"] for model in models} == set(CANDIDATES)
     assert 5 < len({model["kernel_sizes"][0] for model in models}) <= 10
     best = min(models, key=lambda model: model["validation"]["phi"])
+    assert (tmp_path / "sweep" / "report.html").is_file()
     (use,) = [line for line in said.splitlines() if line.startswith("Use ")]
     assert f"Use {best['activation']} with kernels of {best['kernel_sizes'][0]} samples" in use
     assert all(name in use for name in CANDIDATES)

@@ -273,7 +273,7 @@ def test_the_page_can_be_switched_off(run_train, arguments, is_written):
 
 def test_an_unknown_choice_of_the_page_is_one_line(run_train):
     _, said = run_train("run", "report=pdf", fails=True)
-    assert said.strip().endswith("report=pdf must be true, false or null, which writes it if there are figures")
+    assert said.strip().endswith("report=pdf must be true, false or null")
 
 
 @pytest.mark.parametrize("scaling", ["example", "all", "none"])

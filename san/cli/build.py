@@ -41,6 +41,7 @@ __all__ = [
     "check_densities",
     "classify",
     "load_dataset",
+    "wants_page",
 ]
 
 Outcome = dict[str, Any]
@@ -76,6 +77,21 @@ def check_densities(config: DictConfig, n_kernels: int, space: Sequence[int]) ->
         raise ValueError(f"activation.{error}") from error
     if largest > most:
         raise ValueError(f"activation.density={largest} exceeds the {most} samples of an example; choose 1 to {most}")
+
+
+def wants_page(report: Any, otherwise: bool) -> bool:
+    """Return whether to write the page about the kernels.
+
+    Args:
+        report: The value of ``report``.
+        otherwise: The answer if it is null.
+
+    Raises:
+        ValueError: If it is none of true, false and null.
+    """
+    if report is not None and not isinstance(report, bool):
+        raise ValueError(f"report={shown(report)} must be true, false or null")
+    return otherwise if report is None else report
 
 
 def load_dataset(config: DictConfig) -> Splits:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.cli.bank import TrainedBank, bank_name, evaluate_bank, refuse_other_banks, shares, train_bank
-from san.cli.build import check_counts, check_densities, load_dataset
+from san.cli.build import check_counts, check_densities, load_dataset, wants_page
 from san.cli.calls import callable_from_python
 from san.cli.config import parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
@@ -22,6 +22,8 @@ from san.reporting.console import console
 from san.reporting.results import lowest_phi, summarize_models, sweep_row
 from san.storage.checkpoints import save
 from san.storage.files import write_json
+from san.use.kernel_page import write_test_page
+from san.use.loading import load
 
 __all__ = ["sweep"]
 
@@ -39,6 +41,7 @@ def sweep(config: DictConfig) -> float:
     if not (is_automatic or config.activations is None or OmegaConf.is_list(config.activations)):
         raise ValueError(f"activations={config.activations} must be a list such as [extrema,relu], or auto")
     names = CANDIDATES if is_automatic else config.activations or [None]
+    has_page = wants_page(config.report, is_automatic)
     sizes = [] if config.kernel_sizes is None else parse_numbers("kernel_sizes", config.kernel_sizes)
     choices = [
         _with_n_kernels(choice, n_kernels)
@@ -83,6 +86,8 @@ def sweep(config: DictConfig) -> float:
         stored = stored_configuration(config)
         write_json(folder / "results.json", {"models": results, "wall_seconds": wall_seconds, "config": stored})
         summarize_models(results, split, failures, folder)
+        if best is not None and has_page:
+            write_test_page(load(folder), splits, folder / "report.html")
         if is_automatic:
             for line in recommendation(results, seconds, split):
                 console().print(line, soft_wrap=True, highlight=False)

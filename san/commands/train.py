@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -22,6 +24,7 @@ from san.cli.build import (
     check_counts,
     classify,
     load_dataset,
+    wants_page,
 )
 from san.cli.calls import callable_from_python
 from san.cli.config import kernel_sizes_of, stored_configuration
@@ -34,9 +37,8 @@ from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
 from san.figures.confusion_matrix import draw_confusion
 from san.figures.style import Run, save
-from san.ops.choices import shown
 from san.reporting.provenance import Provenance, data_fingerprint
-from san.reporting.results import print_run, sweep_row
+from san.reporting.results import print_next_steps, print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
 from san.storage.files import read_json, write_json
 from san.training.callbacks.stored_provenance import StoredProvenance
@@ -62,7 +64,7 @@ def train(config: DictConfig) -> float:
     stored, folder = stored_configuration(config), Path(config.paths.output_dir)
     check_counts(config, ["kernel_size"] if config.kernel_sizes is None else ["kernel_size", "kernel_sizes"])
     figures: Figures = instantiate(config, "figure")
-    has_page = _has_page(config.report, figures)
+    has_page = wants_page(config.report, bool(figures))
     start = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
@@ -104,20 +106,12 @@ def train(config: DictConfig) -> float:
         }
         warn_of_dead_kernels(results)
         _write_run(config, results, splits, module, trainer, figures)
-        if has_page:
-            write_test_page(trained_model(module, splits, config.activation_name), splits, folder / "report.html")
+        page = folder / "report.html" if has_page else None
+        if page is not None:
+            write_test_page(trained_model(module, splits, config.activation_name), splits, page)
+        if not (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
+            print_next_steps(config.activation_name, folder, page)
     return per_epoch[best_epoch]["phi"]
-
-
-def _has_page(report: Any, figures: Figures) -> bool:
-    """Return whether to write the page about the kernels: if there are figures, unless a choice is given.
-
-    Raises:
-        ValueError: If the choice is unknown.
-    """
-    if report is not None and not isinstance(report, bool):
-        raise ValueError(f"report={shown(report)} must be true, false or null, which writes it if there are figures")
-    return bool(figures) if report is None else report
 
 
 def _finished_phi(folder: Path, provenance: Provenance) -> float | None:

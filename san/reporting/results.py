@@ -1,6 +1,7 @@
 """The results of trained models: selection by phi, the rows of sweep.csv, and the tables on the console."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ __all__ = [
     "SelectionSplit",
     "lowest_phi",
     "print_failures",
+    "print_next_steps",
     "print_run",
     "print_sweep",
     "relative_to_here",
@@ -97,6 +99,25 @@ def print_run(results: Results, folder: Path) -> None:
         out.print(line, soft_wrap=True, highlight=False)
     out.print(f"{results['activation']}, {kernels}, best epoch {results['best_epoch']}", highlight=False)
     out.print(relative_to_here(folder), soft_wrap=True, highlight=False)
+
+
+def print_next_steps(activation: str, folder: Path, page: Path | None) -> None:
+    """Print what φ̄ means, and what to do with a trained model.
+
+    Args:
+        activation: Name of its activation function.
+        folder: The run folder.
+        page: The page about its kernels, if there is one.
+    """
+    place = relative_to_here(folder)
+    lines = ["φ̄ is 0 for a perfect description and 1 for an empty one."]
+    if page is not None:
+        lines.append(f"What each kernel does: {relative_to_here(page)}")
+    lines.append(f"To describe a recording: python -m san.encode checkpoint={shlex.quote(place)} path=FILE")
+    if activation != "phi_pursuit":
+        lines.append("For a lower φ̄: activation=phi_pursuit, or python -m san.sweep activations=auto on the same data")
+    for line in lines:
+        console().print(line, soft_wrap=True, highlight=False)
 
 
 def summarize_models(
