@@ -24,6 +24,7 @@ from san.data.splits import Splits
 from san.extensions.growing import GrowingNetwork
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork
+from san.ops.choices import shown
 from san.training.callbacks.epoch_lines import progress
 from san.training.callbacks.kernel_growth import KernelGrowth
 from san.training.callbacks.kernel_restarts import KernelRestarts
