@@ -43,11 +43,19 @@ def test_trainers_instantiate(compose, choice):
 
 
 def test_the_papers_settings_are_the_defaults(compose):
-    config = compose("dataset=physionet")
+    config = compose("dataset=physionet", "protocol=paper")
     assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.weight_decay) == (0.01, [0.9, 0.999], 0)
     assert (config.trainer.max_epochs, config.batch_size, config.activation.border_tolerance) == (30, 2, 3)
-    assert compose("protocol=paper").metric.count_weights == "side"
-    assert (config.decoder, config.metric.count_weights, config.n_kernels) == ("paper", "samples", 1)
+    assert (config.decoder, config.metric.count_weights) == ("paper", "side")
+    assert (config.n_kernels, config.initialization) == (1, "normal")
+
+
+def test_the_first_command_learns_two_kernels_from_the_data(compose):
+    config = compose("dataset=physionet")
+    assert (config.n_kernels, config.kernel_size, config.initialization) == (2, 64, "data")
+    assert config.metric.count_weights == "samples"
+    table = compose("experiment=table1")
+    assert (table.n_kernels, table.initialization) == (1, "normal")
 
 
 @pytest.mark.parametrize("place", ["activation", "dataset", "loss", "optimizer", "nested"])

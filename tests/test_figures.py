@@ -68,7 +68,7 @@ def test_of_many_kernels_those_with_the_most_energy_are_drawn(compose, caplog, n
     assert any(note in text for text in said)
     assert note in caplog.text
     drawn = [int(number) for text in said for number in re.findall(r"^kernel \D*(\d+)", text)]
-    assert drawn == [index + 1 for index in strong]
+    assert drawn == strong
 
 
 @pytest.mark.parametrize("name", ["forward_pass", "kernels"])
@@ -84,7 +84,7 @@ def test_kernels_of_a_bank_are_drawn_evenly_spaced():
     bank = SparselyActivatedNetwork(list(range(1, 101)), Extrema(), 1, n_models=100)
     said = texts(draw_kernels(bank, "mine", None))
     assert said[0] == f"mine: {MAX_DRAWN_KERNELS} of 100 kernels, evenly spaced from the first to the last"
-    assert (said[1], said[-1]) == ("kernel 1, m = 1 samples", "kernel 100, m = 100 samples")
+    assert (said[1], said[-1]) == ("kernel 0, m = 1 samples", "kernel 99, m = 100 samples")
 
 
 def row(**values):

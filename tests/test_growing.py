@@ -133,7 +133,14 @@ def test_a_dropped_kernel_stays_dropped_until_one_is_added_in_its_place(run_trai
 
     monkeypatch.setattr(GrowingNetwork, "_drop_kernels", drop_the_first)
     monkeypatch.setattr(GrowingNetwork, "_add_kernels", lambda *_: None)
-    common = ["network=growing", "network.every=3", "kernel_size=20", "trainer.max_epochs=7", "figure=[]"]
+    common = [
+        "network=growing",
+        "network.every=3",
+        "n_kernels=1",
+        "kernel_size=20",
+        "trainer.max_epochs=7",
+        "figure=[]",
+    ]
     folder, _ = run_train("run", *common)
     assert in_use_before_changes == [[True], [False]]
     assert not weight_of(folder / "checkpoints" / "last.ckpt").any()

@@ -243,7 +243,7 @@ def test_dead_kernels_are_reported(run_train, alone):
         dead = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"].item() < 0
         said = (folder / "train.log").read_text(encoding="utf-8")
         assert results(folder)["dead_kernels"] == ([0] if dead else [])
-        assert ("relu, kernel size 1: 1 of 1 kernels are dead (1)" in said) == dead
+        assert ("relu, kernel size 1: 1 of 1 kernels are dead (0)" in said) == dead
         assert (results(folder)["test"]["phi"] == pytest.approx(1, abs=1e-4)) == dead
         found.append(dead)
     assert set(found) == {True, False}

@@ -33,7 +33,7 @@ def numbers(folder):
 
 
 def test_a_run_writes_the_files_that_the_readme_promises(run_train):
-    folder, _ = run_train("run", "trainer.max_epochs=4", "kernel_size=20")
+    folder, _ = run_train("run", "trainer.max_epochs=4", "kernel_size=20", "n_kernels=1")
     left = results(folder)
     assert left["dataset"] == "physionet/mitdb/208"
     assert (left["activation"], left["kernel_sizes"], left["n_weights"], left["seed"]) == ("extrema", [20], 20, 0)
@@ -66,7 +66,15 @@ def test_tensorboard_has_the_curves_the_hyperparameters_and_the_kernels(run_trai
 
 
 def test_the_metrics_of_the_selected_epoch_are_as_defined(run_train, compose):
-    folder, _ = run_train("run", "trainer.max_epochs=6", "optimizer.lr=0.5", "kernel_size=30", "seed=2")
+    folder, _ = run_train(
+        "run",
+        "trainer.max_epochs=6",
+        "optimizer.lr=0.5",
+        "kernel_size=30",
+        "seed=2",
+        "n_kernels=1",
+        "initialization=normal",
+    )
     left = results(folder)
     assert left["best_epoch"] < 5
     network = SparselyActivatedNetwork([30], instantiate(compose("activation=extrema"), "activation"))
@@ -83,7 +91,9 @@ def test_the_metrics_of_the_selected_epoch_are_as_defined(run_train, compose):
 
 
 def test_training_is_adam_on_the_mean_absolute_error(run_train, compose):
-    folder, _ = run_train("run", "trainer.max_epochs=3", "shuffle=false", "kernel_size=15")
+    folder, _ = run_train(
+        "run", "trainer.max_epochs=3", "shuffle=false", "kernel_size=15", "n_kernels=1", "initialization=normal"
+    )
     network = SparselyActivatedNetwork([15], instantiate(compose("activation=extrema"), "activation"), seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.9, 0.999), eps=1e-8)
     for _ in range(3):
@@ -422,7 +432,7 @@ def test_extrema_recovers_the_planted_kernel_as_often_as_the_readme_says(run_tra
 )
 def test_table_1_comes_out_on_the_real_records(run_train, real_data, database, kernel_size, printed, tolerance):
     arguments = [f"dataset.database={database}", f"kernel_size={kernel_size}", f"paths.data_dir={real_data}"]
-    folder, _ = run_train("run", *arguments)
+    folder, _ = run_train("run", *arguments, "n_kernels=1", "initialization=normal")
     assert results(folder)["test"]["phi"] == pytest.approx(printed, abs=tolerance)
 
 

@@ -92,7 +92,7 @@ def measure(choice: str, folder: Path, data: str) -> None:
         return
     start = _processor_seconds()
     multirun = [sys.executable, "-m", "san.sweep", "-m", *CHOICES[choice][1], f"kernel_sizes={list(SIZES)}"]
-    lists = [f"dataset.database={','.join(DATABASES)}", f"seed={','.join(map(str, SEEDS))}"]
+    lists = ["initialization=normal", f"dataset.database={','.join(DATABASES)}", f"seed={','.join(map(str, SEEDS))}"]
     folders = [f"paths.data_dir={data}", f"hydra.sweep.dir={folder}"]
     subprocess.run([*multirun, "logger=csv", *lists, *folders], check=True)
     (folder / "done.json").write_text(f"{_processor_seconds() - start:.1f}\n", encoding="utf-8")

@@ -33,7 +33,7 @@ def recommendation(models: Sequence[Results], seconds: Mapping[str, float], spli
     times = ", ".join(f"{name} {duration:.0f} s" for name, duration in seconds.items())
     size, n_kernels = best["kernel_sizes"][0], len(best["kernel_sizes"])
     chosen = [f"activation={best['activation']}", f"kernel_size={size}"]
-    chosen += [f"n_kernels={n_kernels}"] if n_kernels > 1 else []
+    chosen += [f"n_kernels={n_kernels}"] if any(key.startswith("n_kernels=") for key in _given()) else []
     return [
         f"Use {best['activation']} with kernels of {size} samples: {split} φ̄ {best[split]['phi']:.3f}"
         + (f" ({', '.join(others)})" if others else ""),
@@ -42,7 +42,10 @@ def recommendation(models: Sequence[Results], seconds: Mapping[str, float], spli
     ]
 
 
+def _given() -> list[str]:
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 def _overrides() -> list[str]:
     """Return the overrides of the running command that also apply to one model, quoted for a shell."""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return [shlex.quote(override) for override in given if override.lstrip("+~").partition("=")[0] not in OF_SWEEPS]
+    return [shlex.quote(override) for override in _given() if override.lstrip("+~").partition("=")[0] not in OF_SWEEPS]
