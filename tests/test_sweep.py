@@ -39,7 +39,7 @@ def models(folder):
 @pytest.mark.parametrize("activation", activations())
 def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activation, decoder):
     """Compare phi in each epoch, to 1e-4."""
-    common = [f"activation={activation}", f"decoder={decoder}", "trainer.max_epochs=6"]
+    common = [f"activation={activation}", f"decoder={decoder}", "n_kernels=1", "trainer.max_epochs=6"]
     folder, _ = run_sweep("sweep", *common, f"kernel_sizes={SIZES}")
     for model, size in zip(models(folder), SIZES, strict=True):
         alone = results(run_train(f"{size}", *common, f"kernel_size={size}", "logger=csv", "figure=[]")[0])
@@ -85,7 +85,7 @@ def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_p
 
 
 def test_tensorboard_has_phi_over_the_kernel_size_and_the_kernels(run_sweep):
-    folder, _ = run_sweep("sweep", "logger=tensorboard", "kernel_sizes=3..20", "trainer.max_epochs=2")
+    folder, _ = run_sweep("sweep", "logger=tensorboard", "kernel_sizes=3..20", "n_kernels=1", "trainer.max_epochs=2")
     events = EventAccumulator(str(folder / "tensorboard" / "extrema-3-20")).Reload()
     assert set(events.Tags()["images"]) == {"kernels", "phi over kernel size"}
     best = [min(model["phi_per_epoch"][epoch] for model in models(folder)) for epoch in range(2)]
@@ -93,7 +93,7 @@ def test_tensorboard_has_phi_over_the_kernel_size_and_the_kernels(run_sweep):
 
 
 def test_banks_too_large_for_the_memory_are_divided_with_the_same_result(run_sweep):
-    common = ["trainer.max_epochs=3", "kernel_sizes=3..9"]
+    common = ["trainer.max_epochs=3", "kernel_sizes=3..9", "n_kernels=1"]
     whole, _ = run_sweep("whole", *common)
     divided, _ = run_sweep("divided", *common, "max_memory=6e5")
     assert len(list((divided / "checkpoints").glob("extrema-*.ckpt"))) == 3
@@ -126,7 +126,7 @@ def without_provenance(content):
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_bank_of_other_models_is_refused(run_sweep, tmp_path, earlier):
     """Use other kernel sizes and numbers of starts for which the checkpoint has the same name."""
-    short, _ = run_sweep("short", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")
+    short, _ = run_sweep("short", "n_kernels=1", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")
     bank = short / "checkpoints" / "extrema-8-16.ckpt"
     if earlier:
         content = torch.load(bank, weights_only=True)
@@ -134,9 +134,10 @@ def test_a_bank_of_other_models_is_refused(run_sweep, tmp_path, earlier):
         torch.save(content, bank)
     before = bank.read_bytes()
     for sizes, shown in (("[8,10,16]", "[8, 10, 16]"), ("[8,16]", "[8, 16]"), ("8..16", "[8..16]")):
-        _, line = run_sweep("other", f"kernel_sizes={sizes}", f"checkpoint={short}", "trainer.max_epochs=2", fails=True)
+        others = ["n_kernels=1", f"kernel_sizes={sizes}", "trainer.max_epochs=2"]
+        _, line = run_sweep("other", *others, f"checkpoint={short}", fails=True)
         assert f"kernel_sizes=[8, 12, 16] in the checkpoint, kernel_sizes={shown} here" in line
-    common = ["kernel_sizes=[8,12,16]", "trainer.max_epochs=2"]
+    common = ["n_kernels=1", "kernel_sizes=[8,12,16]", "trainer.max_epochs=2"]
     _, line = run_sweep("other", *common, "n_starts=2", f"checkpoint={short}", fails=True)
     assert "n_starts=1 in the checkpoint, n_starts=2 here" in line
     assert bank.read_bytes() == before
@@ -167,14 +168,16 @@ def test_the_folder_of_another_sweep_is_refused_before_any_bank_trains(tmp_path,
 
 
 def test_another_sweep_is_refused_by_the_command(run_sweep):
-    short, _ = run_sweep("short", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")
-    _, line = run_sweep("other", "kernel_sizes=[8,20]", f"checkpoint={short}", fails=True)
+    short, _ = run_sweep("short", "n_kernels=1", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")
+    _, line = run_sweep("other", "n_kernels=1", "kernel_sizes=[8,20]", f"checkpoint={short}", fails=True)
     assert "it has the banks extrema-8-16, this sweep has extrema-8-20; to resume it" in line
 
 
 @pytest.mark.parametrize("protocol", ["honest", "paper"])
 def test_of_several_starts_the_one_of_the_lowest_validation_phi_is_kept(run_sweep, protocol):
-    folder, _ = run_sweep("sweep", "kernel_sizes=[8,30]", "n_starts=4", "trainer.max_epochs=2", f"protocol={protocol}")
+    folder, _ = run_sweep(
+        "sweep", "n_kernels=1", "kernel_sizes=[8,30]", "n_starts=4", "trainer.max_epochs=2", f"protocol={protocol}"
+    )
     bank = read(folder / "checkpoints" / "extrema-8-30.ckpt")
     per_epoch = [metrics["phi"] for metrics in bank["callbacks"]["BankSelection"]["validation_per_epoch"]]
     of_starts = [min(phis) if protocol == "honest" else phis[-1] for phis in zip(*per_epoch, strict=True)]
@@ -193,7 +196,7 @@ def test_the_same_seed_gives_the_same_numbers(run_sweep):
 
 @pytest.mark.parametrize("activation", ["identity", "extrema", "topk_absolutes"])
 def test_a_model_with_nan_weights_does_not_change_the_others(run_sweep, monkeypatch, activation):
-    common = ["kernel_sizes=[4,8,30]", "trainer.max_epochs=3", f"activation={activation}"]
+    common = ["n_kernels=1", "kernel_sizes=[4,8,30]", "trainer.max_epochs=3", f"activation={activation}"]
     healthy, _ = run_sweep("healthy", *common)
     original = SANModule.on_train_start if hasattr(SANModule, "on_train_start") else None
 
@@ -284,7 +287,7 @@ def test_results_are_plain_json(run_sweep):
 
 def test_table_1_comes_out_on_a_real_record(run_sweep, real_data):
     """Expect the printed phi of mitdb and Extrema, 0.45, at the best kernel size; few sizes reach it."""
-    where = ["dataset.database=mitdb", f"paths.data_dir={real_data}"]
+    where = ["dataset.database=mitdb", f"paths.data_dir={real_data}", "n_kernels=1", "initialization=normal"]
     folder, _ = run_sweep("sweep", *where, "kernel_sizes=1..250")
     best = min(models(folder), key=lambda model: model["validation"]["phi"])
     assert best["test"]["phi"] == pytest.approx(0.45, abs=0.02)
