@@ -244,8 +244,8 @@ def test_a_sweep_keeps_and_returns_the_model_of_the_lowest_phi_on_the_split_of_t
     monkeypatch.setattr(sweep_command, "sweep", lambda config: returned.append(original(config)))
     code, said = run(
         sweep.main, *COMMON, "kernel_sizes=3..9", "n_kernels=[1,2]", "activations=[relu,identity]",
-        "initialization=normal", "trainer.max_epochs=1", "max_memory=2e6", "dataset.split=[2,1,1]", f"protocol={protocol}", "optimizer.lr=0.05",
-        "n_starts=2", "seed=5", f"hydra.run.dir={tmp_path}",
+        "initialization=normal", "trainer.max_epochs=1", "max_memory=2e6", "dataset.split=[2,1,1]",
+        f"protocol={protocol}", "optimizer.lr=0.05", "n_starts=2", "seed=5", f"hydra.run.dir={tmp_path}",
     )  # fmt: skip
     assert code == 0, said
     assert torch.initial_seed() == 5
