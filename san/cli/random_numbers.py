@@ -1,6 +1,7 @@
 """The random numbers of a training: those of the paper for a model of its tables, those of the seed for any other."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -127,11 +128,16 @@ def _has_classifier(config: DictConfig, table: int) -> bool:
 
 def _reference(config: DictConfig, table: int) -> DictConfig:
     """Compose the configuration of a table, with the activation function and the database of a configuration."""
-    name = config.activation_name
-    overrides = [f"experiment=table{table}", "protocol=paper", f"activation={name}", f"activation_name={name}"]
+    reference = _composed(table, config.activation_name).copy()
     if table == 1:
-        overrides.append(f"dataset.database={config.dataset.database}")
-    return compose_from_package("train", overrides)
+        reference.dataset.database = config.dataset.database
+    return reference
+
+
+@cache
+def _composed(table: int, activation: str) -> DictConfig:
+    overrides = [f"experiment=table{table}", "protocol=paper", f"activation={activation}"]
+    return compose_from_package("train", [*overrides, f"activation_name={activation}"])
 
 
 def _cell(config: DictConfig, table: int | None, sizes: Sequence[int]) -> Cell | None:

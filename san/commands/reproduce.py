@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,17 @@ def _check(config: DictConfig) -> tuple[list[int], list[int]]:
 
 def _trials(config: DictConfig, number: int, absent: dict[str, str]) -> Iterator[Trial]:
     """Yield the trials of a table whose data is there; add the reason to ``absent`` for the others, by dataset."""
-    datasets: dict[str, list[str]] = {DATASET_OF_TABLE[number]: []}
-    if number == 1:
-        datasets = {name: [f"dataset.database={name}"] for name in _databases(config)}
-    for dataset, overrides in datasets.items():
+    databases = _databases(config) if number == 1 else [None]
+    # A composition takes longer than a copy with another database and seed.
+    compose_once = cache(partial(_compose, config, number))
+    is_seed_given = any(override.lstrip("+").startswith("seed=") for override in config.overrides)
+    for database in databases:
+        dataset = database or DATASET_OF_TABLE[number]
         try:
-            data = {protocol: _fingerprint_of_data(config, number, protocol, overrides) for protocol in PROTOCOLS}
+            data = {
+                protocol: data_fingerprint(load_dataset(_of_database(compose_once(ACTIVATIONS[0], protocol), database)))
+                for protocol in PROTOCOLS
+            }
         except FileNotFoundError as error:
             absent[dataset] = str(error)
             log.warning("%s: data absent (%s)", dataset, error)
@@ -145,7 +151,9 @@ def _trials(config: DictConfig, number: int, absent: dict[str, str]) -> Iterator
             honest = [("honest", seed, range(seed, n_classifiers, n_seeds), 0) for seed in range(n_seeds)]
             rounded = [("paper", 0, range(0), rounding) for rounding in range(1, n_roundings + 1)]
             for protocol, seed, classifier_seeds, rounding in [*honest, ("paper", 0, range(1), 0), *rounded]:
-                composed = _compose(config, number, activation, f"seed={seed}", f"protocol={protocol}", *overrides)
+                composed = _of_database(compose_once(activation, protocol), database)
+                if not is_seed_given:
+                    composed.seed = seed
                 yield Trial(
                     table=number,
                     dataset=dataset,
@@ -156,16 +164,6 @@ def _trials(config: DictConfig, number: int, absent: dict[str, str]) -> Iterator
                     cache=Path(config.paths.cache_dir),
                     rounding=rounding,
                 )
-
-
-def _fingerprint_of_data(config: DictConfig, number: int, protocol: str, overrides: Sequence[str]) -> str:
-    """Return the fingerprint of a dataset of a table, which its trials by a protocol share.
-
-    Raises:
-        FileNotFoundError: If its files are absent.
-    """
-    composed = _compose(config, number, ACTIVATIONS[0], f"protocol={protocol}", *overrides)
-    return data_fingerprint(load_dataset(composed))
 
 
 def _databases(config: DictConfig) -> list[str]:
@@ -183,17 +181,25 @@ def _skipped_databases(config: DictConfig) -> dict[str, str]:
     return {name: f"{reason}; databases=[{name}] reads it, from PhysioNet if absent" for name in skipped}
 
 
-def _compose(config: DictConfig, number: int, activation: str, *overrides: str) -> DictConfig:
-    """Compose the sweep of a table and an activation."""
+def _of_database(config: DictConfig, database: str | None) -> DictConfig:
+    """Return a copy of a configuration for a database of PhysioNet; None for other datasets."""
+    of_database = config.copy()
+    if database is not None:
+        of_database.dataset.database = database
+    return of_database
+
+
+def _compose(config: DictConfig, number: int, activation: str, protocol: str) -> DictConfig:
+    """Compose the sweep of a table, an activation and a protocol."""
     composed = compose(
         "sweep",
         [
             f"experiment=table{number}",
             f"activation={activation}",
             f"activation_name={activation}",
+            f"protocol={protocol}",
             "logger=csv",
             "trainer.enable_progress_bar=false",
-            *overrides,
             *config.overrides,
         ],
     )
@@ -234,8 +240,8 @@ def _complete_all(trials: Sequence[Trial], jobs: int) -> None:
                 "trials are kept"
             ) from error
     get_reusable_executor(reuse=True).shutdown()  # idle workers would hold memory while figures are drawn
-    for cache in {trial.cache for trial in trials}:
-        shutil.rmtree(cache / "unfinished", ignore_errors=True)
+    for folder in {trial.cache for trial in trials}:
+        shutil.rmtree(folder / "unfinished", ignore_errors=True)
 
 
 @contextmanager
@@ -288,7 +294,7 @@ def _load(config: DictConfig, dataset: str, *overrides: str) -> Splits:
 
 def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folder: Path) -> None:
     """Draw Figure 2: the forward pass of the selected Extrema model, of a signal or of an image."""
-    choice = _compose(config, number, "extrema", "protocol=paper")
+    choice = _compose(config, number, "extrema", "paper")
     splits = load_dataset(choice)
     (model,) = (model for model in models if "atoms" in model)
     network = build_module(choice, splits, [model["kernel_sizes"]]).network
