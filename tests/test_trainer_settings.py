@@ -308,6 +308,13 @@ def test_a_training_without_a_validation_has_no_epoch_to_select(compose, per_epo
         refuse_training_without_validation(trainer, per_epoch)
 
 
+@pytest.mark.parametrize("steps", ["0", "-3", "abc"])
+def test_a_logger_that_never_writes_is_one_line(untyped, run_train, steps):
+    _, said = run_train("run", "logger=csv", f"+logger.csv.flush_logs_every_n_steps={steps}", fails=True)
+    assert said.startswith(f"san: logger.csv.flush_logs_every_n_steps={steps} must be")
+    assert said.count("\n") <= 1
+
+
 def test_settings_of_the_training_do_not_count_in_an_evaluation(run, run_train, tmp_path):
     folder, _ = run_train("run", "trainer.max_epochs=1", "logger=[]", "figure=[]", "kernel_size=20")
     common = [f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}"]

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 Outcome = dict[str, Any]
+EVERY_STEPS = "flush_logs_every_n_steps"  # of Lightning's CSVLogger, which divides by it
 
 
 def check_counts(config: DictConfig, keys: Sequence[str] = ()) -> None:
@@ -190,9 +191,15 @@ def build_loggers(config: DictConfig, version: str | None = None) -> list[Logger
     Args:
         config: The configuration.
         version: Replaces the version of each logger that has one, so that several trainings of a run stay apart.
+
+    Raises:
+        ValueError: If a part is invalid, or a number of steps between two writes of a file is below 1.
     """
     loggers = []
     for name, logger in config.logger.items():
+        steps = logger.get(EVERY_STEPS, 1)
+        if isinstance(steps, int) and steps < 1:
+            raise ValueError(f"logger.{name}.{EVERY_STEPS}={steps} must be 1 or more")
         renamed = {"version": version} if version is not None and "version" in logger else {}
         loggers.append(instantiate(config, f"logger.{name}", **renamed))
     return loggers
