@@ -58,7 +58,7 @@ def draw_description(
         axes.plot(times, recording, color=COLORS["input"], alpha=0.5, label="recording")
     axes.plot(times, reconstruction, color=COLORS["reconstruction"], label="reconstruction")
     axes.set(title=title, ylabel=label, xlim=(times[0], times[-1]))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    drawn.legend(loc="outside lower center", ncols=2)
     for row, index in enumerate(indices, start=1):
         own = events[events["kernel"] == index]
         axes = drawn.add_subplot(grid[row, 0])
