@@ -107,6 +107,7 @@ def test_several_recordings_have_a_folder_each(run, encoded, signal, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["plot=false"], "nothing to describe: give path=FILE, or dataset=NAME"),
         (["path=absent.npy"], "absent.npy is not there"),
         (["path='absent/*.npy'"], "path=absent/*.npy matches no file"),
         (["path={folder}/x", "window=10"], "window=10 must be"),
@@ -262,3 +263,24 @@ def test_a_pursuit_may_work_as_long_per_sample_of_a_whole_recording(signal):
     model.encode(signal[:400])
     assert seen == [1e6, 1e5]
     assert encoder.max_work == 1e5
+
+
+def test_a_recording_that_cannot_be_described_does_not_stop_the_others(encoded, signal, tmp_path):
+    np.save(tmp_path / "good.npy", signal[:1000])
+    np.save(tmp_path / "short.npy", signal[:10])
+    folder, said = encoded(f"path='{tmp_path}/*.npy'", "plot=false", "report=false", fails=True)
+    assert "1 of 2 recordings are not described" in said
+    left = results(folder)
+    assert [row["path"] for row in left["recordings"]] == [str(tmp_path / "good.npy")]
+    assert "kernel_size=20 exceeds" in left["failures"]["short"]
+    assert (folder / "good" / "events.csv").is_file()
+    assert not (folder / "short").exists()
+
+
+def test_the_test_examples_of_a_dataset_are_described(encoded, trained, tmp_path):
+    given = ["dataset=wfdb", f"path={tmp_path / 'x'}", "dataset.window=500"]
+    folder, _ = encoded(*given, "report=false")
+    (row,) = results(folder)["recordings"]
+    assert row["phi"] == pytest.approx(results(trained)["test"]["phi"], abs=1e-6)
+    x = san.read(str(tmp_path / "x")).samples[-1200:][:1000].reshape(2, 500)
+    assert np.allclose(load_description(folder).decode(), san.load(trained).encode(x).decode(), atol=1e-5)

@@ -65,7 +65,7 @@ def main() -> int:
     path = Path(arguments.data).resolve() / "physionet_full" / "mitdb" / "100"
     record, annotation = wfdb.rdrecord(str(path), channels=[0]), wfdb.rdann(str(path), "atr")
     x, frequency = record.p_signal[:, 0], float(record.fs)
-    reference = annotated_beats(path)
+    reference = annotated_beats(path, frequency)
     detectors = []
     for name, detect in DETECTORS.items():
         start = perf_counter()

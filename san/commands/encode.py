@@ -5,21 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.table import Table
 
+from san.checkpoint import find, read
+from san.cli.evaluation_data import load_test_data
+from san.cli.trained import trained_configuration
 from san.data.files import matching_files
 from san.data.reading import READERS, read_recording
+from san.data.splits import Splits
 from san.figures.style import save
 from san.peers.beat_detectors import installed_detectors
 from san.reporting.console import column, console, print_table
-from san.reporting.results import relative_to_here
+from san.reporting.results import print_failures, relative_to_here
 from san.storage.files import write_json
 from san.use.beats import BeatScore, Samples, annotated_beats, find_beats, score_beats
-from san.use.description import Description
+from san.use.description import Description, Origin
 from san.use.files import FILE, save_description, write_beats
 from san.use.kernel_page import write_kernel_page
 from san.use.loading import load
+from san.use.model import Model
 
 __all__ = ["encode"]
 
@@ -29,6 +34,8 @@ OPTIONS = ("channel", "column", "variable", "sampling_frequency")  # of the read
 def encode(config: DictConfig) -> float:
     """Describe recordings, write the files of each description, and print a table.
 
+    Of several recordings, those that can be described are described; the others are reported.
+
     Returns:
         The mean φ̄ of the recordings.
 
@@ -37,43 +44,84 @@ def encode(config: DictConfig) -> float:
         ValueError: If the folder has a description, or a recording cannot be read or described.
     """
     folder = Path(config.paths.output_dir)
-    recordings = _recordings(config.path)
+    _check(config)
+    recordings = {"test": None} if config.dataset is not None else _recordings(config.path)
     folders = {name: folder / name if len(recordings) > 1 else folder for name in recordings}
     for place in folders.values():
         if (place / FILE).exists():
             raise ValueError(f"hydra.run.dir={folder} already has a description: choose a folder that has none")
+    model = load(config.checkpoint)
+    rows: dict[str, dict[str, Any]] = {}
+    scores: dict[str, BeatScore] = {}
+    failures: dict[str, str] = {}
+    for name, path in recordings.items():
+        try:
+            description = _of_dataset(config, model) if path is None else _of_file(config, model, path)
+            _write(config, model, description, name, folders[name])
+            rows[name] = {"path": path, **_row(description)}
+            if config.events_as == "beats":
+                found = find_beats(description)
+                write_beats(found, description, folders[name])
+                rows[name]["n_beats"] = len(found)
+                scores |= _scores(name, found, description, path)
+        except (ValueError, FileNotFoundError) as error:
+            if len(recordings) == 1:
+                raise
+            failures[name] = str(error)
+    results = {"recordings": list(rows.values()), "failures": failures, "config": OmegaConf.to_container(config)}
+    if scores:
+        results["beats"] = {name: score._asdict() for name, score in scores.items()}
+    write_json(folder / "results.json", results)
+    _print(rows, scores, failures, folder)
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(recordings)} recordings are not described; the lines above say why")
+    return float(np.mean([row["phi"] for row in rows.values()]))
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse options of another kind, and neither or both of a path and a dataset.
+
+    Raises:
+        ValueError: If there is one.
+    """
     if config.events_as not in (None, "beats"):
         raise ValueError(f"events_as={config.events_as} must be beats or null")
     for key in ("resample", "plot", "report"):
         if not isinstance(config[key], bool):
             raise ValueError(f"{key}={config[key]} must be true or false")
-    model = load(config.checkpoint)
-    options = {key: config[key] for key in OPTIONS}
-    rows: dict[str, dict[str, Any]] = {}
-    scores: dict[str, BeatScore] = {}
-    for name, path in recordings.items():
-        signal = read_recording(path, **options)
-        description = model.encode(signal, window=config.window, resample=config.resample, nan=config.nan)
-        save_description(description, folders[name])
-        if config.plot:
-            save(description.plot(), folders[name] / "figures" / "description.png")
-        if config.report:
-            write_kernel_page(model, description, folders[name] / "report.html", names=[name])
-        rows[name] = {"path": path, **_row(description)}
-        if config.events_as == "beats":
-            found = find_beats(description)
-            rows[name]["n_beats"] = len(found)
-            write_beats(found, description, folders[name])
-            scores |= _scores(name, found, description, annotated_beats(path), signal.sampling_frequency)
-    results = {"recordings": list(rows.values()), "config": OmegaConf.to_container(config)}
-    if scores:
-        results["beats"] = {name: score._asdict() for name, score in scores.items()}
-    write_json(folder / "results.json", results)
-    _print(rows, scores, folder)
-    return float(np.mean([row["phi"] for row in rows.values()]))
+    if config.dataset is None and config.path is None:
+        raise ValueError("nothing to describe: give path=FILE, or dataset=NAME for its test examples")
 
 
-def _recordings(pattern: str) -> dict[str, str]:
+def _of_file(config: DictConfig, model: Model, path: str) -> Description:
+    signal = read_recording(path, **{key: config[key] for key in OPTIONS})
+    return model.encode(signal, window=config.window, resample=config.resample, nan=config.nan)
+
+
+def _of_dataset(config: DictConfig, model: Model) -> Description:
+    """Describe the test examples of a dataset, scaled as the training data."""
+    path = find(config.checkpoint, "best")
+    checkpoint = read(path)
+    trained = trained_configuration(checkpoint["config"], path)
+    whole = config.copy()
+    with open_dict(whole):
+        whole.chunk = None
+    splits: Splits = load_test_data(whole, trained, checkpoint, path)
+    origin = Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency)
+    return model.encode_scaled(splits.test, splits.test_statistics, origin)
+
+
+def _write(config: DictConfig, model: Model, description: Description, name: str, folder: Path) -> None:
+    """Write the files of a description."""
+    save_description(description, folder)
+    if config.plot:
+        save(description.plot(), folder / "figures" / "description.png")
+    if config.report:
+        names = [name] if description.is_single else [f"{name} {index}" for index in range(description.shape[0])]
+        write_kernel_page(model, description, folder / "report.html", names=names)
+
+
+def _recordings(pattern: str) -> dict[str, str | None]:
     """Return the path of each recording by a name that no other has.
 
     Raises:
@@ -101,23 +149,25 @@ def _row(description: Description) -> dict[str, Any]:
     }
 
 
-def _scores(
-    name: str, found: Samples, description: Description, reference: Samples | None, frequency: float | None
-) -> dict[str, BeatScore]:
-    """Return the scores of the found beats, and of those that detectors of other libraries find."""
-    described = description.origin.sampling_frequency
-    if reference is None or described is None or description.recordings is None:
+def _scores(name: str, found: Samples, description: Description, path: str | None) -> dict[str, BeatScore]:
+    """Return the scores of found beats and of the beats of other libraries, if the recording has annotations."""
+    frequency, samples = description.origin.sampling_frequency, description.recordings
+    reference = None if path is None or frequency is None else annotated_beats(path, frequency)
+    if reference is None or frequency is None or samples is None:
         return {}
-    if frequency is not None and frequency != described:
-        reference = np.unique((reference * (described / frequency)).round().astype(np.int64))
-    others = {other: detect(description.recordings[0], described) for other, detect in installed_detectors().items()}
+    others = {other: detect(samples[0], frequency) for other, detect in installed_detectors().items()}
     return {
-        f"{name}, {method}": score_beats(beats, reference, described)
+        f"{name}, {method}": score_beats(beats, reference, frequency)
         for method, beats in {"learned kernel": found, **others}.items()
     }
 
 
-def _print(rows: Mapping[str, Mapping[str, Any]], scores: Mapping[str, BeatScore], folder: Path) -> None:
+def _print(
+    rows: Mapping[str, Mapping[str, Any]],
+    scores: Mapping[str, BeatScore],
+    failures: Mapping[str, str],
+    folder: Path,
+) -> None:
     headings = ("seconds", "events", "φ̄", "CR⁻¹", "L̃")
     table = Table(column("recording"), *(column(heading, "right") for heading in headings))
     for name, row in rows.items():
@@ -128,7 +178,9 @@ def _print(rows: Mapping[str, Mapping[str, Any]], scores: Mapping[str, BeatScore
             str(row["n_events"]),
             *(f"{row[metric]:.4f}" for metric in ("phi", "cr_inverse", "loss_normalized")),
         )
-    print_table(table)
+    if rows:
+        print_table(table)
+    print_failures(failures)
     if scores:
         headings = ("sensitivity", "predictivity", "found", "missed", "extra")
         table = Table(column("beats"), *(column(heading, "right") for heading in headings))

@@ -179,11 +179,12 @@ def score_beats(found: ArrayLike, reference: ArrayLike, sampling_frequency: floa
     )
 
 
-def annotated_beats(record: str | Path) -> Samples | None:
+def annotated_beats(record: str | Path, sampling_frequency: float) -> Samples | None:
     """Return the beats in the annotations of a WFDB record, [beats]; None if it has no ``.atr`` file.
 
     Args:
         record: Path of the record, with or without a suffix.
+        sampling_frequency: In hertz, of the samples to return.
 
     Raises:
         ValueError: If the annotations cannot be read.
@@ -195,9 +196,10 @@ def annotated_beats(record: str | Path) -> Samples | None:
         annotation = rdann(str(path), "atr")
     except Exception as error:  # wfdb raises errors of many kinds
         raise ValueError(f"{path}.atr has no annotations that wfdb can read: {reason(error)}") from error
-    return np.unique(
-        [at for at, symbol in zip(annotation.sample, annotation.symbol, strict=True) if symbol in BEAT_SYMBOLS]
-    )
+    is_beat = [symbol in BEAT_SYMBOLS for symbol in annotation.symbol]
+    ratio = sampling_frequency / (annotation.fs or sampling_frequency)
+    beats: Samples = np.unique((np.asarray(annotation.sample)[is_beat] * ratio).round().astype(np.int64))
+    return beats
 
 
 def _sampling_frequency(description: Description) -> float:

@@ -133,19 +133,26 @@ class Model:
         )
 
     @torch.no_grad()
-    def encode_scaled(self, examples: Tensor, statistics: Statistics | None = None) -> Description:
+    def encode_scaled(
+        self, examples: Tensor, statistics: Statistics | None = None, origin: Origin | None = None
+    ) -> Description:
         """Describe examples that are already scaled, each as a whole.
 
         Args:
             examples: Scaled examples, [examples, 1, *space], such as those of :class:`san.data.splits.Splits`.
             statistics: The numbers by which each example was scaled. Without them the description of a model with
                 scaling=example is in the unit of the scaled samples.
+            origin: What is known of the examples; None if that is what is known of the training data.
 
         Raises:
-            ValueError: If an example has fewer samples than a kernel.
+            ValueError: If the examples have other axes or another sampling frequency than the training data, or fewer
+                samples than a kernel.
         """
+        if examples.dim() != self.network.n_dims + 2:
+            raise ValueError(f"the examples have {examples.dim() - 2} axes, but the kernels have {self.network.n_dims}")
         self.network.check_space(examples.shape[2:])
-        scale, origin = self.scale, self.origin
+        scale, origin = self.scale, self.origin if origin is None else origin
+        self._agreed_frequency(origin.sampling_frequency, False)
         if statistics is None and scale.kind == "example":
             scale, origin = Scale("none"), origin._replace(unit="")
         used = scale.statistics(examples, origin.name) if statistics is None else statistics
