@@ -13,7 +13,7 @@ import san
 from san.activations import Extrema
 from san.data.scale import Scale
 from san.networks import SparselyActivatedNetwork
-from san.use.beats import BEAT_SYMBOLS, beat_candidates, beat_kernel, find_beats, score_beats
+from san.use.beats import BEAT_SYMBOLS, annotated_beats, beat_candidates, beat_kernel, find_beats, score_beats
 from san.use.description import Description, Origin, Window
 
 PROJECT = Path(__file__).parents[1]
@@ -155,3 +155,11 @@ def test_the_page_has_the_tables_of_the_last_measurement():
     found = json.loads((PROJECT / "docs" / "beats.json").read_text(encoding="utf-8"))
     assert tool["tables"](found) in (PROJECT / "docs" / "beats.md").read_text(encoding="utf-8")
     assert len(found["models"]) == len(tool["ENCODERS"]) * len(tool["KERNELS"])
+
+
+def test_the_annotations_are_those_of_the_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wfdb.wrann("patient", "atr", np.array([100, 200]), symbol=["N", "N"], fs=100)
+    assert annotated_beats("patient.hea", 100.0).tolist() == [100, 200]
+    assert annotated_beats("patient", 50.0).tolist() == [50, 100]
+    assert annotated_beats("patient.7", 100.0) is None

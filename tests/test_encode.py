@@ -1,5 +1,6 @@
 """Recordings described and reconstructed on the command line."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -205,10 +206,19 @@ def test_a_damaged_description_is_one_line(trained, tmp_path):
         "window_start": stored["window_start"][::-1],
         "amplitudes": stored["amplitudes"] * np.nan,
         "kernels": stored["kernels"].astype(object),
+        "kernels ": stored["kernels"] * np.inf,
+        "places ": np.column_stack([stored["places"], stored["places"]]),
+        "places  ": stored["places"] + 0.5,
+        "places   ": np.concatenate([stored["places"][1:2], stored["places"][1:]]),
+        "window": stored["window"] - 1,
+        "window_statistics": stored["window_statistics"] * np.nan,
+        "amplitudes ": stored["amplitudes"].astype(float) * 1e300,
+        "amplitudes  ": stored["amplitudes"] * 1j,
+        "sampling_frequency": np.inf,
         "format": 2,
         "decoder": "other",
     }.items():
-        np.savez(tmp_path / "wrong.npz", **{**stored, key: wrong})
+        np.savez(tmp_path / "wrong.npz", **{**stored, key.strip(): wrong})
         with pytest.raises(ValueError, match="is not a description"):
             load_description(tmp_path / "wrong.npz")
 
@@ -284,3 +294,41 @@ def test_the_test_examples_of_a_dataset_are_described(encoded, trained, tmp_path
     assert row["phi"] == pytest.approx(results(trained)["test"]["phi"], abs=1e-6)
     x = san.read(str(tmp_path / "x")).samples[-1200:][:1000].reshape(2, 500)
     assert np.allclose(load_description(folder).decode(), san.load(trained).encode(x).decode(), atol=1e-5)
+
+
+def test_a_description_of_many_kernels_takes_little_memory(tmp_path):
+    network = SparselyActivatedNetwork([4] * 64, Extrema(), seed=0, decoder="adjoint").requires_grad_(False)
+    window = Window(0, 0, Statistics(0.0, 1.0), torch.tensor([[63, 20]]), torch.ones(1), 0.0, 0.0)
+    description = Description(network, Scale("none"), Origin("x"), (1, 4_000_000), [window], is_single=True)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert np.count_nonzero(description.decode()) == 4
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kB; the maps would be 1 GB
+
+
+@pytest.mark.parametrize(
+    ("unit", "stored"), [("µV", "uV"), ("°C", "degC"), ("mV", "mV"), ("beats per min", None), ("伏", None)]
+)
+def test_a_unit_is_stored_in_a_record_or_refused(run, tmp_path, unit, stored):
+    network = SparselyActivatedNetwork([4], Extrema(), seed=0, decoder="adjoint").requires_grad_(False)
+    window = Window(0, 0, Statistics(0.0, 1.0), torch.tensor([[0, 20]]), torch.ones(1), 0.0, 0.0)
+    origin = Origin("x", "II\t2", unit, 100.0)
+    save_description(Description(network, Scale("none"), origin, (1, 60), [window], is_single=True), tmp_path / "x")
+    given = [f"path={tmp_path / 'x'}", "format=wfdb", f"hydra.run.dir={tmp_path / 'decoded'}"]
+    code, said = run(decode.main, *given)
+    assert (code == 0) == (stored is not None)
+    if stored is None:
+        assert f"format=wfdb cannot store the unit {unit}: choose format=npy or csv" in said
+        return
+    assert wfdb.rdrecord(str(tmp_path / "decoded" / "reconstruction")).units == [stored]
+    code, said = run(decode.main, *given)
+    assert "already has a reconstruction" in said
+
+
+def test_no_recording_of_a_pattern_is_lost(encoded, signal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/b", "a_b", "c/b"):
+        Path(name).parent.mkdir(exist_ok=True)
+        np.save(f"{name}.npy", signal[:1000])
+    folder, _ = encoded("path='**/*.npy'", "plot=false", "report=false")
+    assert len(results(folder)["recordings"]) == 3
+    assert len([*folder.rglob("events.csv")]) == 3

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from conftest import results
 from joblib import Parallel, delayed
 from sklearn.base import clone
@@ -110,3 +111,19 @@ def test_a_fitted_estimator_shows_its_kernels_and_phi(signals):
 def test_an_invalid_parameter_is_one_line(untyped, signals, options, said):
     with pytest.raises(ValueError, match=said):
         SAN(**{"max_epochs": 1, **options}).fit(signals)
+
+
+def test_numbers_of_numpy_are_numbers(signals):
+    grid = {"kernel_size": np.arange(8, 12, 2), "n_kernels": np.array([1])}
+    search = GridSearchCV(SAN(max_epochs=1, random_state=np.int64(0)), grid, cv=2, error_score="raise").fit(signals)
+    expected = SAN(kernel_size=int(search.best_params_["kernel_size"]), max_epochs=1, random_state=0).fit(signals)
+    assert np.array_equal(search.best_estimator_.components_, expected.components_)
+
+
+def test_a_fit_leaves_torch_as_it_was(signals):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    torch.use_deterministic_algorithms(False)
+    SAN(kernel_size=10, max_epochs=1, random_state=0).fit(signals)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -10,6 +10,8 @@ import san
 from san import sweep
 from san.checkpoint import read
 from san.data.scale import Scale
+from san.data.signal import Signal
+from san.use import recordings
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,68 @@ def test_a_checkpoint_stores_the_channel_its_unit_and_its_frequency(run_train):
     model = san.load(folder)
     assert model.origin == ("physionet/mitdb/208", "MLII", "mV", 360.0)
     assert model.space == (1000,)
+
+
+def offset_model(trained, *overrides):
+    return san.load(trained("kernel_size=20", *overrides))
+
+
+def test_resampling_changes_neither_the_ends_nor_the_times(trained):
+    model = offset_model(trained)
+    for frequency in (50, 200, 130):
+        time = np.arange(0, 40, 1 / frequency)
+        x = 30000 + 100 * time
+        description = model.encode(x, sampling_frequency=frequency, resample=True)
+        assert description.shape == (1, 4000)
+        assert np.abs(description.recordings[0] - 30000 - np.arange(4000)).max() < 5
+    with pytest.raises(ValueError, match="cannot be resampled to 100 hertz"):
+        model.encode(np.arange(3e4), sampling_frequency=1e8 / 3, resample=True)
+
+
+def test_a_frequency_that_counts_as_equal_is_that_of_the_times(trained, signal):
+    description = offset_model(trained).encode(signal, sampling_frequency=100.05)
+    assert description.shape == (1, 6000)
+    assert np.allclose(description.events["time"] * 100.05, description.events["sample"])
+
+
+def test_a_frequency_that_contradicts_the_file_is_refused(trained, signal):
+    with pytest.raises(ValueError, match="sampling_frequency=100 is not that of x, 50 hertz"):
+        offset_model(trained).encode(Signal("x", signal, 50.0), sampling_frequency=100)
+
+
+def test_an_array_has_no_name_of_the_training_data(trained, signal):
+    model = offset_model(trained)
+    assert model.encode(signal).origin == ("x", "", "", 100)
+    assert model.encode(Signal("csv/night", signal, 100.0, "II", "mV")).origin == ("csv/night", "II", "mV", 100)
+
+
+def test_statistics_of_another_unit_do_not_scale_a_recording_in_silence(trained, signal, monkeypatch):
+    model = offset_model(trained, "dataset.scaling=all")
+    warned = []
+    monkeypatch.setattr(recordings.log, "warning", lambda text, *values: warned.append(text % values))
+    model.encode(Signal("night", signal, 100.0, "II", "mV"))
+    assert warned == ["night is in mV, but the statistics of training data in an unknown unit scale it"]
+    model.origin = model.origin._replace(unit="µV")
+    with pytest.raises(ValueError, match="night is in mV, but the training data are in µV"):
+        model.encode(Signal("night", signal, 100.0, "II", "mV"))
+
+
+def test_masked_samples_and_other_numbers_are_what_they_are(untyped, trained, signal):
+    model = offset_model(trained)
+    masked = np.ma.masked_array(signal[:2000], mask=np.arange(2000) < 3)
+    with pytest.raises(ValueError, match="x has 3 invalid samples"):
+        model.encode(masked)
+    half = torch.tensor(signal[:1000], dtype=torch.bfloat16)
+    assert len(model.encode(half).events) > 0
+    assert model.encode(signal[:1000], window=np.int64(500)).metrics.shape[0] == 2
+    for x, said in (
+        (pd.DataFrame({"II": signal}), "x is a table of one column, II: give the column"),
+        (signal[:1000] * 1e200, "too large to scale"),
+        (signal[:1000] * 1e-200, "."),
+    ):
+        with pytest.raises(ValueError, match=said):
+            model.encode(x)
+    with pytest.raises(ValueError, match="sampling_frequency='100' must be a number"):
+        model.encode(signal, sampling_frequency="100")
+    with pytest.raises(ValueError, match=r"start=1\.5"):
+        model.encode(signal).plot(start=1.5)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["decode"]
 Format = Literal["npy", "csv", "wfdb"]
 STORED = "16"  # WFDB format: 16 bits a sample
 NAME = "reconstruction"
+PLAIN_UNITS = {"µ": "u", "μ": "u", "°": "deg", "Ω": "Ohm"}  # headers of WFDB are read without other characters
 
 
 def decode(config: DictConfig) -> None:
@@ -35,6 +37,8 @@ def decode(config: DictConfig) -> None:
     given, folder = Path(str(config.path)), Path(config.paths.output_dir)
     below = sorted(given.rglob(FILE)) if given.is_dir() else []
     descriptions = {file.parent.relative_to(given): file for file in below} or {Path(): given}
+    if next(folder.rglob(f"{NAME}.*"), None) is not None:
+        raise ValueError(f"hydra.run.dir={folder} already has a reconstruction: choose a folder that has none")
     for name, file in descriptions.items():
         WRITERS[config.format](load_description(file), folder / name)
         console().print(relative_to_here(folder / name), soft_wrap=True, highlight=False)
@@ -62,16 +66,24 @@ def _write_wfdb(description: Description, folder: Path) -> None:
         raise ValueError(
             "format=wfdb needs a sampling frequency, which the description does not have: format=npy or csv"
         )
+    unit = origin.unit
+    for symbol, plain in PLAIN_UNITS.items():
+        unit = unit.replace(symbol, plain)
+    if not unit.isascii() or len(unit.split()) > 1:
+        raise ValueError(f"format=wfdb cannot store the unit {origin.unit}: choose format=npy or csv")
     folder.mkdir(parents=True, exist_ok=True)
-    wfdb.wrsamp(
-        NAME,
-        origin.sampling_frequency,
-        [origin.unit or "NU"] * len(signals),
-        _channel_names(origin, len(signals)),
-        signals.T.copy(),
-        fmt=[STORED] * len(signals),
-        write_dir=str(folder),
-    )
+    with TemporaryDirectory(dir=folder) as unfinished:
+        wfdb.wrsamp(
+            NAME,
+            origin.sampling_frequency,
+            [unit or "NU"] * len(signals),
+            _channel_names(origin, len(signals)),
+            signals.T.copy(),
+            fmt=[STORED] * len(signals),
+            write_dir=unfinished,
+        )
+        for suffix in (".dat", ".hea"):
+            Path(unfinished, f"{NAME}{suffix}").replace(folder / f"{NAME}{suffix}")
 
 
 def _signals(description: Description) -> Array:

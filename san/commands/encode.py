@@ -133,7 +133,7 @@ def _recordings(pattern: str) -> dict[str, str | None]:
     stems = [file.stem for file in files]
     if len(set(stems)) == len(files):
         return dict(zip(stems, map(str, files), strict=True))
-    return {str(file).strip("./").replace("/", "_"): str(file) for file in files}
+    return {f"{index}-{file.stem}": str(file) for index, file in enumerate(files)}
 
 
 def _row(description: Description) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Scale:
             index, length = int(constant.nonzero()[0]), flat.shape[1]
             raise ValueError(
                 f"{name}: signal {index} (samples {index * length} to {(index + 1) * length - 1}) is constant, "
-                "phi is undefined there: choose another record, channel or signal_length"
+                "phi is undefined there: choose another record or channel, or longer signals"
             )
         per_example = (len(examples), *[1] * (examples.dim() - 1))
         return Statistics(flat.mean(1).view(per_example), flat.std(1).view(per_example))

@@ -183,17 +183,17 @@ def annotated_beats(record: str | Path, sampling_frequency: float) -> Samples | 
     """Return the beats in the annotations of a WFDB record, [beats]; None if it has no ``.atr`` file.
 
     Args:
-        record: Path of the record, with or without a suffix.
+        record: Path of the record, with or without ``.hea``.
         sampling_frequency: In hertz, of the samples to return.
 
     Raises:
         ValueError: If the annotations cannot be read.
     """
-    path = Path(record).with_suffix("")
-    if not path.with_suffix(".atr").is_file():
+    path = str(record).removesuffix(".hea")
+    if not Path(f"{path}.atr").is_file():
         return None
     try:
-        annotation = rdann(str(path), "atr")
+        annotation = rdann(path, "atr")
     except Exception as error:  # wfdb raises errors of many kinds
         raise ValueError(f"{path}.atr has no annotations that wfdb can read: {reason(error)}") from error
     is_beat = [symbol in BEAT_SYMBOLS for symbol in annotation.symbol]

@@ -15,6 +15,7 @@ from torch import Tensor
 from san.data.scale import Scale, Statistics
 from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
+from san.ops.placement import are_few
 from san.use.notebook import as_html
 
 __all__ = ["Array", "Description", "Origin", "Window"]
@@ -177,7 +178,7 @@ class Description:
         if start is None:
             start = 0 if length <= MOST_DRAWN or self.network.n_dims == 2 else self._typical_start(example)
         stop = min(length, start + MOST_DRAWN) if stop is None else min(stop, length)
-        if not 0 <= start < stop:
+        if not (all(isinstance(one, int | np.integer) for one in (start, stop)) and 0 <= start < stop):
             raise ValueError(f"start={start} and stop={stop} must be in order, from 0 to {length}")
         part = slice(None) if self.network.n_dims == 2 else slice(start, stop)
         decoded = self.decode()
@@ -216,10 +217,15 @@ class Description:
         return [*ends, self.shape[1]]
 
     def _decode_window(self, window: Window, space: Sequence[int]) -> Array:
-        maps = torch.zeros(1, len(self.network.kernel_sizes), *space)
-        maps[0].index_put_(window.places.unbind(1), window.amplitudes)
+        maps = torch.zeros(()).expand(1, len(self.network.kernel_sizes), *space)  # takes no memory
         with torch.no_grad():
-            reconstruction = self.network.decode(maps)
+            if are_few(len(window.amplitudes), maps):
+                index = torch.cat([torch.zeros_like(window.places[:, :1]), window.places], dim=1)
+                reconstruction = self.network._place(window.amplitudes, index.contiguous(), maps)
+            else:
+                maps = maps.clone()
+                maps[0].index_put_(window.places.unbind(1), window.amplitudes)
+                reconstruction = self.network.decode(maps)
         undone: Array = self.scale.undo(reconstruction.double(), window.statistics)[0, 0].numpy()
         return undone
 

@@ -1,5 +1,6 @@
 """A Sparsely Activated Network as an estimator of scikit-learn."""
 
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -112,8 +113,7 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         default_size = max(1, min(LONGEST_DEFAULT, X.shape[1] // 4))
         size = default_size if self.kernel_size is None else self.kernel_size
         seed = self.random_state
-        if not isinstance(seed, int):
-            seed = int(check_random_state(seed).randint(2**31))
+        seed = int(seed) if isinstance(seed, Integral) else int(check_random_state(seed).randint(2**31))
         overrides: dict[str, Any] = {
             "n_kernels": self.n_kernels,
             "batch_size": min(self.batch_size, len(train)),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from san.activations import Identity
 from san.data.files import existing_file
 from san.data.scale import Scale, Statistics
+from san.data.splits import check_sampling_frequency
 from san.networks import SparselyActivatedNetwork
 from san.ops.kernels import kernel_index
 from san.storage.files import replacing
@@ -27,6 +28,7 @@ __all__ = ["FILE", "load_description", "save_description", "write_beats"]
 FILE = "description.npz"
 FORMAT = 1  # of description.npz
 MOST_SAMPLES = 10**9  # that a file may ask to decode
+MOST_KERNELS = 10**4
 SYMBOL = '"'  # of a WFDB annotation with a text of its own
 BEAT = "N"  # of a WFDB annotation of a beat; beats are not classified
 
@@ -151,19 +153,27 @@ def _description(arrays: Arrays) -> Description:
     """
     kernels, sizes = arrays["kernels"], [int(size) for size in arrays["kernel_sizes"]]
     n_dims: Any = kernels.ndim - 1
+    if not 0 < len(sizes) <= MOST_KERNELS or not np.isfinite(kernels[~np.isnan(kernels)]).all():
+        raise ValueError("the kernels are too many, or not finite")
     if n_dims not in (1, 2) or len(kernels) != len(sizes) or set(kernels.shape[1:]) != {max(sizes)}:
         raise ValueError("the kernels and their sizes differ")
     decoder: Any = str(arrays["decoder"])
-    network = SparselyActivatedNetwork(sizes, Identity(), n_dims, decoder=decoder, seed=0)
+    network = SparselyActivatedNetwork(
+        sizes, Identity(), n_dims, decoder=decoder, seed=0, sampler=lambda shape, _: torch.zeros(shape)
+    )
     with torch.no_grad():
         for index, size in enumerate(sizes):
             own = torch.from_numpy(kernels[index])[tuple([slice(size)] * n_dims)]
+            if not own.isfinite().all():
+                raise ValueError("a kernel is not finite")
             network.weight[kernel_index(index, size, max(sizes), n_dims)] = own
     shape = tuple(int(length) for length in arrays["shape"])
     if len(shape) != n_dims + 1 or min(shape) < 1 or np.prod(shape, dtype=float) > MOST_SAMPLES:
         raise ValueError(f"the shape {shape} is none of recordings")
     network.check_space(shape[1:])
     frequency = float(arrays["sampling_frequency"])
+    if not np.isnan(frequency):
+        check_sampling_frequency(frequency, "it")
     name, channel, unit = (str(arrays[key]) for key in ("name", "channel", "unit"))
     scaling: Any = str(arrays["scaling"])
     return Description(
@@ -189,12 +199,26 @@ def _windows(arrays: Arrays, shape: tuple[int, ...], n_kernels: int) -> list[Win
     if not (in_order and starts[0] == 0 and examples[-1] == shape[0] - 1 and (stops > starts).all()):
         raise ValueError("the windows are not in order")
     of_window, places, amplitudes = arrays["window"], arrays["places"], arrays["amplitudes"]
+    kinds = {array.dtype.kind for array in (of_window, places, examples, starts)} | {amplitudes.dtype.kind}
+    if not kinds <= {"i", "u", "f"} or amplitudes.dtype.kind != "f" or places.shape[1:] != (len(shape),):
+        raise ValueError("the events are not of whole places and real amplitudes")
+    if any(array.dtype.kind == "f" for array in (of_window, places, examples, starts)):
+        raise ValueError("the places of events are not whole numbers")
+    with np.errstate(over="ignore"):  # refused below
+        amplitudes = amplitudes.astype(np.float32)
+    numbers = (arrays["window_statistics"], arrays["window_metrics"])
+    if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers):
+        raise ValueError("the statistics of a window are not finite")
     space = np.broadcast_to(shape[1:], (len(places), len(shape) - 1)).copy()
     space[:, 0] = (stops - starts)[of_window]
     inside = (places >= 0).all() and (places[:, 0] < n_kernels).all() and (places[:, 1:] < space).all()
     if not inside or not np.isfinite(amplitudes).all():
         raise ValueError("an event is outside its window or not finite")
     bounds = np.searchsorted(of_window, np.arange(len(examples) + 1))
+    if len(of_window) and not 0 <= of_window.min() <= of_window.max() < len(examples):
+        raise ValueError("an event is in no window")
+    if len(np.unique(np.column_stack([of_window, places]), axis=0)) < len(places):
+        raise ValueError("two events have the same place")
     if (np.diff(of_window) < 0).any() or len(amplitudes) != len(places) or len(of_window) != len(places):
         raise ValueError("the events are not in order")
     return [
@@ -203,7 +227,7 @@ def _windows(arrays: Arrays, shape: tuple[int, ...], n_kernels: int) -> list[Win
             int(starts[index]),
             Statistics(*(float(number) for number in arrays["window_statistics"][index])),
             torch.from_numpy(places[first:last].astype(np.int64)),
-            torch.from_numpy(amplitudes[first:last].astype(np.float32)),
+            torch.from_numpy(amplitudes[first:last]),
             *(float(number) for number in arrays["window_metrics"][index]),
         )
         for index, (first, last) in enumerate(pairwise(bounds))
@@ -231,7 +255,7 @@ def _write_events(description: Description, folder: Path) -> None:
     """Write the events of a signal as a WFDB annotation, which ``wfdb.rdann(RECORD, "san")`` reads."""
     origin, events = description.origin, description.events
     texts = [
-        f"{kernel} {amplitude:.6g} {origin.unit}".strip()
+        " ".join(f"{kernel} {amplitude:.6g} {origin.unit}".split())
         for kernel, amplitude in zip(events["kernel"], events["amplitude"], strict=True)
     ]
     samples = events["sample"].to_numpy()

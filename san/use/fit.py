@@ -12,7 +12,8 @@ from san.data.scale import Scaling
 from san.data.scaling import scaled_splits
 from san.data.signal import Signal
 from san.extensions.fitting import CANDIDATES, fitting_sizes
-from san.use.model import Model, as_array
+from san.use.model import Model
+from san.use.recordings import as_array
 from san.use.training import train_models
 
 __all__ = ["fit"]
@@ -65,6 +66,10 @@ def fit(
         >>> sorted(model.candidates["kernel_size"])
         [5, 10]
     """
+    if isinstance(activations, str) or not activations:
+        raise ValueError(f"activations={activations!r} must be a list of names, such as ['extrema', 'phi_pursuit']")
+    if kernel_sizes is not None and not np.ndim(kernel_sizes):
+        raise ValueError(f"kernel_sizes={kernel_sizes} must be a list of numbers, such as [20, 40]")
     name, channel, unit = "x", "", ""
     if isinstance(x, Signal):
         name, channel, unit, sampling_frequency = x.name, x.channel, x.unit, x.sampling_frequency or sampling_frequency
@@ -93,7 +98,7 @@ def fit(
         "seed": random_state,
         "trainer.max_epochs": max_epochs,
     }
-    sizes = list(fitting_sizes(splits.train) if kernel_sizes is None else kernel_sizes)
+    sizes = list(dict.fromkeys(fitting_sizes(splits.train) if kernel_sizes is None else kernel_sizes))
     rows: list[tuple[str, int, float, float]] = []
     models: list[Model] = []
     for activation in activations:
@@ -116,7 +121,7 @@ def _windows(recordings: np.ndarray[Any, np.dtype[np.float64]], window: int | No
         if window is not None:
             raise ValueError(f"window={window} does not apply to examples [examples, samples]: leave it out")
         return recordings
-    length = window or min(LONGEST_WINDOW, len(recordings) // FEWEST_WINDOWS)
-    if not isinstance(length, int) or length < 2 or len(recordings) < 2 * length:
+    length = min(LONGEST_WINDOW, len(recordings) // FEWEST_WINDOWS) if window is None else window
+    if not isinstance(length, int | np.integer) or length < 2 or len(recordings) < 2 * length:
         raise ValueError(f"window={length} must be from 2 to half of the {len(recordings)} samples of the recording")
     return recordings[: len(recordings) // length * length].reshape(-1, length)

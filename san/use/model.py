@@ -1,25 +1,23 @@
 """A trained model: its kernels, and the description of any recording by them."""
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from itertools import pairwise
-from typing import Literal, cast
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from san.data.scale import Scale, Statistics
 from san.data.scaling import Nan, finite_samples
 from san.data.signal import Signal
-from san.data.splits import check_sampling_frequency
+from san.data.signal import agreed_frequency as frequency_of_file
 from san.extensions.bank_metrics import metrics_per_model
 from san.extensions.phi_pursuit import PhiPursuit
 from san.figures.kernels import draw_kernels
@@ -27,13 +25,11 @@ from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
 from san.use.description import Array, Description, Origin, Window
 from san.use.notebook import as_html
+from san.use.recordings import agreed_frequency, agreed_unit, as_array, resampled
 
-__all__ = ["Model", "as_array"]
+__all__ = ["Model"]
 
 BATCH_SAMPLES = 2**18  # samples of the windows that are encoded together
-TOLERANCE = 1e-3  # relative difference of two sampling frequencies that count as equal
-
-log = logging.getLogger(__name__)
 
 
 class Model:
@@ -87,7 +83,7 @@ class Model:
         self,
         x: ArrayLike | Signal,
         *,
-        window: int | Literal["training"] | None = "training",
+        window: int | np.integer[Any] | Literal["training"] | None = "training",
         sampling_frequency: float | None = None,
         resample: bool = False,
         nan: Nan = "refuse",
@@ -111,17 +107,18 @@ class Model:
                 samples than a kernel, another sampling frequency, or another unit than that which scales them; or if a
                 window is constant and scaled by itself.
         """
-        origin, name = self.origin, "x"
+        # An array is in the unit of the training data, of which its name and channel say nothing.
+        origin, name = Origin("x", unit=self.origin.unit), "x"
         if isinstance(x, Signal):
             name = x.name
-            if sampling_frequency is None:
-                sampling_frequency = x.sampling_frequency
-            origin = Origin(x.name, x.channel, self._agreed_unit(x))
+            if x.sampling_frequency is not None:
+                sampling_frequency = frequency_of_file(sampling_frequency, x.sampling_frequency, name)
+            origin = Origin(name, x.channel, agreed_unit(x, self.origin.unit, self.scale.kind))
             x = x.samples
         recordings, is_single = self._recordings(x, nan, name)
-        frequency = self._agreed_frequency(sampling_frequency, resample)
-        if frequency != sampling_frequency and sampling_frequency is not None:
-            recordings = _resampled(recordings, sampling_frequency, frequency)
+        frequency = agreed_frequency(sampling_frequency, self.sampling_frequency, resample)
+        if sampling_frequency is not None and frequency is not None and frequency != sampling_frequency:
+            recordings = resampled(recordings, sampling_frequency, frequency)
         origin = origin._replace(sampling_frequency=frequency)
         self.network.check_space(recordings.shape[1:])
         starts = self._starts(recordings.shape[1], window)
@@ -152,7 +149,7 @@ class Model:
             raise ValueError(f"the examples have {examples.dim() - 2} axes, but the kernels have {self.network.n_dims}")
         self.network.check_space(examples.shape[2:])
         scale, origin = self.scale, self.origin if origin is None else origin
-        self._agreed_frequency(origin.sampling_frequency, False)
+        agreed_frequency(origin.sampling_frequency, self.sampling_frequency, resample=False)
         if statistics is None and scale.kind == "example":
             scale, origin = Scale("none"), origin._replace(unit="")
         used = scale.statistics(examples, origin.name) if statistics is None else statistics
@@ -208,51 +205,16 @@ class Model:
             raise ValueError(f"x has {int((~np.isfinite(recordings)).sum())} pixels that are not finite")
         return recordings, is_single
 
-    def _agreed_frequency(self, given: float | None, resample: bool) -> float | None:
-        """Return the sampling frequency at which recordings are described.
-
-        Raises:
-            ValueError: If the given one is invalid, or is not that of the training data and not to be resampled.
-        """
-        check_sampling_frequency(given, "x")
-        trained = self.sampling_frequency
-        if trained is None:
-            if given is not None:
-                log.warning(
-                    "the sampling frequency of the training data is unknown; that of the recording is %g Hz", given
-                )
-            return given
-        if given is not None and abs(given - trained) > TOLERANCE * trained and not resample:
-            raise ValueError(
-                f"sampling_frequency={given:g} is not {trained:g} hertz, that of the training data: "
-                "resample=true resamples the recording"
-            )
-        return trained
-
-    def _agreed_unit(self, signal: Signal) -> str:
-        """Return the unit of a signal, or that of the training data if it is unknown.
-
-        Raises:
-            ValueError: If the training data have another unit, and their statistics scale the signal.
-        """
-        trained = self.origin.unit
-        if signal.unit and trained and signal.unit != trained and self.scale.kind != "example":
-            raise ValueError(
-                f"{signal.name} is in {signal.unit}, but the training data are in {trained}, whose statistics "
-                "scale it: convert the recording, or train with scaling=example"
-            )
-        return signal.unit or trained
-
-    def _starts(self, n_samples: int, window: int | str | None) -> list[int]:
+    def _starts(self, n_samples: int, window: Any) -> list[int]:
         """Return the first sample of each window of a recording."""
         if window is None or self.network.n_dims == 2:
             return [0]
         length = self.space[0] if window == "training" else window
         longest = max(self.network.kernel_sizes)
-        if not isinstance(length, int) or length < longest:
+        if not isinstance(length, Integral) or length < longest:
             raise ValueError(f"window={window} must be an integer, as long as the longest kernel, {longest}, or longer")
         last = n_samples - longest
-        return [start for start in range(0, n_samples, length) if start == 0 or start <= last]
+        return [start for start in range(0, n_samples, int(length)) if start == 0 or start <= last]
 
     @torch.no_grad()
     def _describe(self, example: int, recording: Array, starts: Sequence[int]) -> list[Window]:
@@ -272,8 +234,11 @@ class Model:
         name = f"x[{example}]"
         statistics = self.scale.statistics(samples, name)
         x = self.scale.apply(samples, name, statistics).to(self.network.weight.dtype)
-        if not x.flatten(1).any(1).all():
-            raise ValueError(f"{name} is zero from sample {starts[0]} on, where φ is undefined")
+        if not x.isfinite().all() or not all(torch.as_tensor(one).isfinite().all() for one in statistics):
+            raise ValueError(f"{name} has samples of up to {float(samples.abs().max()):g}, too large to scale")
+        zero = (~x.flatten(1).any(1)).nonzero()
+        if len(zero):
+            raise ValueError(f"{name} is zero from sample {starts[int(zero[0])]} on, where φ is undefined")
         return self._windows(x, statistics, [(example, start) for start in starts])
 
     def _windows(self, x: Tensor, statistics: Statistics, places_of_windows: Sequence[tuple[int, int]]) -> list[Window]:
@@ -282,6 +247,8 @@ class Model:
             maps = self.network.encode(x)
         n_weights = [self.network.n_weights(self.count_weights)]
         ratios, losses = metrics_per_model(maps, self.network.decode(maps), x, n_weights, self.loss)
+        if not (ratios.isfinite().all() and losses.isfinite().all()):
+            raise ValueError("φ is not finite: the samples or the kernels are too large or too small")
         offsets, units = _per_example(statistics, len(x))
         windows = []
         for one, (own, (example, start)) in enumerate(zip(maps, places_of_windows, strict=True)):
@@ -312,37 +279,6 @@ class Model:
             yield
         finally:
             encoder.max_work = of_example
-
-
-def as_array(x: ArrayLike, n_dims: int) -> Array:
-    """Return one recording, or several with an axis of examples, in float64.
-
-    Args:
-        x: An array, a list, a tensor, a Series or a DataFrame.
-        n_dims: 1 for signals, 2 for images.
-
-    Raises:
-        ValueError: If x has no numbers, or another number of axes.
-    """
-    if isinstance(x, Tensor):
-        x = x.detach().cpu().numpy()
-    try:
-        given = np.asarray(x)
-    except ValueError as error:  # rows of unequal length
-        raise ValueError(f"x has rows of unequal length: encode them one by one ({error})") from error
-    shapes = "[samples] or [examples, samples]" if n_dims == 1 else "[rows, columns] or [examples, rows, columns]"
-    if given.dtype.kind not in "biuf":
-        raise ValueError(f"x has values of type {given.dtype}: give numbers, {shapes}")
-    if given.ndim not in (n_dims, n_dims + 1) or 0 in given.shape:
-        raise ValueError(f"x has the shape {list(given.shape)}: give {shapes}")
-    return given.astype(np.float64)
-
-
-def _resampled(recordings: Array, frequency: float, wanted: float | None) -> Array:
-    """Return recordings at another sampling frequency, low-pass filtered if it is lower."""
-    ratio = Fraction(cast("float", wanted) / frequency).limit_denominator(1000)
-    resampled: Array = resample_poly(recordings, ratio.numerator, ratio.denominator, axis=1)
-    return resampled
 
 
 def _per_example(statistics: Statistics, n_examples: int) -> tuple[Tensor, Tensor]:

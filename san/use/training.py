@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+
 from san.cli.build import build_callbacks, build_data, build_module, build_trainer, check_counts
 from san.cli.config import check_activation, compose_from_package
 from san.cli.trainer_settings import refuse_training_without_validation
@@ -36,7 +39,7 @@ class Trained(NamedTuple):
 
 
 def train_models(
-    activation: str, kernel_sizes: Sequence[int], overrides: Mapping[str, Any], splits: Splits
+    activation: str, kernel_sizes: Sequence[int | np.integer[Any]], overrides: Mapping[str, Any], splits: Splits
 ) -> list[Trained]:
     """Train a model of signals or images for each kernel size, and select the epoch of each.
 
@@ -61,14 +64,14 @@ def train_models(
     config.callbacks = {}
     config.paths.output_dir = "."  # nothing is written
     config.trainer.enable_progress_bar = False
-    config.kernel_sizes = list(kernel_sizes)
+    config.kernel_sizes = sizes = np.asarray(kernel_sizes).tolist()
     check_counts(config, ["kernel_sizes"])
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size={config.batch_size} exceeds the {len(splits.train)} training examples; lower it")
     start = time.perf_counter()
-    module = build_module(config, splits, [[size] * config.n_kernels for size in kernel_sizes])
+    module = build_module(config, splits, [[size] * config.n_kernels for size in sizes])
     network, selection = module.network, BankSelection(None)
-    with _quiet():
+    with _quiet(), _unchanged_torch():
         trainer = build_trainer(config, [*build_callbacks(config, splits, network), selection])
         trainer.fit(module, build_data(config, splits, shuffled(len(splits.train), config.seed)))
     refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
@@ -76,7 +79,7 @@ def train_models(
     seconds = time.perf_counter() - start
     return [
         Trained(trained_model(module, splits, activation, index), selection.phi_at("best", index), seconds)
-        for index in range(len(kernel_sizes))
+        for index in range(len(sizes))
     ]
 
 
@@ -98,6 +101,18 @@ def trained_model(module: SANModule, splits: Splits, activation: str, index: int
         loss=module.loss,
         count_weights=module.count_weights,
     )
+
+
+@contextmanager
+def _unchanged_torch() -> Iterator[None]:
+    """Restore the random numbers of torch and its choice of deterministic algorithms, which a trainer sets."""
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(was_deterministic, warn_only=warns_only)
 
 
 @contextmanager
