@@ -72,7 +72,7 @@ def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
 def test_two_processes_sweep_as_one(tmp_path):
     common = [
         sys.executable, "-m", "san.sweep", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
-        "activations=[extrema,identity]", "logger=csv",
+        "activations=[extrema,identity]", "initialization=normal", "logger=csv",
     ]  # fmt: skip
     start(*common, "hydra.run.dir=one", cwd=tmp_path)
     start(*common, "hydra.run.dir=two", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", cwd=tmp_path)
