@@ -11,12 +11,11 @@ from sklearn.utils import check_array, check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from san.data.scale import Scaling
-from san.data.scaling import scaled_splits
 from san.networks import Decoder
 from san.ops.choices import check_choice
 from san.use.description import Array, Description
 from san.use.notebook import as_html
-from san.use.training import train_models
+from san.use.training import selecting_splits, train_models
 
 __all__ = ["SAN"]
 
@@ -97,26 +96,16 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
             ValueError: If a parameter or a sample is invalid.
         """
         check_choice("output", self.output, Output)
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction={self.validation_fraction} must be between 0 and 1")
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # noqa: N806
-        n_validation = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
         examples = torch.from_numpy(X.copy()).unsqueeze(1)
-        train, validation = examples.split([len(X) - n_validation, n_validation])
-        splits = scaled_splits(
-            [train, validation, validation],
-            name="X",
-            scaling=self.scaling,
-            value_range=[-1, 1],
-            scaled_by="train",
-        )
+        splits = selecting_splits(examples, self.validation_fraction, scaling=self.scaling, name="X")
         default_size = max(1, min(LONGEST_DEFAULT, X.shape[1] // 4))
         size = default_size if self.kernel_size is None else self.kernel_size
         seed = self.random_state
         seed = int(seed) if isinstance(seed, Integral) else int(check_random_state(seed).randint(2**31))
         overrides: dict[str, Any] = {
             "n_kernels": self.n_kernels,
-            "batch_size": min(self.batch_size, len(train)),
+            "batch_size": min(self.batch_size, len(splits.train)),
             "seed": seed,
             "trainer.max_epochs": self.max_epochs,
             "optimizer.lr": self.learning_rate,

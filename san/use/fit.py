@@ -9,12 +9,11 @@ import torch
 from numpy.typing import ArrayLike
 
 from san.data.scale import Scaling
-from san.data.scaling import scaled_splits
 from san.data.signal import Signal
 from san.extensions.fitting import CANDIDATES, fitting_sizes
 from san.use.model import Model
 from san.use.recordings import as_array
-from san.use.training import train_models
+from san.use.training import selecting_splits, train_models
 
 __all__ = ["fit"]
 
@@ -75,26 +74,18 @@ def fit(
         name, channel, unit, sampling_frequency = x.name, x.channel, x.unit, x.sampling_frequency or sampling_frequency
         x = x.samples
     examples = torch.from_numpy(_windows(as_array(x, 1), window)).unsqueeze(1)
-    if not 0 < validation_fraction < 1 or len(examples) < 2:
-        raise ValueError(
-            f"validation_fraction={validation_fraction} of {len(examples)} windows must leave at least one to train on "
-            "and one to select by: give a longer recording, a shorter window or a fraction between 0 and 1"
-        )
-    n_validation = min(max(1, round(validation_fraction * len(examples))), len(examples) - 1)
-    train, validation = examples.split([len(examples) - n_validation, n_validation])
-    splits = scaled_splits(
-        [train, validation, validation],
-        name=name,
+    splits = selecting_splits(
+        examples,
+        validation_fraction,
         scaling=scaling,
-        value_range=[-1, 1],
-        scaled_by="train",
+        name=name,
         sampling_frequency=sampling_frequency,
         channel=channel,
         unit=unit,
     )
     overrides: dict[str, Any] = {
         "n_kernels": n_kernels,
-        "batch_size": min(2, len(train)),
+        "batch_size": min(2, len(splits.train)),
         "seed": random_state,
         "trainer.max_epochs": max_epochs,
     }

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from san.data.scale import Scale, Statistics
 from san.data.scaling import Nan, finite_samples
-from san.data.signal import Signal
-from san.data.signal import agreed_frequency as frequency_of_file
+from san.data.signal import Signal, agreed_frequency
 from san.extensions.bank_metrics import metrics_per_model
 from san.extensions.phi_pursuit import PhiPursuit
 from san.figures.kernels import draw_kernels
@@ -25,7 +24,7 @@ from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
 from san.use.description import Array, Description, Origin, Window
 from san.use.notebook import as_html
-from san.use.recordings import agreed_frequency, agreed_unit, as_array, resampled
+from san.use.recordings import agreed_unit, as_array, described_frequency, resampled
 
 __all__ = ["Model"]
 
@@ -112,11 +111,11 @@ class Model:
         if isinstance(x, Signal):
             name = x.name
             if x.sampling_frequency is not None:
-                sampling_frequency = frequency_of_file(sampling_frequency, x.sampling_frequency, name)
+                sampling_frequency = agreed_frequency(sampling_frequency, x.sampling_frequency, name)
             origin = Origin(name, x.channel, agreed_unit(x, self.origin.unit, self.scale.kind))
             x = x.samples
         recordings, is_single = self._recordings(x, nan, name)
-        frequency = agreed_frequency(sampling_frequency, self.sampling_frequency, resample)
+        frequency = described_frequency(sampling_frequency, self.sampling_frequency, resample)
         if sampling_frequency is not None and frequency is not None and frequency != sampling_frequency:
             recordings = resampled(recordings, sampling_frequency, frequency)
         origin = origin._replace(sampling_frequency=frequency)
@@ -149,7 +148,7 @@ class Model:
             raise ValueError(f"the examples have {examples.dim() - 2} axes, but the kernels have {self.network.n_dims}")
         self.network.check_space(examples.shape[2:])
         scale, origin = self.scale, self.origin if origin is None else origin
-        agreed_frequency(origin.sampling_frequency, self.sampling_frequency, resample=False)
+        described_frequency(origin.sampling_frequency, self.sampling_frequency, resample=False)
         if statistics is None and scale.kind == "example":
             scale, origin = Scale("none"), origin._replace(unit="")
         used = scale.statistics(examples, origin.name) if statistics is None else statistics

@@ -14,7 +14,7 @@ from san.data.scale import FITTED, Scaling
 from san.data.signal import Signal
 from san.data.splits import check_sampling_frequency
 
-__all__ = ["agreed_frequency", "agreed_unit", "as_array", "resampled"]
+__all__ = ["agreed_unit", "as_array", "described_frequency", "resampled"]
 
 TOLERANCE = 1e-3  # relative difference of two sampling frequencies that count as equal
 EXACTNESS = 10**6  # largest denominator of a sampling frequency in hertz
@@ -54,7 +54,7 @@ def as_array(x: ArrayLike, n_dims: int) -> Array:
     return given.astype(np.float64)
 
 
-def agreed_frequency(given: Any, trained: float | None, resample: bool) -> float | None:
+def described_frequency(given: Any, trained: float | None, resample: bool) -> float | None:
     """Return the sampling frequency at which recordings are described.
 
     Args:

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from san.cli.build import build_callbacks, build_data, build_module, build_trainer, check_counts
 from san.cli.config import check_activation, compose_from_package
 from san.cli.trainer_settings import refuse_training_without_validation
-from san.data.scale import Scale
+from san.data.scale import Scale, Scaling
+from san.data.scaling import scaled_splits
 from san.data.splits import Splits
 from san.training.callbacks.bank_selection import BankSelection
 from san.training.data_module import shuffled
@@ -21,7 +23,7 @@ from san.training.san_module import SANModule
 from san.use.description import Origin
 from san.use.model import Model
 
-__all__ = ["Trained", "train_models", "trained_model"]
+__all__ = ["Trained", "selecting_splits", "train_models", "trained_model"]
 
 
 class Trained(NamedTuple):
@@ -101,6 +103,29 @@ def trained_model(module: SANModule, splits: Splits, activation: str, index: int
         loss=module.loss,
         count_weights=module.count_weights,
     )
+
+
+def selecting_splits(examples: Tensor, validation_fraction: float, *, scaling: Scaling, **known: Any) -> Splits:
+    """Return splits whose last examples select; they stand for the test examples, which a training does not use.
+
+    Args:
+        examples: The examples, [examples, 1, samples], in float64.
+        validation_fraction: Share of the examples that select; at least one does, and at least one trains.
+        scaling: Scaling of the examples, by the statistics of those that train.
+        **known: What is known of the examples; see :func:`san.data.scaling.scaled_splits`.
+
+    Raises:
+        ValueError: If there is one example alone, or the share is not between 0 and 1.
+    """
+    if not 0 < validation_fraction < 1 or len(examples) < 2:
+        raise ValueError(
+            f"validation_fraction={validation_fraction} of {len(examples)} windows must leave at least one to train on "
+            "and one to select by: give a longer recording, a shorter window or a fraction between 0 and 1"
+        )
+    n_validation = min(max(1, round(validation_fraction * len(examples))), len(examples) - 1)
+    train, validation = examples.split([len(examples) - n_validation, n_validation])
+    parts = [train, validation, validation]
+    return scaled_splits(parts, scaling=scaling, value_range=[-1, 1], scaled_by="train", **known)
 
 
 @contextmanager
