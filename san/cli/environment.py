@@ -12,9 +12,20 @@ from san.cli.composition import checked_composition
 from san.cli.folder_lock import release_folders
 from san.cli.ranks import variables_to_hide
 
-__all__ = ["command_environment"]
+__all__ = ["command_environment", "without_void_warnings"]
 
 SPIN_VARIABLE = "GOMP_SPINCOUNT"
+
+
+@contextmanager
+def without_void_warnings() -> Iterator[None]:
+    """Hide warnings of Lightning that no user can act on."""
+    with warnings.catch_warnings():
+        # The examples are in memory, where worker processes only cost time.
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        # Lightning 2.6 calls torch in a way that torch 2.15 deprecates.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        yield
 
 
 @contextmanager
@@ -35,11 +46,7 @@ def command_environment() -> Iterator[None]:
         os.environ.pop(name, None)
     # Threads of torch's OpenMP wait for work by spinning, on cores that the compiled operators could use.
     os.environ.setdefault(SPIN_VARIABLE, "1000")
-    with warnings.catch_warnings(), checked_composition():
-        # The examples are in memory, where worker processes only cost time.
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        # Lightning 2.6 calls torch in a way that torch 2.15 deprecates.
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    with without_void_warnings(), checked_composition():
         try:
             yield
         finally:

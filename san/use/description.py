@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor
 
 from san.data.scale import Scale, Statistics
@@ -17,10 +16,9 @@ from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
 from san.ops.placement import are_few
 from san.use.notebook import as_html
+from san.use.recordings import Array
 
 __all__ = ["Array", "Description", "Origin", "Window"]
-
-Array = NDArray[np.float64]
 
 MOST_DRAWN = 5000  # samples of a figure
 

@@ -14,7 +14,7 @@ from san.data.scale import FITTED, Scaling
 from san.data.signal import Signal
 from san.data.splits import check_sampling_frequency
 
-__all__ = ["agreed_unit", "as_array", "described_frequency", "resampled"]
+__all__ = ["Array", "agreed_unit", "as_array", "described_frequency", "resampled"]
 
 TOLERANCE = 1e-3  # relative difference of two sampling frequencies that count as equal
 EXACTNESS = 10**6  # largest denominator of a sampling frequency in hertz

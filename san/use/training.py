@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from san.cli.build import build_callbacks, build_data, build_module, build_trainer, check_counts
 from san.cli.config import check_activation, compose_from_package
+from san.cli.environment import without_void_warnings
 from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.scale import Scale, Scaling
 from san.data.scaling import scaled_splits
@@ -145,9 +145,7 @@ def _quiet() -> Iterator[None]:
     """Hide what Lightning logs and warns of, which concerns command lines."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    with without_void_warnings():
         try:
             for logger in loggers:
                 logger.setLevel(logging.ERROR)
