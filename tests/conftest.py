@@ -15,6 +15,16 @@ from san import train
 from san.cli.config import CONF, PACKAGE
 
 PRINTED = PACKAGE / "reporting" / "printed"
+# Options of the loaders of recordings.
+OPTIONS = {
+    "window": 100,
+    "stride": None,
+    "nan": "refuse",
+    "fractions": [0.5, 0.2, 0.3],
+    "scaling": "none",
+    "value_range": [-1, 1],
+    "scaled_by": "train",
+}
 
 # The suite runs in as many processes as there are cores.
 torch.set_num_threads(1)
@@ -46,6 +56,15 @@ def datasets():
 
 def results(folder):
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def refusal(function, *arguments, **options):
+    """Return the error of one line of a call."""
+    with pytest.raises((ValueError, FileNotFoundError)) as raised:
+        function(*arguments, **options)
+    said = str(raised.value)
+    assert "\n" not in said
+    return said
 
 
 def table(path):

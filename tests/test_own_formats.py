@@ -14,21 +14,13 @@ import scipy.io
 import soundfile
 import torch
 import wfdb
+from conftest import OPTIONS, refusal
 
 from san import evaluate, train
 from san.cli.parts import instantiate
 from san.data import csv_column, edf, mat, numpy_array, parquet, wav, wfdb_record
 from san.data.reading import READERS, read_recording
 
-OPTIONS = {
-    "window": 100,
-    "stride": None,
-    "nan": "refuse",
-    "fractions": [0.5, 0.2, 0.3],
-    "scaling": "none",
-    "value_range": [-1, 1],
-    "scaled_by": "train",
-}
 OWN = Path(os.environ.get("SAN_DATA_DIR", "absent")) / "own"
 SAMPLES = np.random.default_rng(0).standard_normal(1500).cumsum()
 SAMPLES /= 1.1 * np.abs(SAMPLES).max()
@@ -86,15 +78,6 @@ PRECISION = {".edf": 1e-4, ".bdf": 1e-6, ".wav": 1e-6, ".flac": 1e-6, ".hea": 1e
 def load(path, suffix, **options):
     module, given = FORMATS[suffix]
     return module.load(path=str(path), **{**REQUIRED.get(module, {}), **given, **OPTIONS, **options})
-
-
-def refusal(function, *arguments, **options):
-    """Return the error of one line of a call."""
-    with pytest.raises((ValueError, FileNotFoundError)) as raised:
-        function(*arguments, **options)
-    said = str(raised.value)
-    assert "\n" not in said
-    return said
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

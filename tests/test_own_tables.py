@@ -3,28 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import OPTIONS, refusal
 
 from san.data import csv_column
 from san.data.reading import read_recording
-
-OPTIONS = {
-    "window": 100,
-    "stride": None,
-    "nan": "refuse",
-    "fractions": [0.5, 0.2, 0.3],
-    "scaling": "none",
-    "value_range": [-1, 1],
-    "scaled_by": "train",
-}
-
-
-def refusal(function, *arguments, **options):
-    """Return the error of one line of a call."""
-    with pytest.raises((ValueError, FileNotFoundError)) as raised:
-        function(*arguments, **options)
-    said = str(raised.value)
-    assert "\n" not in said
-    return said
 
 
 def read_table(tmp_path, text, **options):
