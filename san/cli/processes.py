@@ -69,8 +69,7 @@ def run(name: str, config: DictConfig, explain: Explain) -> float | None:
     """
     refuse_copies()  # the process of a launcher did not read the command line
     count = 1 if started_by_torchrun() else n_processes(config)
-    value: float | None = get_method(name)(config) if count == 1 else _watch(count, name, config, explain)
-    return value
+    return _value_of(name, config) if count == 1 else _watch(count, name, config, explain)
 
 
 def arguments_of_rank(arguments: Sequence[str]) -> list[str]:
@@ -193,6 +192,17 @@ def _devices_of_lightning(accelerator: Any, devices: Any) -> tuple[int, bool]:
     return alone.num_devices, isinstance(alone.accelerator, CPUAccelerator)
 
 
+def _value_of(name: str, config: DictConfig) -> float | None:
+    """Return the value of a job's function, whose process group is left.
+
+    The threads of a group that is still there when the interpreter ends may abort the process.
+    """
+    value: float | None = get_method(name)(config)
+    if (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
+        distributed.destroy_process_group()
+    return value
+
+
 def _watch(count: int, name: str, config: DictConfig, explain: Explain) -> float | None:
     from torch.distributed import TCPStore  # type: ignore[attr-defined] # slow; a single process needs none of it
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
@@ -254,7 +264,7 @@ def _be_rank(
         logging.getLogger().setLevel(LOG_LEVEL_OF_OTHERS)
     try:
         with command_environment():
-            value = get_method(name)(config)
+            value = _value_of(name, config)
     except Exception as error:
         if is_first_to_fail():
             line, mistake = explain(error)
