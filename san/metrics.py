@@ -38,17 +38,19 @@ Loss = Callable[..., Tensor]
 
 
 def inverse_compression_ratio(
-    maps: Float[Tensor, "batch kernels *space"], n_weights: int | Tensor
+    maps: Float[Tensor, "batch kernels *space"], n_weights: int | Tensor, channels: int = 1
 ) -> Float[Tensor, "batch"]:
     r"""Count the numbers stored to describe each example, per sample of the example.
 
     .. math:: CR^{-1} = \frac{W + (\dim(x) + 1) A_x}{n}
 
-    Each activation stores its amplitude and its position along each axis. Only samples equal to zero are free.
+    Each activation stores its amplitude and its position along each axis, once for all channels, and
+    dim(x) is 1 for signals and 2 for images; n counts the samples of all channels. Only samples equal to zero are free.
 
     Args:
         maps: The activation maps; A is their number of nonzero samples.
         n_weights: W, the number of weights of all kernels; one number, or one per example.
+        channels: Number of channels of an example.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 2 to 4.
@@ -60,11 +62,13 @@ def inverse_compression_ratio(
     space = maps.shape[2:]
     n_activations = maps.count_nonzero(dim=tuple(range(1, maps.dim())))
     stored = n_weights + (len(space) + 1) * n_activations
-    return stored / space.numel()
+    return stored / (channels * space.numel())
 
 
 def normalized_reconstruction_loss(
-    reconstruction: Float[Tensor, "batch 1 *space"], x: Float[Tensor, "batch 1 *space"], loss: Loss = F.l1_loss
+    reconstruction: Float[Tensor, "batch channels *space"],
+    x: Float[Tensor, "batch channels *space"],
+    loss: Loss = F.l1_loss,
 ) -> Float[Tensor, "batch"]:
     r"""Divide the loss of each reconstruction by the loss of reconstructing zeros.
 
@@ -88,9 +92,9 @@ def normalized_reconstruction_loss(
 
 
 def loss_per_example(
-    reconstruction: Float[Tensor, "batch 1 *space"], x: Float[Tensor, "batch 1 *space"], loss: Loss
+    reconstruction: Float[Tensor, "batch channels *space"], x: Float[Tensor, "batch channels *space"], loss: Loss
 ) -> Float[Tensor, "batch"]:
-    """Average the loss over the samples of each example."""
+    """Average the loss over the samples of all channels of each example."""
     return loss(reconstruction, x, reduction="none").flatten(1).mean(1)
 
 

@@ -9,16 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from san.ops import channels as ops
 from san.ops.choices import check_choice
-from san.ops.convolution import convolve, correlate
-from san.ops.kernels import KernelSampler, initial_weight, kernel_index, mirror, normal_sampler, padding_mask
-from san.ops.placement import are_few, gather, place, without_rounding
-from san.ops.shapes import Float, space_of
+from san.ops.kernels import KernelSampler, initial_weight, mirror, normal_sampler
+from san.ops.placement import are_few, without_rounding
+from san.ops.shapes import Dimensions, Float, space_of
 from san.ops.step import TrainingStep
+from san.ops.stored_kernels import KernelForm, StoredKernels
 
-__all__ = ["Decoder", "Encoder", "SparselyActivatedNetwork", "TrainingStep", "WeightCount"]
+__all__ = ["Decoder", "Encoder", "KernelForm", "SparselyActivatedNetwork", "TrainingStep", "WeightCount"]
 
-Dimensions = Literal[1, 2]
 Decoder = Literal["paper", "adjoint"]
 WeightCount = Literal["samples", "side"]
 
@@ -54,7 +54,7 @@ class Encoder(nn.Module, ABC):
             self.step = None
 
 
-class SparselyActivatedNetwork(nn.Module):
+class SparselyActivatedNetwork(StoredKernels):
     r"""Describe an input by kernels and the sparse positions and amplitudes of their activations.
 
     .. math::
@@ -66,9 +66,13 @@ class SparselyActivatedNetwork(nn.Module):
     places the *mirrored* kernel at each activation. The adjoint decoder is the exact transpose of the encoder and
     places the kernel itself, where the encoder found it.
 
+    A kernel has a part for each channel of x but one activation map: similarities add up over channels, and each
+    activation places all parts. A kernel of rank 1 is the product of a weight per channel, of unit norm, and one
+    waveform.
+
     All kernels are stored in one tensor, padded with zeros to the largest, so that kernels of different sizes are one
     convolution. The padding stays zero and has no gradient. A bank of models is a network with more kernels whose
-    partial reconstructions are summed per model; its input has one channel for all models, or one for each.
+    partial reconstructions are summed per model; all models have one input, or each has its channels in a longer one.
 
     Args:
         kernel_sizes: Samples per axis of each kernel, >= 1; in a bank, model after model.
@@ -80,6 +84,8 @@ class SparselyActivatedNetwork(nn.Module):
         seed: Seed of the initial kernels; None to draw it from the global generator.
         start_indices: One index per model, which distinguishes models of equal sizes; None for zeros.
         sampler: Draws each initial kernel instead of the normal distribution.
+        channels: Channels of the input of a model.
+        kernel: ``full``, or ``rank1`` for kernels of rank 1.
 
     Raises:
         ValueError: If there is no kernel, a size is below 1, a choice is unknown or the kernels cannot be shared evenly
@@ -109,31 +115,28 @@ class SparselyActivatedNetwork(nn.Module):
         seed: int | None = None,
         start_indices: Sequence[int] | None = None,
         sampler: KernelSampler | None = None,
+        channels: int = 1,
+        kernel: KernelForm = "full",
     ) -> None:
-        super().__init__()
         sizes = list(kernel_sizes)
-        if not sizes or min(sizes) < 1:
-            raise ValueError(f"kernel_sizes={sizes} must be one or more integers, each at least 1")
-        check_choice("n_dims", n_dims, Dimensions)
+        super().__init__(sizes, n_dims, channels, kernel)
         check_choice("decoder", decoder, Decoder)
         if n_models < 1 or len(sizes) % n_models:
             raise ValueError(f"n_models={n_models} must divide the number of kernels, {len(sizes)}")
         per_model = len(sizes) // n_models
-        self.kernel_sizes = sizes
         self.sizes_of_models = [sizes[first : first + per_model] for first in range(0, len(sizes), per_model)]
         self.activation = activation
-        self.n_dims = n_dims
         self.decoder = decoder
         self.n_models = n_models
         starts, sampler = start_indices or [0] * n_models, sampler or normal_sampler(0, initial_deviation)
-        weight = initial_weight(self.sizes_of_models, n_dims, seed=seed, start_indices=starts, sampler=sampler)
-        self.weight = nn.Parameter(weight)
+        models = self.sizes_of_models
+        self.store(initial_weight(models, n_dims, channels, seed=seed, start_indices=starts, sampler=sampler))
         self.constrain()
 
     def similarity(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Correlate the input, or that of each model of a bank, with each kernel, Eq. 10."""
-        self.check_space(space_of(x, self.n_dims, self.n_models))
-        return correlate(x, self._padded_kernels(), self.kernel_sizes, exact=self.activation.sparse)
+        self.check_space(space_of(x, self.n_dims, self.n_models, self.channels))
+        return ops.correlate(x, self._padded_kernels(), self.kernel_sizes, exact=self.activation.sparse)
 
     def encode(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:
         """Return the activation maps, Eq. 11."""
@@ -141,38 +144,39 @@ class SparselyActivatedNetwork(nn.Module):
 
     def partial_reconstructions(
         self, maps: Float[Tensor, "batch kernels *space"]
-    ) -> Float[Tensor, "batch kernels *space"]:
-        """Place each kernel at its activations, Eq. 12."""
-        return (correlate if self.decoder == "paper" else convolve)(maps, self._padded_kernels())
+    ) -> Float[Tensor, "batch kernels *channels_and_space"]:
+        """Place each kernel at its activations, Eq. 12; of several channels, [batch, kernels, channels, *space]."""
+        return ops.convolve(maps, self._padded_kernels(), self._sign)
 
-    def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch models *space"]:
-        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13."""
+    def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch all_channels *space"]:
+        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13.
+
+        In a bank, the channels of one model follow those of the one before.
+        """
         if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
             index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)
-        return torch.sum(self.partial_reconstructions(maps).unflatten(1, (self.n_models, -1)), dim=2)
+        of_models = torch.sum(self.partial_reconstructions(maps).unflatten(1, (self.n_models, -1)), dim=2)
+        return of_models if self.channels == 1 else of_models.flatten(1, -self.n_dims - 1)
 
-    def forward(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch models *space"]:
-        """Return the reconstruction of the input."""
+    def forward(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch all_channels *space"]:
+        """Return the reconstruction of the input, in a bank that of each model."""
         if self.activation.sparse and not torch.compiler.is_compiling():
             return self._sparse_forward(x)
         reconstruction = self.decode(self.encode(x))
-        return reconstruction if self.activation.keeps_similarity else without_rounding(reconstruction, x)
-
-    @property
-    def kernels(self) -> list[Tensor]:
-        """The kernels without their padding, views of shape [m] or [m, m]."""
-        return [self.weight[self._index(kernel)] for kernel in range(len(self.kernel_sizes))]
+        return reconstruction if self.activation.keeps_similarity else self._without_rounding(reconstruction, x)
 
     @property
     def atoms(self) -> list[Tensor]:
         """The kernels as the decoder places them at an activation of 1: mirrored by the paper's decoder."""
         if self.decoder == "adjoint":
             return self.kernels
-        return [mirror(kernel) for kernel in self.kernels]
+        return [mirror(kernel, self.n_dims) for kernel in self.kernels]
 
     def n_weights(self, count: WeightCount = "samples", model: int = 0) -> int:
         """Count the weights W of a model.
+
+        A kernel of c channels has c times as many weights, and one of rank 1 has c more.
 
         Args:
             count: ``samples`` counts m * m for a two-dimensional kernel, as the paper defines W; ``side`` counts m, as
@@ -187,8 +191,9 @@ class SparselyActivatedNetwork(nn.Module):
         """
         check_choice("count", count, WeightCount)
         power = self.n_dims if count == "samples" else 1
-        sizes = self.sizes_of_models[model]
-        return sum(size**power for size, used in zip(sizes, self.in_use(model), strict=True) if used)
+        used = [size for size, in_use in zip(self.sizes_of_models[model], self.in_use(model), strict=True) if in_use]
+        own: list[int] = [size**power for size in used]
+        return sum(own) + self.channels * len(own) if self.kernel == "rank1" else sum(own) * self.channels
 
     def check_space(self, space: Sequence[int]) -> None:
         """Refuse a signal or image that is shorter than a kernel.
@@ -208,19 +213,18 @@ class SparselyActivatedNetwork(nn.Module):
         """Return a copy of one model of the bank, as a network of its own that encodes as in evaluation."""
         sizes, activation = self.sizes_of_models[index], deepcopy(self.activation)
         activation.step = None
-        alone = type(self)(sizes, activation, self.n_dims, decoder=self.decoder, seed=0, **self.options).to(self.weight)
+        form: dict[str, Any] = {"decoder": self.decoder, "channels": self.channels, "kernel": self.kernel}
+        alone = type(self)(sizes, activation, self.n_dims, seed=0, **form, **self.options).to(self.weight)
         with torch.no_grad():
             for kernel in range(len(sizes)):
                 alone.weight[alone._index(kernel)] = self.weight[self._index(index * len(sizes) + kernel)]
+            if self.kernel == "rank1":
+                alone.channel_weight.copy_(self.channel_weight.view(self.n_models, len(sizes), -1)[index])
         return alone
 
     def constrain(self) -> None:
-        """Scale the kernels to a norm of 1 if the encoder requires it; called after each optimizer step."""
-        if self.activation.unit_norm:
-            with torch.no_grad():
-                # In double precision, so that the padding does not change the norm.
-                norms = self.weight.double().flatten(1).norm(dim=1).clamp(min=1e-12)
-                self.weight.copy_(self.weight / norms.view(-1, *[1] * self.n_dims))
+        """Scale what is kept at unit norm; called after each optimizer step."""
+        self.normalize(self.activation.unit_norm)
 
     # The sparse path.
 
@@ -234,27 +238,21 @@ class SparselyActivatedNetwork(nn.Module):
             maps = self.encode(x)
         index = maps.nonzero().contiguous()
         if not self.activation.keeps_similarity:
-            return without_rounding(self._place(maps[tuple(index.unbind(1))], index, maps), x)
+            return self._without_rounding(self._place(maps[tuple(index.unbind(1))], index, maps), x)
         if are_few(len(index), maps):
-            return self._place(gather(x, self._padded_kernels(), index, self.kernel_sizes, 1), index, maps)
+            return self._place(ops.gather(x, self._padded_kernels(), index, self.kernel_sizes), index, maps)
         return self.decode(self.encode(x))
 
+    def _without_rounding(self, reconstruction: Tensor, x: Tensor) -> Tensor:
+        """Replace samples that are equal up to rounding by those of the input, of each model."""
+        is_shared = 1 < x.shape[1] < reconstruction.shape[1]
+        return without_rounding(reconstruction, x.repeat(1, self.n_models, *[1] * self.n_dims) if is_shared else x)
+
     def _place(self, values: Tensor, index: Tensor, maps: Tensor) -> Tensor:
-        """Add each value times its kernel at its position, [batch, models, *space]."""
-        sign = -1 if self.decoder == "paper" else 1
+        """Add each value times its kernel at its position, [batch, models * channels, *space]."""
         shape = [len(maps), self.n_models, *maps.shape[2:]]
-        placed: Tensor = place(values, self._padded_kernels(), index, self.kernel_sizes, sign, shape)
-        return placed
+        return ops.place(values, self._padded_kernels(), index, self.kernel_sizes, self._sign, shape)
 
-    def _padded_kernels(self) -> Tensor:
-        """Return the padded kernels, without a gradient in the padding."""
-        return self._masked(self.weight)
-
-    def _masked(self, weight: Tensor) -> Tensor:
-        """Set the padding of padded kernels to zero."""
-        if len(set(self.kernel_sizes)) == 1:
-            return weight
-        return weight * padding_mask(self.kernel_sizes, weight.shape[-1], self.n_dims, weight.device)
-
-    def _index(self, kernel: int) -> tuple[int | slice, ...]:
-        return kernel_index(kernel, self.kernel_sizes[kernel], self.weight.shape[-1], self.n_dims)
+    @property
+    def _sign(self) -> int:
+        return -1 if self.decoder == "paper" else 1

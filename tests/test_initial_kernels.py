@@ -62,17 +62,17 @@ def test_a_kernel_padded_to_a_larger_size_encodes_and_decodes_as_before(decoder,
             SparselyActivatedNetwork([m], Extrema(density=2), n_dims, decoder=decoder).double() for m in (size, larger)
         )
         with torch.no_grad():
-            many.kernels[0].copy_(resized(few.kernels[0], larger))
+            many.kernels[0].copy_(resized(few.kernels[0], larger, n_dims))
             torch.testing.assert_close(many.encode(x), few.encode(x))
             torch.testing.assert_close(many(x), few(x))
-            assert resized(many.kernels[0], size).equal(few.kernels[0])
+            assert resized(many.kernels[0], size, n_dims).equal(few.kernels[0])
 
 
 def test_a_cropped_kernel_is_its_middle():
     kernel = torch.arange(7)
-    assert resized(kernel, 3).tolist() == [2, 3, 4]
-    assert resized(kernel, 4).tolist() == [2, 3, 4, 5]
-    assert resized(torch.arange(25).view(5, 5), 2).tolist() == [[12, 13], [17, 18]]
+    assert resized(kernel, 3, 1).tolist() == [2, 3, 4]
+    assert resized(kernel, 4, 1).tolist() == [2, 3, 4, 5]
+    assert resized(torch.arange(25).view(5, 5), 2, 2).tolist() == [[12, 13], [17, 18]]
 
 
 @pytest.mark.parametrize(

@@ -128,4 +128,4 @@ def _of_checkpoint(path: str, n_dims: int) -> list[Tensor]:
     used = [kernel for kernel in kernels if kernel.any()]
     if not used:
         raise ValueError(f"{file} has no kernel that is not zero")
-    return used if trained.decoder == "adjoint" else [mirror(kernel) for kernel in used]
+    return used if trained.decoder == "adjoint" else [mirror(kernel, n_dims) for kernel in used]

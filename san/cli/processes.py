@@ -198,7 +198,8 @@ def _value_of(name: str, config: DictConfig) -> float | None:
     The threads of a group that is still there when the interpreter ends may abort the process.
     """
     value: float | None = get_method(name)(config)
-    if (distributed := sys.modules.get("torch.distributed")) and distributed.is_initialized():
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.group.WORLD is not None:
         distributed.destroy_process_group()
     return value
 

@@ -13,7 +13,7 @@ __all__ = ["metrics_per_model", "models_as_examples"]
 
 def metrics_per_model(
     maps: Float[Tensor, "batch kernels *space"],
-    reconstruction: Float[Tensor, "batch models *space"],
+    reconstruction: Float[Tensor, "batch all_channels *space"],
     x: Float[Tensor, "batch channels *space"],
     n_weights: Sequence[int],
     loss: Loss,
@@ -22,8 +22,8 @@ def metrics_per_model(
 
     Args:
         maps: The activation maps; every model has the same number of kernels.
-        reconstruction: The reconstruction of each model.
-        x: The examples, one channel for all models or one for each.
+        reconstruction: The reconstruction of each model, their channels model after model.
+        x: The examples, the same for all models or the channels of each, model after model.
         n_weights: W of each model.
         loss: The reconstruction loss.
 
@@ -32,14 +32,17 @@ def metrics_per_model(
     """
     of_models = maps.unflatten(1, (len(n_weights), -1)).flatten(0, 1)
     weights = torch.tensor(n_weights, device=maps.device).repeat(len(x))
+    described, examples = models_as_examples(reconstruction, x, len(n_weights))
     return (
-        inverse_compression_ratio(of_models, weights),
-        normalized_reconstruction_loss(*models_as_examples(reconstruction, x), loss),
+        inverse_compression_ratio(of_models, weights, examples.shape[1]),
+        normalized_reconstruction_loss(described, examples, loss),
     )
 
 
 def models_as_examples(
-    reconstruction: Float[Tensor, "batch models *space"], x: Float[Tensor, "batch channels *space"]
-) -> tuple[Float[Tensor, "values 1 *space"], Float[Tensor, "values 1 *space"]]:
+    reconstruction: Float[Tensor, "batch all_channels *space"], x: Float[Tensor, "batch channels *space"], n_models: int
+) -> tuple[Float[Tensor, "values own_channels *space"], Float[Tensor, "values own_channels *space"]]:
     """Return the reconstructions of all models as separate examples, and the example that each reconstructs."""
-    return reconstruction.flatten(0, 1).unsqueeze(1), x.expand_as(reconstruction).flatten(0, 1).unsqueeze(1)
+    of_models = reconstruction.unflatten(1, (n_models, -1))
+    examples = x.unflatten(1, (-1, of_models.shape[2])).expand_as(of_models)
+    return of_models.flatten(0, 1), examples.flatten(0, 1)

@@ -9,8 +9,8 @@ from torch import Tensor
 from san.extensions.bank_metrics import metrics_per_model
 from san.extensions.initialization import highest_mean_window
 from san.metrics import Loss, phi
-from san.networks import Dimensions, Encoder, SparselyActivatedNetwork, WeightCount
-from san.ops.shapes import Bool
+from san.networks import Encoder, SparselyActivatedNetwork, WeightCount
+from san.ops.shapes import Bool, Dimensions
 
 __all__ = ["GrowingNetwork"]
 
@@ -66,18 +66,18 @@ class GrowingNetwork(SparselyActivatedNetwork):
         """Drop the kernels that raise validation φ, then add one kernel to each model that has room.
 
         Args:
-            train: All training examples, [examples, 1, *space].
-            validation: All validation examples, [examples, 1, *space].
+            train: All training examples, [examples, channels, *space].
+            validation: All validation examples, [examples, channels, *space].
             loss: The reconstruction loss.
             count: How φ counts weights; see :meth:`n_weights`.
 
         Returns:
             Whether each kernel changed.
         """
-        before = self.weight.detach().clone()
+        before = self._padded_kernels().detach().clone()
         self._drop_kernels(validation, loss, count)
         self._add_kernels(train)
-        return (self.weight != before).flatten(1).any(1)
+        return (self._padded_kernels() != before).flatten(1).any(1)
 
     def _drop_kernels(self, x: Tensor, loss: Loss, count: WeightCount) -> None:
         weight = self._by_model()
@@ -111,15 +111,16 @@ class GrowingNetwork(SparselyActivatedNetwork):
         largest = dict.fromkeys(free, 0.0)
         windows: dict[int, Tensor] = {}
         for examples, _, reconstruction in self._described(x):
-            residual = examples - reconstruction
+            by_model = (-1, self.channels)
+            residual = examples.unflatten(1, by_model) - reconstruction.unflatten(1, by_model)
             for model, kernel in free.items():
-                of_model = residual[:, [model]]
+                of_model = residual[:, model]
                 mean, where = highest_mean_window(of_model.abs(), self.sizes_of_models[model][kernel])
                 if mean > largest[model]:
                     largest[model], windows[model] = float(mean), of_model[where].clone()
         for model, window in windows.items():
             kernel = model * len(self.sizes_of_models[model]) + free[model]
-            self.weight[self._index(kernel)] = window / window.norm()
+            self.set_kernel(kernel, window / window.norm())
 
     def _described(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield some examples at a time, with their maps and reconstructions."""

@@ -102,7 +102,7 @@ class PhiPursuit(Encoder):
         Raises:
             ValueError: If numba is not available.
         """
-        network.check_space(space_of(x, network.n_dims, network.n_models))
+        network.check_space(space_of(x, network.n_dims, 1, network.channels))
         is_evaluation = self.step is None
         with torch.no_grad():
             maps: Tensor = pursue(

@@ -1,6 +1,7 @@
 """Dead kernels that are restarted and cropped kernels that are shifted, while training."""
 
 import logging
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *space"]) -> None:
+def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch channels *space"]) -> None:
     r"""Restart dead kernels, and shift kernels whose pattern extends beyond their ends.
 
     A kernel without an activation restarts from the window with the largest absolute residual of its model; the window
@@ -35,11 +36,12 @@ def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *
         x: Examples.
     """
     maps = network.encode(x)
-    residual = x - network.decode(maps)
+    by_model = (-1, network.channels)
+    residual = x.unflatten(1, by_model) - network.decode(maps).unflatten(1, by_model)
     per_model = len(network.kernel_sizes) // network.n_models
     undescribed = residual.abs()
     for kernel, size in enumerate(network.kernel_sizes):
-        model = slice(kernel // per_model, kernel // per_model + 1)
+        model = kernel // per_model
         activations = maps[:, kernel]
         if not activations.any():
             _, window = highest_mean_window(undescribed[:, model], size)
@@ -48,33 +50,39 @@ def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch 1 *
             log.info("kernel %d was dead and is restarted", kernel + 1)
             continue
         extended = _extended_atom(network, kernel, activations, residual[:, model])
-        energy, window = highest_mean_window(extended.square()[None, None], size)
-        middle = (slice(size // 2, size // 2 + size),) * network.n_dims
+        space = extended.shape[-network.n_dims :]
+        energy, window = highest_mean_window(extended.square().view(1, network.channels, *space), size)
+        middle: Any = (..., *[slice(size // 2, size // 2 + size)] * network.n_dims)
         if energy > MIN_ENERGY_GAIN * extended[middle].square().mean():
-            _set_atom(network, kernel, extended[window[2:]])
+            inside: Any = (..., *window[2:])
+            _set_atom(network, kernel, extended[inside])
 
 
 def _set_atom(network: SparselyActivatedNetwork, kernel: int, atom: Tensor) -> None:
     """Replace a kernel so that the decoder places it as the atom."""
-    network.kernels[kernel].copy_(mirror(atom) if network.decoder == "paper" else atom)
+    network.set_kernel(kernel, mirror(atom, network.n_dims) if network.decoder == "paper" else atom)
     network.constrain()
 
 
 def _extended_atom(
     network: SparselyActivatedNetwork, kernel: int, activations: Tensor, residual: Tensor
-) -> Float[Tensor, "*space"]:
-    """Return the atom of a kernel, extended by half its size on each side by the residual [batch, 1, *space]."""
+) -> Float[Tensor, "*extent"]:
+    """Return the atom of a kernel, extended by half its size on each side by the residual [batch, channels, *space]."""
     size = network.kernel_sizes[kernel]
     extension = size // 2
     before = extension + ((size - 1) // 2 if network.decoder == "adjoint" else size // 2)
     padded = F.pad(residual, [before, size + 2 * extension] * network.n_dims)
     example, *position = activations.nonzero(as_tuple=True)
     offsets = torch.arange(size + 2 * extension, device=residual.device)
+    channels = torch.arange(network.channels, device=residual.device)
     if network.n_dims == 1:
-        windows = padded[example, 0][torch.arange(len(example)).unsqueeze(1), position[0].unsqueeze(1) + offsets]
+        columns = position[0].view(-1, 1, 1) + offsets
+        windows = padded[example.view(-1, 1, 1), channels.view(-1, 1), columns]
     else:
-        rows, columns = position[0].view(-1, 1, 1) + offsets.view(1, -1, 1), position[1].view(-1, 1, 1) + offsets
-        windows = padded[example.view(-1, 1, 1), 0, rows, columns]
+        rows = position[0].view(-1, 1, 1, 1) + offsets.view(-1, 1)
+        columns = position[1].view(-1, 1, 1, 1) + offsets
+        windows = padded[example.view(-1, 1, 1, 1), channels.view(-1, 1, 1), rows, columns]
+    atom = F.pad(network.atoms[kernel], [extension] * 2 * network.n_dims)
     values = activations[activations != 0]
     fitted: Tensor = torch.tensordot(values, windows, 1) / values.square().sum()
-    return fitted + F.pad(network.atoms[kernel], [extension] * 2 * network.n_dims)
+    return fitted.view(atom.shape) + atom

@@ -42,7 +42,7 @@ MIN_KERNELS_PER_CHUNK = 16  # minimum chunk in lengths of the longest kernel, so
 DIGIT_BITS = 16  # bits of the absolute value that one pass over the signal counts
 
 SignalReader = Callable[[int, int], Tensor]
-"""Reads samples, ``read(start, stop)``: from start to before stop, [samples]."""
+"""Reads from start to before stop, ``read(start, stop)``: [samples], of several channels [channels, samples]."""
 
 SimilarityChunks = Callable[[], Iterable[Tensor]]
 """Starts a pass over the similarity of the whole signal, chunk after chunk, each [1, kernels, samples]."""
@@ -55,14 +55,16 @@ class ChunkedDescription:
     Args:
         n_samples: Length of the signal in samples.
         n_activations: Number of activations of each kernel.
-        error: Loss of the reconstruction, summed over all samples.
-        zeros_error: Loss of reconstructing zeros, summed over all samples.
+        error: Loss of the reconstruction, summed over all samples of all channels.
+        zeros_error: Loss of reconstructing zeros, summed over all samples of all channels.
+        channels: Number of channels.
     """
 
     n_samples: int
     n_activations: list[int]
     error: float
     zeros_error: float
+    channels: int = 1
 
     def inverse_compression_ratio(self, n_weights: int) -> float:
         """Return CR⁻¹ of the signal; see :func:`san.metrics.inverse_compression_ratio`.
@@ -70,7 +72,7 @@ class ChunkedDescription:
         Args:
             n_weights: W, the number of weights of all kernels.
         """
-        return (n_weights + 2 * sum(self.n_activations)) / self.n_samples
+        return (n_weights + 2 * sum(self.n_activations)) / (self.channels * self.n_samples)
 
     def normalized_reconstruction_loss(self) -> float:
         """Return L̃ of the signal; see :func:`san.metrics.normalized_reconstruction_loss`."""
@@ -120,7 +122,8 @@ def describe(
 
     Args:
         network: Network of one model, for signals.
-        read: Reads samples, ``read(start, stop)``: from start to before stop, [samples]; some are read more than once.
+        read: Reads samples, ``read(start, stop)``: from start to before stop, [samples], of several channels [channels,
+            samples]; some are read more than once.
         n_samples: Length of the signal in samples.
         chunk: Length of a chunk in samples, at least 16 times the longest kernel, or the length of the signal.
         loss: The reconstruction loss, called as in ``torch.nn.functional``.
@@ -153,7 +156,7 @@ def describe(
 
     def signal_and_similarity(start: int, stop: int) -> tuple[Tensor, Tensor]:
         first = max(0, start - reach)
-        x = read(first, min(n_samples, stop + reach)).view(1, 1, -1)
+        x = read(first, min(n_samples, stop + reach)).view(1, network.channels, -1)
         return x[..., start - first :], network.similarity(x)[..., start - first : stop - first]
 
     def similarity_chunks() -> Iterable[Tensor]:
@@ -195,7 +198,7 @@ def describe(
         done = end
         for selector in selector_per_kernel:
             selector.advance(max(0, done - reach))
-    return ChunkedDescription(n_samples, n_activations.tolist(), error, zeros_error)
+    return ChunkedDescription(n_samples, n_activations.tolist(), error, zeros_error, network.channels)
 
 
 @singledispatch

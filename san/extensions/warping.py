@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from san.networks import Dimensions, Encoder, SparselyActivatedNetwork, WeightCount
+from san.networks import Encoder, SparselyActivatedNetwork, WeightCount
+from san.ops.shapes import Dimensions
 
 __all__ = ["WarpedNetwork"]
 
@@ -53,6 +54,11 @@ class WarpedNetwork(SparselyActivatedNetwork):
         self, kernel_sizes: Sequence[int], activation: Encoder, n_dims: Dimensions = 1, *, n_scales: int, **options: Any
     ) -> None:
         super().__init__(kernel_sizes, activation, n_dims, **options)
+        if self.channels > 1 or self.kernel != "full":
+            raise ValueError(
+                f"channels={self.channels}, kernel={self.kernel}: warped kernels have one channel and are full: choose "
+                "one channel and kernel=full, or network=plain"
+            )
         per_model = len(self.sizes_of_models[0])
         if not isinstance(n_scales, int) or n_scales < 1 or per_model % n_scales:
             raise ValueError(

@@ -1,6 +1,7 @@
 """Kernels of several sizes in one tensor: where each lies in its padding, and how it is initialized."""
 
 from collections.abc import Callable, Sequence
+from types import EllipsisType
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,8 @@ __all__ = [
 Integer = TypeVar("Integer", int, Tensor)
 
 KernelSampler = Callable[[Sequence[int], torch.Generator], Tensor]
-"""Draws one kernel: ``sampler(shape, generator)`` returns a tensor of that shape."""
+"""Draws one kernel: ``sampler(shape, generator)`` returns a tensor of that shape, [m] or [m, m], or of several channels
+[channels, m] or [channels, m, m]."""
 
 
 def start_in_padding(extent: int, size: Integer) -> Integer:
@@ -33,9 +35,9 @@ def start_in_padding(extent: int, size: Integer) -> Integer:
     return (extent - 1) // 2 - (size - 1) // 2
 
 
-def mirror(kernel: Tensor) -> Tensor:
-    """Return a kernel reversed along all axes, as the paper's decoder places it."""
-    return kernel.flip(tuple(range(kernel.dim())))
+def mirror(kernel: Tensor, n_dims: int) -> Tensor:
+    """Return a kernel reversed along the axes of its space, the last ones, as the paper's decoder places it."""
+    return kernel.flip(tuple(range(-n_dims, 0)))
 
 
 def normal_sampler(mean: float, deviation: float) -> KernelSampler:
@@ -48,29 +50,33 @@ def normal_sampler(mean: float, deviation: float) -> KernelSampler:
     return lambda shape, generator: mean + deviation * torch.randn(shape, generator=generator)
 
 
-def kernel_index(kernel: int, size: int, extent: int, n_dims: int) -> tuple[int | slice, ...]:
-    """Return the index of a kernel in a padded tensor [kernels, *extent], without its padding."""
-    start = start_in_padding(extent, size)
-    return (kernel, *[slice(start, start + size)] * n_dims)
+def kernel_index(kernel: int, size: int, extent: int, n_dims: int) -> tuple[int | slice | EllipsisType, ...]:
+    """Return the index of a kernel, of all its channels, in a padded tensor [kernels, ..., *extent] without padding."""
+    return (kernel, *_middle(extent, size, n_dims))
 
 
-def resized(kernel: Tensor, size: int) -> Tensor:
+def resized(kernel: Tensor, size: int, n_dims: int) -> Tensor:
     """Return a kernel of another size: the middle of a larger one, or a smaller one in the middle of zeros.
 
     Its sample (m - 1) // 2 stays the middle, so a kernel that is padded with zeros has the same "same" convolution.
 
     Args:
-        kernel: The kernel, [m] or [m, m].
+        kernel: The kernel, [m] or [m, m], or of several channels [channels, m] or [channels, m, m].
         size: Samples per axis of the returned kernel.
+        n_dims: 1 for signals, 2 for images.
     """
-    own, n_dims = len(kernel), kernel.dim()
+    own = kernel.shape[-1]
     if size <= own:
-        start = start_in_padding(own, size)
-        return kernel[(slice(start, start + size),) * n_dims]
-    padded = kernel.new_zeros([size] * n_dims)
-    start = start_in_padding(size, own)
-    padded[(slice(start, start + own),) * n_dims] = kernel
+        return kernel[_middle(own, size, n_dims)]
+    padded = kernel.new_zeros([*kernel.shape[:-n_dims], *[size] * n_dims])
+    padded[_middle(size, own, n_dims)] = kernel
     return padded
+
+
+def _middle(extent: int, size: int, n_dims: int) -> tuple[int | slice | EllipsisType, ...]:
+    """Return the index of a kernel in its padding, whatever axes are before its space."""
+    start = start_in_padding(extent, size)
+    return (..., *[slice(start, start + size)] * n_dims)
 
 
 def padding_mask(sizes: Sequence[int], extent: int, n_dims: int, device: torch.device) -> Tensor:
@@ -85,6 +91,7 @@ def padding_mask(sizes: Sequence[int], extent: int, n_dims: int, device: torch.d
 def initial_weight(
     sizes_of_models: Sequence[Sequence[int]],
     n_dims: int,
+    n_channels: int,
     *,
     seed: int | None,
     start_indices: Sequence[int],
@@ -95,21 +102,25 @@ def initial_weight(
     Args:
         sizes_of_models: Kernel sizes in samples per axis, of each model.
         n_dims: 1 for signals, 2 for images.
+        n_channels: Channels of every kernel.
         seed: Seed of all models; None to draw it from the global generator.
         start_indices: One index per model, which distinguishes models of equal sizes.
         sampler: Draws one kernel.
 
     Returns:
-        The kernels, padded with zeros to the largest, [kernels, *extent].
+        The kernels, padded with zeros to the largest: [kernels, *extent] for one channel, [kernels, channels, *extent]
+        for several.
     """
     sizes = [size for own in sizes_of_models for size in own]
-    weight = torch.zeros(len(sizes), *[max(sizes)] * n_dims)
+    channels = [] if n_channels == 1 else [n_channels]
+    weight = torch.zeros(len(sizes), *channels, *[max(sizes)] * n_dims)
     entropy = int(torch.randint(2**31, ())) if seed is None else seed
     kernel = 0
     for own, start_index in zip(sizes_of_models, start_indices, strict=True):
         seeds = {size: entropy * 65537 + start_index * 1_000_003 + size for size in own}
         generators = {size: torch.Generator().manual_seed(seeds[size]) for size in own}
         for size in own:
-            weight[kernel_index(kernel, size, max(sizes), n_dims)] = sampler([size] * n_dims, generators[size])
+            shape = [*channels, *[size] * n_dims]
+            weight[kernel_index(kernel, size, max(sizes), n_dims)] = sampler(shape, generators[size])
             kernel += 1
     return weight

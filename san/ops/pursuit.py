@@ -9,7 +9,7 @@ from torch import Tensor
 
 from san.ops import selection
 from san.ops.backend import compiled_for
-from san.ops.convolution import correlate
+from san.ops.channels import correlate
 from san.ops.kernels import mirror
 
 __all__ = ["pursue"]
@@ -35,8 +35,8 @@ def pursue(
     amplitudes divided by that norm. A kernel of zeros has none.
 
     Args:
-        x: The examples, [batch, 1, *space].
-        kernels: The kernels, of shape [m] or [m, m], model after model.
+        x: The examples, [batch, channels, *space].
+        kernels: The kernels, [m] or [m, m], of several channels [channels, m] or [channels, m, m], model after model.
         n_weights: Number of weights W, per model.
         distances: Minimum distance of extrema in samples, per kernel, of the extrema that are refined as an alternative
             start; empty for no alternative start.
@@ -59,7 +59,7 @@ def pursue(
     # Rounded to the digits of x, so that the norm of a unit kernel counts as exactly 1 and changes no bit of the maps.
     digits = -round(log10(torch.finfo(x.dtype).resolution))
     scales = torch.where(norms > 0, norms.log2().round(decimals=digits).exp2(), 1)
-    placed = kernels if adjoint else [mirror(kernel) for kernel in kernels]
+    placed = kernels if adjoint else [mirror(kernel, x.dim() - 2) for kernel in kernels]
     atoms = [kernel.cpu().double() / scale for kernel, scale in zip(placed, scales, strict=True)]
     scale_of_map = scales.view(-1, *[1] * len(space))
     initial_maps = None
@@ -97,7 +97,7 @@ def _similarity(x: Tensor, kernels: Sequence[Tensor]) -> Tensor:
     """
     examples = [x] if x.dim() == 3 else x.split(1)
     of_examples = [
-        torch.cat([correlate(example, kernel.unsqueeze(0), [len(kernel)], exact=True) for kernel in kernels], dim=1)
+        torch.cat([correlate(example, kernel.unsqueeze(0), [kernel.shape[-1]], True) for kernel in kernels], dim=1)
         for example in examples
     ]
     return torch.cat(of_examples)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from san.activations import Identity
 from san.metrics import Loss
-from san.networks import Dimensions, SparselyActivatedNetwork, WeightCount
-from san.ops.shapes import Float
+from san.networks import SparselyActivatedNetwork, WeightCount
+from san.ops.shapes import Dimensions, Float
 
 __all__ = ["Array", "Level", "Peer"]
 

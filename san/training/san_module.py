@@ -114,7 +114,7 @@ class SANModule(pl.LightningModule):
         x, trainer = batch[0], self.trainer
         step = TrainingStep(self.current_epoch, batch_index, trainer.global_rank, trainer.world_size)
         with self.network.activation.during(step):
-            losses = loss_per_example(*models_as_examples(self.network(x), x), self.loss)
+            losses = loss_per_example(*models_as_examples(self.network(x), x, self.network.n_models), self.loss)
         self._refuse_non_finite(self._with_broken_models_nan(losses.detach()), "training", batch_index)
         self.train_loss.update(losses.detach())
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(x))
@@ -164,7 +164,8 @@ class SANModule(pl.LightningModule):
     def _with_broken_models_nan(self, losses: Tensor) -> Tensor:
         """Set the losses of models with non-finite weights to NaN: empty maps would make them finite."""
         n_models = self.network.n_models
-        broken = ~self.network.weight.isfinite().view(n_models, -1).all(1)
+        finite = [parameter.isfinite().view(n_models, -1).all(1) for parameter in self.network.parameters()]
+        broken = ~torch.stack(finite).all(0)
         return losses.view(-1, n_models).masked_fill(broken, torch.nan).flatten()
 
     def _compute_metrics(self, split: str, means: "_MetricMeans") -> None:

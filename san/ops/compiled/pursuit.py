@@ -60,15 +60,17 @@ replacement. Smaller values try more atoms and take longer."""
 class Search(NamedTuple):
     """The model of a search, which is constant, and its state, which changes as atoms are found.
 
-    The space of the example is [height, width], and [rows, columns] is the largest size of an atom.
+    The space of the example is [height, width], and [rows, columns] is the largest size of an atom. An atom has a part
+    for each channel, but one correlation, amplitude and position.
 
     Attributes:
-        atoms: float64 [kernels, rows, columns], the kernels as the decoder places them, padded with zeros at the end.
+        atoms: float64 [kernels, channels, rows, columns], the kernels as the decoder places them, padded with zeros at
+            the end.
         sizes: int64 [kernels, 2], rows and columns of each atom.
         offsets: int64 [kernels, 2], rows and columns of each atom before its position.
         overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two whole atoms, by the
             position of the second relative to the first.
-        residual: float64 [height, width], the example minus its reconstruction.
+        residual: float64 [channels, height, width], the example minus its reconstruction.
         correlation: float64 [kernels, height, width], scalar products of each atom and the residual.
         inverse_energy: float64 [kernels, height, width], inverse of the squared norm of each atom inside the example;
             0 for an atom that is not used.
@@ -101,7 +103,7 @@ class Search(NamedTuple):
 
 
 def pursue(
-    x: Float[Tensor, "batch 1 *space"],
+    x: Float[Tensor, "batch channels *space"],
     atoms: Sequence[Tensor],
     *,
     adjoint: bool,
@@ -119,7 +121,8 @@ def pursue(
 
     Args:
         x: The examples.
-        atoms: The kernels as the decoder places them, [m] or [m, m] each, model after model.
+        atoms: The kernels as the decoder places them, [m] or [m, m], of several channels [channels, m] or
+            [channels, m, m], model after model.
         adjoint: Whether the decoder is the adjoint one, which places (m - 1) // 2 samples of a kernel before its
             position; the paper's decoder places m // 2.
         n_weights: Number of weights W, per model.
@@ -134,12 +137,12 @@ def pursue(
             refines the area, and is undone unless phi decreases.
         max_work: Multiplications, per example and model, after which the search ends.
     """
-    space = x.shape[2:]
+    channels, space = x.shape[1], x.shape[2:]
     shape = (len(x), len(atoms), *space)
-    examples = as_array(x.cpu().double()).reshape(len(x), *[1] * (2 - len(space)), *space)
-    packed, sizes = _pack(atoms)
+    examples = as_array(x.cpu().double()).reshape(len(x), channels, *[1] * (2 - len(space)), *space)
+    packed, sizes = _pack(atoms, channels, len(space))
     offsets = (sizes - 1) // 2 if adjoint else sizes // 2
-    maps = np.zeros((len(x), len(atoms), *examples.shape[1:]))
+    maps = np.zeros((len(x), len(atoms), *examples.shape[2:]))
     beginnings = None if initial_maps is None else as_array(initial_maps.cpu().double()).reshape(maps.shape)
 
     n_models = len(n_weights)
@@ -148,9 +151,9 @@ def pursue(
     for first in range(0, len(atoms), per_model):
         own = slice(first, first + per_model)
         height, width = sizes[own].max(0)
-        cropped = np.ascontiguousarray(packed[own, :height, :width])
+        cropped = np.ascontiguousarray(packed[own, :, :height, :width])
         models.append((cropped, sizes[own], offsets[own], _overlaps(cropped, sizes[own])))
-    whole = (0, examples.shape[1], 0, examples.shape[2])
+    whole = (0, examples.shape[2], 0, examples.shape[3])
 
     def search_some(start: int, end: int) -> None:
         for pair in range(start, end):
@@ -177,20 +180,24 @@ def pursue(
     return torch.from_numpy(maps).to(x).view(shape)
 
 
-def _pack(atoms: Sequence[Tensor]) -> tuple[Array, Array]:
+def _pack(atoms: Sequence[Tensor], channels: int, n_dims: int) -> tuple[Array, Array]:
     """Return the atoms in one array, padded with zeros at the end, and their sizes.
 
     Args:
-        atoms: The kernels as the decoder places them, [m] or [m, m] each.
+        atoms: The kernels as the decoder places them.
+        channels: Channels of every atom.
+        n_dims: 1 for signals, 2 for images.
 
     Returns:
-        float64 [kernels, rows, columns] and int64 [kernels, 2].
+        float64 [kernels, channels, rows, columns] and int64 [kernels, 2].
     """
-    arrays = [np.atleast_2d(as_array(atom.cpu().double())) for atom in atoms]
-    sizes = np.array([array.shape for array in arrays], dtype=np.int64)
-    packed = np.zeros((len(arrays), *sizes.max(0)))
+    arrays = [
+        as_array(atom.cpu().double()).reshape(channels, *[1] * (2 - n_dims), *atom.shape[-n_dims:]) for atom in atoms
+    ]
+    sizes = np.array([array.shape[1:] for array in arrays], dtype=np.int64)
+    packed = np.zeros((len(arrays), channels, *sizes.max(0)))
     for padded, array in zip(packed, arrays, strict=True):
-        padded[: array.shape[0], : array.shape[1]] = array
+        padded[:, : array.shape[1], : array.shape[2]] = array
     return packed, sizes
 
 
@@ -200,23 +207,25 @@ def _overlaps(atoms, sizes):
     """Return the scalar products of two atoms at all relative positions.
 
     Args:
-        atoms: float64 [kernels, rows, columns], the atoms, padded with zeros at the end.
+        atoms: float64 [kernels, channels, rows, columns], the atoms, padded with zeros at the end.
         sizes: int64 [kernels, 2], rows and columns of each atom.
 
     Returns:
         float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1]; the last two axes are the first row and column of the
         second atom relative to the first, plus rows - 1 and columns - 1.
     """
-    kernels, rows, columns = atoms.shape
+    kernels, channels, rows, columns = atoms.shape
     products = np.zeros((kernels, kernels, 2 * rows - 1, 2 * columns - 1))
     for one in range(kernels):
         for other in range(kernels):
             for down in range(1 - sizes[other, 0], sizes[one, 0]):
                 for right in range(1 - sizes[other, 1], sizes[one, 1]):
                     total = 0.0
-                    for row in range(max(0, down), min(sizes[one, 0], sizes[other, 0] + down)):
-                        for column in range(max(0, right), min(sizes[one, 1], sizes[other, 1] + right)):
-                            total += atoms[one, row, column] * atoms[other, row - down, column - right]
+                    for channel in range(channels):
+                        for row in range(max(0, down), min(sizes[one, 0], sizes[other, 0] + down)):
+                            for column in range(max(0, right), min(sizes[one, 1], sizes[other, 1] + right)):
+                                weight = atoms[one, channel, row, column]
+                                total += weight * atoms[other, channel, row - down, column - right]
                     products[one, other, down + rows - 1, right + columns - 1] = total
     return products
 
@@ -227,8 +236,8 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
     """Return a search without active atoms.
 
     Args:
-        x: float64 [height, width], the example; it becomes the residual, which the search modifies.
-        atoms: float64 [kernels, rows, columns], the atoms, padded with zeros at the end.
+        x: float64 [channels, height, width], the example; it becomes the residual, which the search modifies.
+        atoms: float64 [kernels, channels, rows, columns], the atoms, padded with zeros at the end.
         sizes: int64 [kernels, 2], rows and columns of each atom.
         offsets: int64 [kernels, 2], rows and columns of each atom before its position.
         overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two atoms.
@@ -237,9 +246,10 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
     Returns:
         Search, the state of the search.
     """
-    kernels, shape = len(atoms), (len(atoms), *x.shape)
+    kernels, (channels, height, width) = len(atoms), x.shape
+    shape = (kernels, height, width)
     leaves = 1
-    while leaves * BLOCK_SIZE < x.size:
+    while leaves * BLOCK_SIZE < height * width:
         leaves *= 2
     search = Search(
         atoms,
@@ -260,19 +270,21 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
     )
     for kernel in range(kernels):
         squares = atoms[kernel] ** 2
-        for row in range(x.shape[0]):
-            top, first_row, last_row = _range_inside(search, kernel, row, 0)
-            for r in range(first_row, last_row):
-                for c in range(sizes[kernel, 1]):
-                    shift = c - offsets[kernel, 1]
-                    for column in range(max(0, -shift), min(x.shape[1], x.shape[1] - shift)):
-                        search.correlation[kernel, row, column] += atoms[kernel, r, c] * x[top + r, column + shift]
-                        search.inverse_energy[kernel, row, column] += squares[r, c]
+        for channel in range(channels):
+            part = atoms[kernel, channel]
+            for row in range(height):
+                top, first_row, last_row = _range_inside(search, kernel, row, 0)
+                for r in range(first_row, last_row):
+                    for c in range(sizes[kernel, 1]):
+                        shift = c - offsets[kernel, 1]
+                        for column in range(max(0, -shift), min(width, width - shift)):
+                            search.correlation[kernel, row, column] += part[r, c] * x[channel, top + r, column + shift]
+                            search.inverse_energy[kernel, row, column] += squares[channel, r, c]
         least = MIN_ENERGY_RATIO * squares.sum()
         energy = search.inverse_energy[kernel]
         search.inverse_energy[kernel] = np.where(energy > least, 1 / np.maximum(energy, least), 0.0)
-    search.work[0] = search.correlation.size * atoms.shape[1] * atoms.shape[2]
-    _update_tree(search, 0, 0, max(x.shape))
+    search.work[0] = search.correlation.size * atoms[0].size
+    _update_tree(search, 0, 0, max(height, width))
     return search
 
 
@@ -323,7 +335,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
         kernel, row, column = changed[index]
         _change_amplitude(search, kernel, row, column, before[index] - search.amplitude[kernel, row, column])
     search.active[:] = search.amplitude != 0
-    _update_tree(search, 0, 0, max(search.residual.shape))
+    _update_tree(search, 0, 0, max(search.residual.shape[1:]))
 
 
 @compiled
@@ -342,7 +354,7 @@ def _adopt_maps(search, amplitude, max_activations):
             search.active[kernel, row, column] = True
             _change_amplitude(search, kernel, row, column, amplitude[kernel, row, column])
             n_active += 1
-    _update_tree(search, 0, 0, max(search.residual.shape))
+    _update_tree(search, 0, 0, max(search.residual.shape[1:]))
 
 
 @compiled
@@ -408,8 +420,8 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
         refinements: int64, largest number of sweeps over the atoms of an area.
         max_work: int64 or float64, multiplications after which no perturbation follows.
     """
-    height, width = search.residual.shape
-    rows, columns = search.atoms.shape[1:]
+    height, width = search.residual.shape[1:]
+    rows, columns = search.atoms.shape[2:]
     n_active = search.active.sum()
     search.uses_tree[0] = False
     for draw in draws:
@@ -451,7 +463,7 @@ def _area_around(search, row, column, down, right):
     Returns:
         Four int64: first row, row after the last, first column, column after the last.
     """
-    height, width = search.residual.shape
+    height, width = search.residual.shape[1:]
     return max(0, row - down), min(height, row + down + 1), max(0, column - right), min(width, column + right + 1)
 
 
@@ -493,8 +505,8 @@ def _refine_atom(search, costs, n_active, kernel, row, column, values, masses):
         kernel: int64, kernel of the atom, which is active.
         row: int64, row of the atom.
         column: int64, column of the atom.
-        values: float64 [rows * columns], space for :func:`_best_amplitude`; modified in place.
-        masses: float64 [rows * columns], space for :func:`_best_amplitude`; modified in place.
+        values: float64 [channels * rows * columns], space for :func:`_best_amplitude`; modified in place.
+        masses: float64 [channels * rows * columns], space for :func:`_best_amplitude`; modified in place.
 
     Returns:
         bool, whether the atom is kept, perhaps at another position.
@@ -541,7 +553,7 @@ def _mark_neighbours_unrefined(search, row, column):
         row: int64, row of the position.
         column: int64, column of the position.
     """
-    down, right = search.atoms.shape[1] + MOVE_RADIUS, search.atoms.shape[2] + MOVE_RADIUS
+    down, right = search.atoms.shape[2] + MOVE_RADIUS, search.atoms.shape[3] + MOVE_RADIUS
     search.refined[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
 
 
@@ -584,7 +596,7 @@ def _total_loss(residual, squared):
     """Return the sum of the squared or absolute samples of a residual.
 
     Args:
-        residual: float64 [height, width], the residual.
+        residual: float64 [channels, height, width], the residual.
         squared: bool, whether the loss is the squared error.
 
     Returns:
@@ -629,7 +641,7 @@ def _range_inside(search, kernel, position, axis):
         one inside.
     """
     start = position - search.offsets[kernel, axis]
-    return start, max(0, -start), min(search.sizes[kernel, axis], search.residual.shape[axis] - start)
+    return start, max(0, -start), min(search.sizes[kernel, axis], search.residual.shape[1 + axis] - start)
 
 
 @compiled
@@ -650,7 +662,7 @@ def _overlapping_positions(search, kernel, other, position, axis):
     start = position - search.offsets[kernel, axis]
     first = start - search.sizes[other, axis] + 1 + search.offsets[other, axis]
     last = start + search.sizes[kernel, axis] + search.offsets[other, axis]
-    return max(0, first), min(search.residual.shape[axis], last)
+    return max(0, first), min(search.residual.shape[1 + axis], last)
 
 
 @compiled
@@ -677,8 +689,8 @@ def _change_amplitude(search, kernel, row, column, change):
             line = search.correlation[other, r]
             # The product of two atoms is their overlap if at least one of them is whole inside the example.
             known = columns if is_whole else _columns_of_whole_atoms(search, other, r, columns)
-            products = search.overlaps[kernel, other, down + search.atoms.shape[1] - 1]
-            shift = start + search.atoms.shape[2] - 1
+            products = search.overlaps[kernel, other, down + search.atoms.shape[2] - 1]
+            shift = start + search.atoms.shape[3] - 1
             for index in range(known[0] - columns[0], known[1] - columns[0]):
                 line[columns[0] + index] -= change * products[shift + index]
             for index in range(columns[1] - columns[0]):
@@ -686,9 +698,11 @@ def _change_amplitude(search, kernel, row, column, change):
                     continue
                 right = start + index
                 product = 0.0
-                for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
-                    for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
-                        product += search.atoms[kernel, i, j] * search.atoms[other, i - down, j - right]
+                for channel in range(len(search.residual)):
+                    one, two = search.atoms[kernel, channel], search.atoms[other, channel]
+                    for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
+                        for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
+                            product += one[i, j] * two[i - down, j - right]
                 line[columns[0] + index] -= change * product
         search.work[0] += (rows[1] - rows[0]) * (columns[1] - columns[0])
     search.amplitude[kernel, row, column] += change
@@ -708,8 +722,8 @@ def _columns_of_whole_atoms(search, kernel, row, columns):
     Returns:
         Two int64: first column and column after the last; they are equal if no atom is whole.
     """
-    top, width = row - search.offsets[kernel, 0], search.residual.shape[1]
-    if top < 0 or top + search.sizes[kernel, 0] > search.residual.shape[0]:
+    top, (height, width) = row - search.offsets[kernel, 0], search.residual.shape[1:]
+    if top < 0 or top + search.sizes[kernel, 0] > height:
         return columns[1], columns[1]
     first = max(columns[0], search.offsets[kernel, 1])
     last = min(columns[1], width - search.sizes[kernel, 1] + search.offsets[kernel, 1] + 1)
@@ -731,9 +745,10 @@ def _subtract(search, kernel, row, column, amount):
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     search.loss[0] += _loss_change(search, kernel, row, column, amount)
-    for r in range(first_row, last_row):
-        for c in range(first, last):
-            search.residual[top + r, left + c] -= amount * search.atoms[kernel, r, c]
+    for channel in range(len(search.residual)):
+        for r in range(first_row, last_row):
+            for c in range(first, last):
+                search.residual[channel, top + r, left + c] -= amount * search.atoms[kernel, channel, r, c]
 
 
 @compiled
@@ -754,11 +769,12 @@ def _loss_change(search, kernel, row, column, amount):
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     total = 0.0
-    for r in range(first_row, last_row):
-        for c in range(first, last):
-            before = search.residual[top + r, left + c]
-            after = before - amount * search.atoms[kernel, r, c]
-            total += after * after - before * before if search.squared else abs(after) - abs(before)
+    for channel in range(len(search.residual)):
+        for r in range(first_row, last_row):
+            for c in range(first, last):
+                before = search.residual[channel, top + r, left + c]
+                after = before - amount * search.atoms[kernel, channel, r, c]
+                total += after * after - before * before if search.squared else abs(after) - abs(before)
     return total
 
 
@@ -772,8 +788,8 @@ def _best_amplitude(search, kernel, row, column, values, masses):
         kernel: int64, kernel of the atom, which has an amplitude of 0.
         row: int64, row of the atom.
         column: int64, column of the atom.
-        values: float64 [rows * columns], space for the ratios; modified in place.
-        masses: float64 [rows * columns], space for their weights; modified in place.
+        values: float64 [channels * rows * columns], space for the ratios; modified in place.
+        masses: float64 [channels * rows * columns], space for their weights; modified in place.
 
     Returns:
         float64, the amplitude.
@@ -783,12 +799,14 @@ def _best_amplitude(search, kernel, row, column, values, masses):
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     count = 0
-    for r in range(first_row, last_row):
-        for c in range(first, last):
-            if search.atoms[kernel, r, c] != 0:
-                values[count] = search.residual[top + r, left + c] / search.atoms[kernel, r, c]
-                masses[count] = abs(search.atoms[kernel, r, c])
-                count += 1
+    for channel in range(len(search.residual)):
+        for r in range(first_row, last_row):
+            for c in range(first, last):
+                weight = search.atoms[kernel, channel, r, c]
+                if weight != 0:
+                    values[count] = search.residual[channel, top + r, left + c] / weight
+                    masses[count] = abs(weight)
+                    count += 1
     search.work[0] += count
     return _weighted_median(values, masses, count)
 
@@ -852,7 +870,7 @@ def _update_tree(search, row, column, extents):
     n = height * width
     correlation, inverse_energy = search.correlation.reshape(kernels, n), search.inverse_energy.reshape(kernels, n)
     active, leaves = search.active.reshape(kernels, n), len(search.tree) // 2
-    down, right = extents * search.atoms.shape[1], extents * search.atoms.shape[2]
+    down, right = extents * search.atoms.shape[2], extents * search.atoms.shape[3]
     left, last, next_block = max(0, column - right), min(width - 1, column + right), 0
     for line in range(max(0, row - down), min(height, row + down + 1)):
         first_block = max(next_block, (line * width + left) // BLOCK_SIZE)
