@@ -119,18 +119,20 @@ class SparselyActivatedNetwork(StoredKernels):
         kernel: KernelForm = "full",
     ) -> None:
         sizes = list(kernel_sizes)
-        super().__init__(sizes, n_dims, channels, kernel)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"kernel_sizes={sizes} must be one or more integers, each at least 1")
         check_choice("decoder", decoder, Decoder)
         if n_models < 1 or len(sizes) % n_models:
             raise ValueError(f"n_models={n_models} must divide the number of kernels, {len(sizes)}")
         per_model = len(sizes) // n_models
-        self.sizes_of_models = [sizes[first : first + per_model] for first in range(0, len(sizes), per_model)]
+        models = [sizes[first : first + per_model] for first in range(0, len(sizes), per_model)]
+        starts, sampler = start_indices or [0] * n_models, sampler or normal_sampler(0, initial_deviation)
+        weight = initial_weight(models, n_dims, channels, seed=seed, start_indices=starts, sampler=sampler)
+        super().__init__(weight, sizes, n_dims, kernel)
+        self.sizes_of_models = models
         self.activation = activation
         self.decoder = decoder
         self.n_models = n_models
-        starts, sampler = start_indices or [0] * n_models, sampler or normal_sampler(0, initial_deviation)
-        models = self.sizes_of_models
-        self.store(initial_weight(models, n_dims, channels, seed=seed, start_indices=starts, sampler=sampler))
         self.constrain()
 
     def similarity(self, x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch kernels *space"]:
@@ -149,10 +151,7 @@ class SparselyActivatedNetwork(StoredKernels):
         return ops.convolve(maps, self._padded_kernels(), self._sign)
 
     def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch all_channels *space"]:
-        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13.
-
-        In a bank, the channels of one model follow those of the one before.
-        """
+        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13; model after model."""
         if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
             index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)
@@ -218,13 +217,11 @@ class SparselyActivatedNetwork(StoredKernels):
         with torch.no_grad():
             for kernel in range(len(sizes)):
                 alone.weight[alone._index(kernel)] = self.weight[self._index(index * len(sizes) + kernel)]
-            if self.kernel == "rank1":
-                alone.channel_weight.copy_(self.channel_weight.view(self.n_models, len(sizes), -1)[index])
         return alone
 
     def constrain(self) -> None:
-        """Scale what is kept at unit norm; called after each optimizer step."""
-        self.normalize(self.activation.unit_norm)
+        """Project the kernels to those allowed: of rank 1, or of unit norm; called after each optimizer step."""
+        self.project(self.activation.unit_norm)
 
     # The sparse path.
 

@@ -74,10 +74,10 @@ class GrowingNetwork(SparselyActivatedNetwork):
         Returns:
             Whether each kernel changed.
         """
-        before = self._padded_kernels().detach().clone()
+        before = self.weight.detach().clone()
         self._drop_kernels(validation, loss, count)
         self._add_kernels(train)
-        return (self._padded_kernels() != before).flatten(1).any(1)
+        return (self.weight != before).flatten(1).any(1)
 
     def _drop_kernels(self, x: Tensor, loss: Loss, count: WeightCount) -> None:
         weight = self._by_model()
@@ -120,7 +120,8 @@ class GrowingNetwork(SparselyActivatedNetwork):
                     largest[model], windows[model] = float(mean), of_model[where].clone()
         for model, window in windows.items():
             kernel = model * len(self.sizes_of_models[model]) + free[model]
-            self.set_kernel(kernel, window / window.norm())
+            self.weight[self._index(kernel)] = window / window.norm()
+        self.project(unit_norm=False)
 
     def _described(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield some examples at a time, with their maps and reconstructions."""

@@ -51,8 +51,8 @@ def set_atoms(network: SparselyActivatedNetwork, atoms: Sequence[Tensor]) -> Non
         atoms: An atom for each kernel of a model, of any size and of the shape of the network's kernels.
     """
     own = [atom if network.decoder == "adjoint" else mirror(atom, network.n_dims) for atom in atoms]
-    for index, size in enumerate(network.kernel_sizes):
-        network.set_kernel(index, resized(own[index % len(own)], size, network.n_dims))
+    for index, (kernel, size) in enumerate(zip(network.kernels, network.kernel_sizes, strict=True)):
+        kernel.copy_(resized(own[index % len(own)], size, network.n_dims))
     network.constrain()
 
 

@@ -60,7 +60,7 @@ def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch cha
 
 def _set_atom(network: SparselyActivatedNetwork, kernel: int, atom: Tensor) -> None:
     """Replace a kernel so that the decoder places it as the atom."""
-    network.set_kernel(kernel, mirror(atom, network.n_dims) if network.decoder == "paper" else atom)
+    network.kernels[kernel].copy_(mirror(atom, network.n_dims) if network.decoder == "paper" else atom)
     network.constrain()
 
 

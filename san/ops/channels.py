@@ -14,7 +14,7 @@ from torch import Tensor
 from san.ops import convolution, placement
 from san.ops.shapes import Float
 
-__all__ = ["convolve", "correlate", "gather", "outer", "place", "separate"]
+__all__ = ["convolve", "correlate", "gather", "place"]
 
 
 def correlate(
@@ -79,23 +79,6 @@ def place(
     of_channels = _of_channels(weight, len(shape) - 2)
     placed = [placement.place(values, own, index, sizes, sign, shape) for own in of_channels]
     return placed[0] if len(placed) == 1 else _joined(placed).flatten(1, 2)
-
-
-def outer(over_channels: Float[Tensor, "kernels channels"], over_space: Float[Tensor, "kernels *extent"]) -> Tensor:
-    """Return kernels of rank 1, [kernels, channels, *extent]: the outer products of their two factors."""
-    n_dims = over_space.dim() - 1
-    return over_channels.view(*over_channels.shape, *[1] * n_dims) * over_space.unsqueeze(1)
-
-
-def separate(kernel: Float[Tensor, "channels *extent"]) -> tuple[Tensor, Tensor]:
-    """Return the factors of the nearest kernel of rank 1: [channels] of unit norm, and [*extent] with its size.
-
-    The number of the largest absolute value over channels is positive.
-    """
-    left, values, right = torch.linalg.svd(kernel.detach().double().flatten(1), full_matrices=False)
-    over_channels, over_space = left[:, 0], values[0] * right[0]
-    sign = torch.where(over_channels[over_channels.abs().argmax()] < 0, -1, 1)
-    return (sign * over_channels).to(kernel), (sign * over_space).to(kernel).view(kernel.shape[1:])
 
 
 def _of_channels(weight: Tensor, n_dims: int) -> Sequence[Tensor]:

@@ -7,14 +7,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from san.ops.choices import check_choice
+from san.ops.shapes import Dimensions
+
 __all__ = [
     "KernelSampler",
     "initial_weight",
     "kernel_index",
     "mirror",
+    "nearest_of_rank_1",
     "normal_sampler",
     "padding_mask",
     "resized",
+    "separated",
     "start_in_padding",
 ]
 
@@ -79,6 +84,33 @@ def _middle(extent: int, size: int, n_dims: int) -> tuple[int | slice | Ellipsis
     return (..., *[slice(start, start + size)] * n_dims)
 
 
+def separated(kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factors of the nearest kernels of rank 1: numbers of unit norm over channels, and a waveform.
+
+    The number of the largest absolute value over channels is positive.
+
+    Args:
+        kernels: The kernels, [kernels, channels, *extent].
+
+    Returns:
+        [kernels, channels] and [kernels, *extent] in float64.
+    """
+    matrices = kernels.detach().double().flatten(2)
+    # The highest eigenvalue is the last one.
+    over_channels = torch.linalg.eigh(matrices @ matrices.mT).eigenvectors[..., -1]
+    largest = over_channels.gather(1, over_channels.abs().argmax(1, keepdim=True))
+    over_channels = torch.where(largest < 0, -over_channels, over_channels)
+    waveforms = (over_channels.unsqueeze(1) @ matrices).view(len(kernels), *kernels.shape[2:])
+    return over_channels, waveforms
+
+
+def nearest_of_rank_1(kernels: Tensor) -> Tensor:
+    """Return the nearest kernels of rank 1, [kernels, channels, *extent]: products of the factors of each."""
+    over_channels, waveforms = separated(kernels)
+    shape = (*over_channels.shape, *[1] * (waveforms.dim() - 1))
+    return (over_channels.view(shape) * waveforms.unsqueeze(1)).to(kernels)
+
+
 def padding_mask(sizes: Sequence[int], extent: int, n_dims: int, device: torch.device) -> Tensor:
     """Mark the samples of padded kernels that are not padding, [kernels, *extent] in bool."""
     samples = torch.arange(extent, device=device)
@@ -110,7 +142,13 @@ def initial_weight(
     Returns:
         The kernels, padded with zeros to the largest: [kernels, *extent] for one channel, [kernels, channels, *extent]
         for several.
+
+    Raises:
+        ValueError: If the number of dimensions is another, or there is no channel.
     """
+    check_choice("n_dims", n_dims, Dimensions)
+    if n_channels < 1:
+        raise ValueError(f"channels={n_channels} must be 1 or more")
     sizes = [size for own in sizes_of_models for size in own]
     channels = [] if n_channels == 1 else [n_channels]
     weight = torch.zeros(len(sizes), *channels, *[max(sizes)] * n_dims)

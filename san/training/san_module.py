@@ -164,8 +164,7 @@ class SANModule(pl.LightningModule):
     def _with_broken_models_nan(self, losses: Tensor) -> Tensor:
         """Set the losses of models with non-finite weights to NaN: empty maps would make them finite."""
         n_models = self.network.n_models
-        finite = [parameter.isfinite().view(n_models, -1).all(1) for parameter in self.network.parameters()]
-        broken = ~torch.stack(finite).all(0)
+        broken = ~self.network.weight.isfinite().view(n_models, -1).all(1)
         return losses.view(-1, n_models).masked_fill(broken, torch.nan).flatten()
 
     def _compute_metrics(self, split: str, means: "_MetricMeans") -> None:
