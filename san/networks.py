@@ -151,7 +151,7 @@ class SparselyActivatedNetwork(StoredKernels):
         return ops.convolve(maps, self._padded_kernels(), self._sign)
 
     def decode(self, maps: Float[Tensor, "batch kernels *space"]) -> Float[Tensor, "batch all_channels *space"]:
-        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13; model after model."""
+        """Return the reconstruction of each model, the sum of its partial reconstructions, Eq. 13."""
         if not (maps.requires_grad or torch.compiler.is_compiling()) and are_few(maps.count_nonzero(), maps):
             index = maps.nonzero().contiguous()
             return self._place(maps[tuple(index.unbind(1))], index, maps)

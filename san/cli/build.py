@@ -150,6 +150,8 @@ def build_module(
         instantiate(config, "activation"),
         splits.n_dims,
         decoder=config.decoder,
+        channels=splits.shape[0],
+        kernel=config.kernel,
         n_models=len(models),
         seed=config.seed,
         start_indices=start_indices,

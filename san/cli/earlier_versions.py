@@ -15,6 +15,7 @@ DEFAULTS_OF_OLD_CHECKPOINTS = {
     "initial_deviation": 0.1,
     "initial_kernels": None,
     "initial_mean": 0.0,
+    "kernel": "full",
     "restart_every": None,
     "network": PLAIN_NETWORK,
 }

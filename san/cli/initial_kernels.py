@@ -56,7 +56,7 @@ def initialize(network: SparselyActivatedNetwork, config: DictConfig) -> None:
         )
     if config.get("n_starts", 1) != 1:
         raise ValueError(f"n_starts={config.n_starts}: all starts from {given} would be equal: make it 1")
-    atoms = _atoms(config, network.n_dims)
+    atoms = _atoms(config, network.n_dims, network.channels)
     if len(atoms) != (n_kernels := len(network.sizes_of_models[0])):
         raise ValueError(
             f"{given} has {len(atoms)} kernels, but the number of kernels of a model is {n_kernels}: set "
@@ -89,22 +89,22 @@ def _refuse_void_keys(config: DictConfig) -> None:
         )
 
 
-def _atoms(config: DictConfig, n_dims: int) -> list[Tensor]:
-    """Return the given kernels as they reconstruct, each [m] or [m, m].
+def _atoms(config: DictConfig, n_dims: int, channels: int) -> list[Tensor]:
+    """Return the given kernels as they reconstruct: [m], [m, m], of several channels [channels, m] or [channels, m, m].
 
     Raises:
         FileNotFoundError: If there is no checkpoint or file.
         ValueError: If it cannot be read, or a kernel is zero or not finite.
     """
     path = config.initial_kernels
-    atoms = read_kernels(path, n_dims) if config.initialization == "file" else _of_checkpoint(path, n_dims)
+    atoms = (read_kernels if config.initialization == "file" else _of_checkpoint)(path, n_dims, channels)
     for index, atom in enumerate(atoms):
         if not (atom.isfinite().all() and atom.any()):
             raise ValueError(f"initial_kernels={path}: kernel {index + 1} is zero or has numbers that are not finite")
     return atoms
 
 
-def _of_checkpoint(path: str, n_dims: int) -> list[Tensor]:
+def _of_checkpoint(path: str, n_dims: int, channels: int) -> list[Tensor]:
     """Return the kernels of a checkpoint that are in use."""
     try:
         file = find(path, "best")
@@ -116,11 +116,11 @@ def _of_checkpoint(path: str, n_dims: int) -> list[Tensor]:
     if (target := OmegaConf.select(trained, "network._target_")) not in WITH_OWN_WEIGHTS:
         raise ValueError(f"{file} has kernels of {target}, which derives them from other weights: give a plain network")
     weight = content["state_dict"]["network.weight"]
-    if weight.dim() != n_dims + 1:
+    if weight.dim() not in (n_dims + 1, n_dims + 2):
         raise ValueError(f"{file} has kernels of {weight.dim() - 1} axes, but the examples have {n_dims}")
     listed = trained.kernel_sizes
     n_kernels, longest = (trained.n_kernels, trained.kernel_size) if listed is None else (len(listed), max(listed))
-    refuse_other_sizes(content, [n_kernels, *[longest] * n_dims], file)
+    refuse_other_sizes(content, n_kernels, channels, [longest] * n_dims, file)
     kernels = [
         weight[kernel_index(kernel, size, longest, n_dims)].float()
         for kernel, size in enumerate([longest] * n_kernels if listed is None else listed)

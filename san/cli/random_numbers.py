@@ -28,8 +28,8 @@ __all__ = ["PUBLISHED", "RandomNumbers"]
 PUBLISHED, SEEDED = "published", "seed"
 TABLE_OF_DATASET = {"physionet": 1, "uci_epilepsy": 2, "MNIST": 3, "FashionMNIST": 4}
 PARTS_OF_TRAINING = (
-    "activation", "batch_size", "dataset", "decoder", "initial_deviation", "initial_mean", "initialization", "loss",
-    "n_kernels", "network", "optimizer", "protocol", "restart_every", "seed", "shuffle", "trainer",
+    "activation", "batch_size", "dataset", "decoder", "initial_deviation", "initial_mean", "initialization", "kernel",
+    "loss", "n_kernels", "network", "optimizer", "protocol", "restart_every", "seed", "shuffle", "trainer",
 )  # fmt: skip
 ANY_DEVICE = {key: reason for key, reason in MAY_CHANGE_WHEN_RESUMED.items() if reason == SAME_ON_ANY_DEVICE}
 

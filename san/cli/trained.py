@@ -18,6 +18,7 @@ PARTS = (
     "batch_size",
     "classifier",
     "decoder",
+    "kernel",
     "kernel_size",
     "kernel_sizes",
     "loss",

@@ -41,7 +41,7 @@ def evaluate(config: DictConfig) -> float:
     trained = trained_configuration(checkpoint["config"], path, config.paths if config.dataset is None else None)
     splits = load_test_data(config, trained, checkpoint, path)
     n_kernels, longest = _extent(trained)
-    refuse_other_sizes(checkpoint, [n_kernels, *[longest] * splits.n_dims], path)
+    refuse_other_sizes(checkpoint, n_kernels, splits.shape[0], [longest] * splits.n_dims, path)
     module = build_module(trained, splits, [kernel_sizes_of(trained)])
     load_weights(module, checkpoint, path)
     trainer = _new_trainer(config)

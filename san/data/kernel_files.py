@@ -17,22 +17,21 @@ __all__ = ["read_kernels"]
 NUMBERS = "biuf"  # kinds of dtype: bool, int, uint, float
 MAX_VALUES = 10**7  # of a file
 ADVICE = "give a .npy or .csv file of kernels"
-AXES = {
-    1: "[samples] (one kernel) or [kernels, samples]",
-    2: "[rows, columns] (one kernel) or [kernels, rows, columns]",
-}
+AXES = {1: "samples", 2: "rows, columns"}
 
 
-def read_kernels(path: str, n_dims: int) -> list[Tensor]:
+def read_kernels(path: str, n_dims: int, channels: int = 1) -> list[Tensor]:
     """Read kernels of signals or images.
 
     Args:
-        path: Path of a ``.npy`` file, [m] or [kernels, m] for signals and [m, m] or [kernels, m, m] for images; or of a
-            ``.csv`` file of signals, with one column per kernel. Empty fields may end the column of a shorter kernel.
+        path: Path of a ``.npy`` file, [m] or [kernels, m] for signals and [m, m] or [kernels, m, m] for images, of
+            several channels with an axis of channels before; or of a ``.csv`` file of signals of one channel, with one
+            column per kernel. Empty fields may end the column of a shorter kernel.
         n_dims: 1 for signals, 2 for images.
+        channels: Channels of every kernel.
 
     Returns:
-        The kernels in float32, each [m] or [m, m].
+        The kernels in float32, [m] or [m, m], of several channels [channels, m] or [channels, m, m].
 
     Raises:
         FileNotFoundError: If there is no file.
@@ -43,29 +42,33 @@ def read_kernels(path: str, n_dims: int) -> list[Tensor]:
     if (suffix := file.suffix.lower()) not in readers:
         raise ValueError(f"initial_kernels={path} ends in {suffix or 'nothing'}: {ADVICE}")
     try:
-        kernels = readers[suffix](file, n_dims)
+        kernels = readers[suffix](file, n_dims, channels)
     except Exception as error:  # numpy raises errors of any type for a damaged file
         raise ValueError(f"initial_kernels={path} cannot be read as kernels: {error}") from error
     return [torch.from_numpy(kernel.astype(np.float32)) for kernel in kernels]
 
 
-def _of_array(file: Path, n_dims: int) -> list[NDArray[Any]]:
+def _of_array(file: Path, n_dims: int, channels: int) -> list[NDArray[Any]]:
     array = np.load(file, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in NUMBERS:
         raise ValueError("it is not one array of real numbers")
-    if array.ndim not in (n_dims, n_dims + 1):
-        raise ValueError(f"it has the shape {list(array.shape)}; give {AXES[n_dims]}")
+    n_axes = n_dims + (channels > 1)
+    if array.ndim not in (n_axes, n_axes + 1) or (channels > 1 and array.shape[-n_axes] != channels):
+        one = f"{f'{channels}, ' if channels > 1 else ''}{AXES[n_dims]}"
+        raise ValueError(f"it has the shape {list(array.shape)}; give [{one}] (one kernel) or [kernels, {one}]")
     if not 0 < array.size <= MAX_VALUES:
         raise ValueError(f"it has {array.size} values; 1 to {MAX_VALUES} are read")
-    kernels = array[None] if array.ndim == n_dims else array
-    if len(set(kernels.shape[1:])) > 1:
-        raise ValueError(f"its kernels have the shape {list(kernels.shape[1:])}, but must be square")
+    kernels = array[None] if array.ndim == n_axes else array
+    if len(set(kernels.shape[-n_dims:])) > 1:
+        raise ValueError(f"its kernels have the shape {list(kernels.shape[-n_dims:])}, but must be square")
     return list(kernels)
 
 
-def _of_table(file: Path, n_dims: int) -> list[NDArray[Any]]:
+def _of_table(file: Path, n_dims: int, channels: int) -> list[NDArray[Any]]:
     if n_dims != 1:
         raise ValueError("a table has kernels of signals, but the examples are images: give a .npy file")
+    if channels > 1:
+        raise ValueError(f"a table has kernels of one channel, but the examples have {channels}: give a .npy file")
     try:
         table, names, _ = csv_files.read_columns(file, None)
     except ValueError as error:

@@ -43,7 +43,7 @@ class StoredKernels(nn.Module):
 
     @property
     def kernels(self) -> list[Tensor]:
-        """Views of the kernels without padding, [m] or [m, m], of several channels [channels, m] or [channels, m, m]."""
+        """Views of the kernels without padding: [m], [m, m], of several channels [channels, m] or [channels, m, m]."""
         return [self.weight[self._index(kernel)] for kernel in range(len(self.kernel_sizes))]
 
     @torch.no_grad()

@@ -80,21 +80,32 @@ def read_tensors(path: Path) -> Any:
     return content
 
 
-def refuse_other_sizes(checkpoint: dict[str, Any], shape: Sequence[int], path: Path) -> None:
+def refuse_other_sizes(
+    checkpoint: dict[str, Any], n_kernels: int, channels: int, extent: Sequence[int], path: Path
+) -> None:
     """Refuse a checkpoint whose kernels have another shape than expected, before memory is allocated for them.
 
     Args:
         checkpoint: A checkpoint from :func:`read`.
-        shape: The number of kernels, and the samples of the largest along each axis.
+        n_kernels: Number of kernels.
+        channels: Number of channels of the examples.
+        extent: Samples of the largest kernel along each axis.
         path: Path of the checkpoint, for the error.
 
     Raises:
         ValueError: If the shapes differ.
     """
     stored = checkpoint["state_dict"].get("network.weight", torch.empty(0)).shape
-    if list(stored) != list(shape):
+    of_kernels = 1 if len(stored) == len(extent) + 1 else stored[1] if len(stored) == len(extent) + 2 else 0
+    if of_kernels and of_kernels != channels:
         raise ValueError(
-            f"{path} has kernels of shape {list(stored)}, not {list(shape)}; give the dataset and the kernel sizes "
+            f"{path} has kernels of {of_kernels} channels, but the examples have {channels}: give the channels that it "
+            "was trained with"
+        )
+    shape = [n_kernels, *([] if channels == 1 else [channels]), *extent]
+    if list(stored) != shape:
+        raise ValueError(
+            f"{path} has kernels of shape {list(stored)}, not {shape}; give the dataset and the kernel sizes "
             "that the checkpoint was trained with"
         )
 

@@ -103,6 +103,11 @@ class Stacking:
         """
         labels = _labels(splits)
         labels.refuse_absent_classes(splits.name)
+        if splits.shape[0] > 1:
+            raise ValueError(
+                f"{splits.name} has {splits.shape[0]} channels, but classifiers have one: choose one channel, or "
+                "classifier=none"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)
             return self.model(splits.shape[1:], len(labels.classes))

@@ -48,22 +48,28 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
     file = find(path, "best")
     content = read(file)
     trained = trained_configuration(content["config"], file)
-    weight = content["state_dict"].get("network.weight", torch.empty(0))
-    sizes = kernel_sizes_of(trained)
-    n_dims = weight.dim() - 1
-    refuse_other_sizes(content, [len(sizes), *[max(sizes)] * n_dims], file)
-    with _allowed(allow):
-        network: SparselyActivatedNetwork = instantiate(trained, "network")(
-            sizes, instantiate(trained, "activation"), n_dims, decoder=trained.decoder, seed=0
-        )
-        loss = instantiate(trained, "loss")
-    state = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
-    load_state(network, state, file)
     if "scale" not in content:
         raise ValueError(
             f"{file} is of an earlier version, which did not store how the data were scaled: train it again"
         )
-    stored = _origin(content.get("origin"), n_dims, file)
+    stored = _origin(content.get("origin"), file)
+    weight = content["state_dict"].get("network.weight", torch.empty(0))
+    sizes, n_dims = kernel_sizes_of(trained), len(stored["space"])
+    channels = weight.shape[1] if weight.dim() == n_dims + 2 else 1
+    refuse_other_sizes(content, len(sizes), channels, [max(sizes)] * n_dims, file)
+    with _allowed(allow):
+        network: SparselyActivatedNetwork = instantiate(trained, "network")(
+            sizes,
+            instantiate(trained, "activation"),
+            n_dims,
+            decoder=trained.decoder,
+            seed=0,
+            channels=channels,
+            kernel=trained.kernel,
+        )
+        loss = instantiate(trained, "loss")
+    state = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
+    load_state(network, state, file)
     return Model(
         network.requires_grad_(False),
         activation=trained.activation_name,
@@ -88,7 +94,7 @@ def _allowed(packages: Sequence[str]) -> Iterator[None]:
             os.environ[ALLOW_VARIABLE] = before
 
 
-def _origin(stored: Any, n_dims: int, file: Path) -> Mapping[str, Any]:
+def _origin(stored: Any, file: Path) -> Mapping[str, Any]:
     """Check what a checkpoint stores of its training data.
 
     Raises:
@@ -100,6 +106,6 @@ def _origin(stored: Any, n_dims: int, file: Path) -> Mapping[str, Any]:
         )
     valid = isinstance(stored, dict) and stored.keys() == ORIGIN.keys()
     valid = valid and all(isinstance(stored[key], kind) for key, kind in ORIGIN.items())
-    if not valid or len(stored["space"]) != n_dims or not all(type(n) is int and n > 0 for n in stored["space"]):
+    if not valid or len(stored["space"]) not in (1, 2) or not all(type(n) is int and n > 0 for n in stored["space"]):
         raise ValueError(f"{file} is damaged: what it stores of its training data is incomplete")
     return cast("Mapping[str, Any]", stored)
