@@ -8,7 +8,7 @@ import reference
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_pursuit import phi_of, pursuit, training
+from test_pursuit import pursuit, training
 
 from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, TopKAbsolutes
 from san.extensions.bank_metrics import metrics_per_model
@@ -165,8 +165,7 @@ def test_kernels_stay_of_rank_1_and_padding_stays_zero():
         values = torch.linalg.svdvals(kernel.detach())
         assert values[0] == pytest.approx(1)
         assert values[1] < 1e-6
-    assert network.weight[0, :, 0].eq(0).all()
-    assert network.weight[0, :, -2:].eq(0).all()
+    assert network.weight[0][:, [0, 1, 6]].eq(0).all()
 
 
 def test_a_model_that_diverges_leaves_the_others_of_a_bank():
@@ -186,23 +185,25 @@ def test_one_channel_of_rank_1_is_a_full_kernel_with_one_more_number():
     assert (full.n_weights(), rank1.n_weights()) == (12, 14)
 
 
+@pytest.mark.parametrize("loss", ["l1_loss", "mse_loss"])
 @pytest.mark.parametrize("n_dims", [1, 2])
-def test_one_channel_among_zeros_is_pursued_as_alone(n_dims):
-    """Zero channels, with kernels that are zero there, change neither the events nor their amplitudes."""
-    alone = random_network([4, 5], n_dims, 1, activation=pursuit(perturbations=0), seed=2)
-    several = random_network([4, 5], n_dims, 3, activation=pursuit(perturbations=0), seed=3)
-    x = random_examples(1, n_dims)
+def test_one_channel_between_silent_ones_is_pursued_as_alone(n_dims, loss):
+    """Three events are cheap in one channel and in three, so that the limit of three decides in both."""
+    encoder = pursuit(loss=f"torch.nn.functional.{loss}", max_activations=3)
+    alone, several = (random_network([4, 5], n_dims, channels, activation=encoder) for channels in (1, 3))
     with torch.no_grad():
         for own, other in zip(several.kernels, alone.kernels, strict=True):
             own.zero_()[1] = other
-    embedded = torch.zeros(2, 3, *SPACES[n_dims], dtype=torch.float64)
+        maps = torch.zeros(2, 2, *[40] * n_dims, dtype=torch.float64)
+        for kernel, place in ((0, 8), (1, 20), (0, 31)):
+            maps[(slice(None), kernel, *[place] * n_dims)] = 5
+        x = alone.decode(maps)
+    x += 0.01 * torch.randn(x.shape, dtype=torch.float64)
+    embedded = torch.zeros(2, 3, *[40] * n_dims, dtype=torch.float64)
     embedded[:, 1:2] = x
-    squared = [pursuit(perturbations=0, loss="torch.nn.functional.mse_loss", max_activations=3) for _ in range(2)]
-    alone.activation, several.activation = squared
-    found, expected = several.encode(embedded), alone.encode(x)
-    assert expected.count_nonzero(dim=(1, *range(2, x.dim()))).tolist() == [3, 3] or expected.any()
-    kept = (found != 0) & (expected != 0)
-    torch.testing.assert_close(found[kept], expected[kept])
+    expected = alone.encode(x)
+    assert expected.count_nonzero() == 6
+    torch.testing.assert_close(several.encode(embedded), expected)
 
 
 @pytest.mark.parametrize("kernel", ["full", "rank1"])
@@ -232,7 +233,7 @@ def test_a_recording_in_chunks_is_the_whole(activation, kernel):
     assert found.n_activations == maps.count_nonzero(dim=(0, 2)).tolist()
     ratio = inverse_compression_ratio(maps, network.n_weights(), channels=3)
     assert found.inverse_compression_ratio(network.n_weights()) == pytest.approx(float(ratio))
-    loss = normalized_reconstruction_loss(network.decode(maps), x)
+    loss = normalized_reconstruction_loss(network.decode(maps), x).detach()
     assert found.normalized_reconstruction_loss() == pytest.approx(float(loss))
 
 
@@ -260,24 +261,36 @@ def test_the_window_of_the_highest_mean_is_over_all_channels():
     assert x[window].sum() == 4
 
 
-@pytest.mark.parametrize("n_dims", [1, 2])
-@pytest.mark.parametrize("decoder", ["paper", "adjoint"])
-def test_a_dead_kernel_restarts_and_a_cropped_one_is_shifted_in_all_channels(n_dims, decoder):
+def one_event(n_dims):
+    """Return a pattern of two channels, and an example with it alone."""
     planted = torch.randn(2, *[6] * n_dims, dtype=torch.float64)
+    planted[..., 0] = planted[..., -1] = 2
+    planted /= planted.norm()
     x = torch.zeros(1, 2, *[40] * n_dims, dtype=torch.float64)
     x[(0, slice(None), *[slice(10, 16)] * n_dims)] = planted
-    dead = random_network([6], n_dims, 2, decoder=decoder, activation=Extrema())
+    return planted, x
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+@pytest.mark.parametrize("decoder", ["paper", "adjoint"])
+def test_a_dead_kernel_restarts_from_all_channels(n_dims, decoder):
+    planted, x = one_event(n_dims)
+    network = random_network([6], n_dims, 2, decoder=decoder, activation=Extrema())
     with torch.no_grad():
-        dead.weight.zero_()
-    renew_kernels(dead, x)
-    torch.testing.assert_close(dead.atoms[0].detach(), planted)
-    cropped = random_network([6], n_dims, 2, decoder=decoder, activation=TopKAbsolutes(density=1))
-    shifted = torch.zeros_like(planted)
-    shifted[(..., *[slice(None, 5)] * n_dims)] = planted[(..., *[slice(1, None)] * n_dims)]
-    set_atoms(cropped, [shifted])
-    renew_kernels(cropped, x)
-    error = (x - cropped(x)).detach().abs().sum() / x.abs().sum()
-    assert error < 0.05
+        network.weight.zero_()
+    renew_kernels(network, x)
+    torch.testing.assert_close(network.atoms[0].detach(), planted)
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_a_cropped_kernel_is_shifted_in_all_channels(n_dims):
+    planted, x = one_event(n_dims)
+    network = random_network([6], n_dims, 2, activation=TopKAbsolutes(density=1))
+    cropped = torch.zeros_like(planted)
+    cropped[(..., *[slice(None, 5)] * n_dims)] = planted[(..., *[slice(1, None)] * n_dims)]
+    set_atoms(network, [cropped / cropped.norm()])
+    renew_kernels(network, x)
+    assert torch.nn.functional.cosine_similarity(network.atoms[0].flatten(), planted.flatten(), dim=0) > 0.99
 
 
 def test_a_growing_network_adds_kernels_of_all_channels():
@@ -295,7 +308,6 @@ def test_a_growing_network_adds_kernels_of_all_channels():
     ("options", "said"),
     [
         ({"channels": 0}, "channels=0 must be 1 or more"),
-        ({"kernel": "rank2"}, "kernel=rank2 must be one of full, rank1"),
     ],
 )
 def test_impossible_kernels_are_refused(options, said):
@@ -318,7 +330,7 @@ def test_planted_kernels_of_eight_channels_are_recovered():
         generator = torch.Generator().manual_seed(seed)
         numbers = torch.nn.functional.normalize(torch.randn(2, 8, 1, dtype=torch.float64, generator=generator), dim=1)
         waveforms = torch.randn(2, 1, 20, dtype=torch.float64, generator=generator).cumsum(2)
-        waveforms = torch.nn.functional.normalize(waveforms, dim=2)
+        waveforms = torch.nn.functional.normalize(waveforms * torch.hann_window(22, periodic=False)[1:-1], dim=2)
         network = SparselyActivatedNetwork([20, 20], pursuit(), decoder="adjoint", channels=8, kernel="rank1").double()
         set_atoms(network, list(numbers * waveforms))
         maps = torch.zeros(12, 2, 300, dtype=torch.float64)
@@ -327,18 +339,15 @@ def test_planted_kernels_of_eight_channels_are_recovered():
                 at = torch.randperm(280, generator=generator)[:7] + 10
                 maps[example, kernel, at] = 1 + torch.rand(7, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            x = network.decode(maps)
+            x = network.decode(8**0.5 * maps)  # a channel has about the samples of a kernel of one channel
         x = x + 0.05 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
-        found = learned(x, seed)
-        over, along = separated(torch.stack(found))
+        over, along = separated(torch.stack(learned(x, seed)))
         along = torch.nn.functional.normalize(along, dim=1)
         similar = [
-            [min(float((over[one] * numbers[other, :, 0]).sum().abs()), shifted_correlation(along[one], waveforms[other, 0]))
-             for other in range(2)] for one in range(2)
+            [min(correlation(over[one], numbers[other, :, 0]), correlation(along[one], waveforms[other, 0], shifts=19))
+             for other in (0, 1)] for one in (0, 1)
         ]  # fmt: skip
-        print(seed, similar)
-        in_order = max(min(similar[0][0], similar[1][1]), min(similar[0][1], similar[1][0]))
-        recovered += in_order > 0.98
+        recovered += max(min(similar[0][0], similar[1][1]), min(similar[0][1], similar[1][0])) > 0.98
     assert recovered >= 9
 
 
@@ -350,21 +359,23 @@ def learned(x, seed):
             [20, 20], pursuit(perturbations=0), decoder="adjoint", seed=seed, start_indices=[start_index], channels=8,
             kernel="rank1", sampler=window_sampler(x, mirrored=False),
         ).double()  # fmt: skip
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-        for step in range(60):
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+        for step in range(80):
             optimizer.zero_grad()
             with network.activation.during(training()):
                 (network(x[:8]) - x[:8]).abs().mean().backward()
                 optimizer.step()
                 network.constrain()
-                if step % 10 == 9 and step < 50:
+                if step % 10 == 9 and step < 70:
                     renew_kernels(network, x[:8])
-        validation = float(phi_of(network, network.encode(x[8:]), x[8:]).mean())
+        ratio = inverse_compression_ratio(maps := network.encode(x[8:]), network.n_weights(), channels=8).double()
+        validation = float(phi(ratio, normalized_reconstruction_loss(network.decode(maps), x[8:])).mean())
         if validation < best:
             best, chosen = validation, network
     return [kernel.detach() for kernel in chosen.kernels]
 
 
-def shifted_correlation(one, other):
-    padded = torch.nn.functional.pad(other.view(1, 1, -1), [19, 19])
+def correlation(one, other, shifts=0):
+    """Return the largest correlation of two vectors over shifts, in absolute value."""
+    padded = torch.nn.functional.pad(other.view(1, 1, -1), [shifts, shifts])
     return float(torch.nn.functional.conv1d(padded, one.view(1, 1, -1)).abs().max())

@@ -599,5 +599,5 @@ def test_a_job_leaves_the_process_group_that_it_joined(monkeypatch, tmp_path):
         return 0.5
 
     monkeypatch.setattr(processes, "get_method", lambda _: job)
-    assert processes.run("job", OmegaConf.create({}), explain=lambda error: ("", False)) == 0.5
+    assert processes.run("job", OmegaConf.create({}), explain=lambda _: ("", False)) == 0.5
     assert not torch.distributed.is_initialized()
