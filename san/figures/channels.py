@@ -1,0 +1,339 @@
+"""Recordings, kernels and images of several channels: leads below one another, or a heat map of many channels."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from san.figures.style import COLORS, IMAGE_COLORMAP, show_image, time_axis
+from san.networks import SparselyActivatedNetwork
+from san.ops.kernels import separated
+
+__all__ = [
+    "MAX_LEADS",
+    "RGB",
+    "Curve",
+    "EventRow",
+    "channel_labels",
+    "channels_first",
+    "draw_kernel",
+    "draw_map",
+    "draw_traces",
+    "kernel_height",
+    "show_channels",
+    "stacked_figure",
+]
+
+Array = NDArray[np.float64]
+
+MAX_LEADS = 12  # channels that are drawn as traces; more are a heat map
+MAX_LABELS = 16  # of the channels of a heat map
+LEAD_HEIGHT, ROW_HEIGHT, MAP_HEIGHT = 0.62, 1.35, 2.1  # inches
+RGB = 3  # channels of an image that is drawn in its colours
+GAP = 1.1  # from one trace to the next, in peak-to-peak values of the largest
+
+
+class Curve(NamedTuple):
+    """A recording or a reconstruction of several channels.
+
+    Args:
+        label: Text of the legend.
+        values: The samples, [channels, samples].
+        color: Colour of its traces.
+        alpha: Opacity of its traces.
+    """
+
+    label: str
+    values: Array
+    color: str
+    alpha: float = 1.0
+
+
+class EventRow(NamedTuple):
+    """The events of one kernel, and the similarity that they are selected from.
+
+    Args:
+        kernel: Index of the kernel.
+        title: Title of the row.
+        times: Time of each event, [events].
+        amplitudes: Amplitude of each event, [events].
+        similarity: Similarity at each sample, [samples]; None to draw the events alone.
+    """
+
+    kernel: int
+    title: str
+    times: Array
+    amplitudes: Array
+    similarity: Array | None = None
+
+
+def channel_labels(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a different label for each channel: its name or, if that is unknown or not its own, its index from 0."""
+    taken = [name or str(index) for index, name in enumerate(names)]
+    return tuple(label if taken.count(label) == 1 else f"{index} {label}" for index, label in enumerate(taken))
+
+
+def channels_first(kernel: Tensor, n_dims: int) -> Tensor:
+    """Return a kernel with an axis of channels, [channels, m] or [channels, m, m]."""
+    return kernel.detach().cpu().reshape(-1, *kernel.shape[kernel.dim() - n_dims :])
+
+
+def stacked_figure(
+    title: str,
+    times: Array,
+    time_label: str,
+    curves: Sequence[Curve],
+    rows: Sequence[EventRow],
+    network: SparselyActivatedNetwork,
+    *,
+    labels: Sequence[str],
+    units: Sequence[str],
+    event_label: str,
+    sampling_frequency: float | None,
+) -> Figure:
+    """Draw the leads of a recording below one another, the events of each kernel beneath, and the kernels at the right.
+
+    More than 12 channels are a heat map of each curve, without the mean of each channel.
+
+    Args:
+        title: Title.
+        times: Time of each sample, [samples].
+        time_label: Label of the time axis.
+        curves: The recording and its reconstruction, or one of them.
+        rows: The events of each drawn kernel.
+        network: The network.
+        labels: Label of each channel.
+        units: Label of the amplitudes of each channel; empty if unknown.
+        event_label: Label of the amplitudes of events.
+        sampling_frequency: Sampling frequency in hertz; None if it is unknown.
+    """
+    n_channels = len(labels)
+    is_map = n_channels > MAX_LEADS
+    height = MAP_HEIGHT * len(curves) if is_map else max(1.8, LEAD_HEIGHT * n_channels)
+    row_height = kernel_height(network)
+    drawn = Figure(figsize=(9.5, height + row_height * len(rows) + 0.8), layout="constrained")
+    grid = drawn.add_gridspec(
+        1 + len(rows), 2, width_ratios=(3, 1.35), height_ratios=[height, *[row_height] * len(rows)]
+    )
+    top = (_draw_maps if is_map else _draw_leads)(drawn, grid[0, 0], times, curves, labels, units)
+    top.set_title(title)
+    for place, row in enumerate(rows, start=1):
+        axes = drawn.add_subplot(grid[place, 0])
+        axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+        if row.similarity is not None:
+            axes.plot(times, row.similarity, color=COLORS["similarity"], alpha=0.4)
+        axes.vlines(row.times, 0, row.amplitudes, color=COLORS["activation"], linewidth=0.8)
+        axes.plot(row.times, row.amplitudes, "o", color=COLORS["activation"], markersize=2.5)
+        axes.set(title=row.title, ylabel=event_label, xlim=(times[0], times[-1]))
+        is_last = place == len(rows)
+        axes.tick_params(labelbottom=is_last)
+        if is_last:
+            axes.set_xlabel(time_label)
+        draw_kernel(
+            drawn, grid[place, 1], network, row.kernel, labels, sampling_frequency, has_time_label=is_last, title="m ="
+        )
+    return drawn
+
+
+def kernel_height(network: SparselyActivatedNetwork) -> float:
+    """Return the height of the panel of a kernel in inches."""
+    return MAP_HEIGHT if network.channels > MAX_LEADS else max(ROW_HEIGHT, 0.26 * network.channels + 0.6)
+
+
+def draw_kernel(
+    drawn: Figure,
+    place: SubplotSpec,
+    network: SparselyActivatedNetwork,
+    kernel: int,
+    labels: Sequence[str],
+    sampling_frequency: float | None,
+    *,
+    has_time_label: bool,
+    title: str,
+) -> None:
+    """Draw a kernel of several channels as the decoder places it: a trace for each, or a heat map of more than 12.
+
+    A kernel of rank 1 is drawn as its factors: a waveform, and a bar for the weight of each channel.
+
+    Args:
+        drawn: The figure.
+        place: Place in the figure.
+        network: The network, of signals.
+        kernel: Index of the kernel.
+        labels: Label of each channel.
+        sampling_frequency: Sampling frequency in hertz; None if it is unknown.
+        has_time_label: Whether to label the time axis.
+        title: Title, before the number of samples.
+    """
+    atom = channels_first(network.atoms[kernel], 1)
+    values = atom.double().numpy()
+    times, time_label = time_axis(values.shape[1], sampling_frequency)
+    size = f"{title} {values.shape[1]} samples"
+    is_factored = network.kernel == "rank1"
+    grid = place.subgridspec(1, 2 if is_factored else 1, width_ratios=(1.4, 1) if is_factored else (1,))
+    axes = drawn.add_subplot(grid[0])
+    if is_factored:
+        over_channels, waveforms = separated(atom.unsqueeze(0))
+        axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+        axes.plot(times, waveforms[0], color=COLORS["kernel"], marker="." if len(times) < 12 else None)
+        axes.set(title=size, ylabel="waveform v")
+        _draw_weights(drawn.add_subplot(grid[1]), over_channels[0].numpy(), labels)
+    elif len(values) > MAX_LEADS:
+        image = draw_map(axes, values, times, labels)
+        drawn.colorbar(image, ax=axes, label="weight", shrink=0.9)
+        axes.set_title(size)
+    else:
+        distance = draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
+        axes.set_ylabel(f"weight, zeros {distance:.2g} apart")
+        axes.set_title(size)
+    if has_time_label:
+        axes.set_xlabel(time_label)
+
+
+def draw_traces(
+    axes: Axes, times: Array, curves: Sequence[Array], colors: Sequence[str], labels: Sequence[str]
+) -> float:
+    """Draw channels below one another in one scale, each above a line at its zero, and name them at the left.
+
+    Args:
+        axes: The axes.
+        times: Time of each sample, [samples].
+        curves: Samples, each [channels, samples].
+        colors: Colour of each curve.
+        labels: Label of each channel.
+
+    Returns:
+        The distance from one zero to the next.
+    """
+    heights = [np.maximum(values.max(1), 0) - np.minimum(values.min(1), 0) for values in curves]
+    distance = GAP * (float(np.max(heights)) or 1.0)
+    zeros = [-distance * position for position in range(len(labels))]
+    for zero in zeros:
+        axes.axhline(zero, color="0.85", linewidth=0.8, zorder=0)
+    for values, color in zip(curves, colors, strict=True):
+        for zero, own in zip(zeros, values, strict=True):
+            axes.plot(times, zero + own, color=color, marker="." if len(times) < 12 else None)
+    axes.set_yticks(zeros, list(labels))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return distance
+
+
+def show_channels(axes: Axes, image: Tensor, title: str, limits: tuple[float, float] | None = None) -> None:
+    """Show an image or a kernel of images, [channels, rows, columns].
+
+    One channel has positive values in red and negative values in blue; three channels are red, green and blue, grey
+    where they are zero, unless limits are given; other numbers of channels are shown beside one another.
+
+    Args:
+        axes: The axes.
+        image: The image.
+        title: Title.
+        limits: Values that are black and white; None for values around zero.
+    """
+    n_channels = len(image)
+    if n_channels != RGB:
+        gap = image.new_full((*image.shape[1:-1], max(1, image.shape[-1] // 16)), torch.nan)
+        parts = [part for own in image.detach() for part in (own, gap)]
+        show_image(axes, torch.cat(parts[:-1], dim=1), title)
+        return
+    pixels = image.detach().double().movedim(0, -1).numpy()
+    largest = float(np.abs(pixels).max()) or 1.0
+    low, high = (-largest, largest) if limits is None else limits
+    axes.imshow(((pixels - low) / ((high - low) or 1.0)).clip(0, 1))
+    axes.set(title=title, xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _draw_leads(
+    drawn: Figure,
+    place: SubplotSpec,
+    times: Array,
+    curves: Sequence[Curve],
+    labels: Sequence[str],
+    units: Sequence[str],
+) -> Axes:
+    """Draw each channel in axes of its own, below one another; return the uppermost."""
+    grid = place.subgridspec(len(labels), 1, hspace=0.0)
+    every: list[Axes] = []
+    for position, label in enumerate(labels):
+        axes = drawn.add_subplot(grid[position], sharex=every[0] if every else None)
+        for curve in curves:
+            own = curve.values[position]
+            axes.plot(times, own, color=curve.color, alpha=curve.alpha, label="" if every else curve.label)
+        unit = f"\n{units[position]}" if units[position] else ""
+        axes.set_ylabel(f"{label}{unit}", rotation=0, ha="right", va="center")
+        axes.yaxis.set_major_locator(MaxNLocator(2, min_n_ticks=2))
+        axes.margins(y=0.12)
+        axes.set_xlim(times[0], times[-1])
+        axes.tick_params(axis="x", labelbottom=False, length=0)
+        axes.spines["bottom"].set_color("0.85")
+        every.append(axes)
+    drawn.legend(loc="outside lower center", ncols=len(curves))
+    return every[0]
+
+
+def _draw_maps(
+    drawn: Figure,
+    place: SubplotSpec,
+    times: Array,
+    curves: Sequence[Curve],
+    labels: Sequence[str],
+    units: Sequence[str],
+) -> Axes:
+    """Draw each curve as a heat map of channels and samples, without the mean of each channel; return the uppermost."""
+    grid = place.subgridspec(len(curves), 1)
+    mean = curves[0].values.mean(1, keepdims=True)
+    same_unit = len(set(units)) == 1
+    size = np.ones((len(labels), 1)) if same_unit else np.abs(curves[0].values - mean).max(1, keepdims=True)
+    size[size == 0] = 1.0
+    limit = float(np.quantile(np.abs((curves[0].values - mean) / size), 0.995))
+    unit = units[0] if same_unit else "each channel to its largest"
+    every: list[Axes] = []
+    for position, curve in enumerate(curves):
+        axes = drawn.add_subplot(grid[position])
+        image = draw_map(axes, (curve.values - mean) / size, times, labels, limit)
+        drawn.colorbar(
+            image, ax=axes, label=f"{unit}, mean removed" if unit else "mean removed", extend="both", pad=0.01
+        )
+        axes.set_ylabel(curve.label)
+        axes.tick_params(axis="x", labelbottom=False)
+        every.append(axes)
+    return every[0]
+
+
+def draw_map(axes: Axes, values: Array, times: Array, labels: Sequence[str], limit: float | None = None) -> AxesImage:
+    """Draw channels and samples as a heat map, red positive and blue negative, and name some channels."""
+    high = limit or float(np.abs(values).max()) or 1.0
+    step = float(times[1] - times[0]) if len(times) > 1 else 1.0
+    extent = (float(times[0]) - step / 2, float(times[-1]) + step / 2, len(values) - 0.5, -0.5)
+    image = axes.imshow(
+        values, cmap=IMAGE_COLORMAP, vmin=-high, vmax=high, aspect="auto", extent=extent, interpolation="nearest"
+    )
+    named = range(0, len(labels), -(-len(labels) // MAX_LABELS))
+    axes.set_yticks(list(named), [labels[position] for position in named], fontsize=6.5)
+    return image
+
+
+def _draw_weights(axes: Axes, weights: Array, labels: Sequence[str]) -> None:
+    """Draw the weight of each channel as a bar, and name the channels, or some of many."""
+    places = np.arange(len(weights))
+    axes.barh(places, weights, color=COLORS["kernel"], height=0.7)
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    named = range(0, len(labels), -(-len(labels) // MAX_LABELS))
+    axes.set_yticks(list(named), [labels[position] for position in named])
+    if len(labels) > MAX_LEADS:
+        axes.tick_params(axis="y", labelsize=6.5)
+    axes.set_ylim(len(weights) - 0.5, -0.5)
+    limit = 1.1 * float(np.abs(weights).max())
+    axes.set_xlim(min(0.0, -limit if weights.min() < 0 else 0.0), limit)
+    axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.set_title("weights u")
