@@ -169,7 +169,12 @@ def test_a_frequency_that_contradicts_the_file_is_refused(trained, signal):
 def test_an_array_has_no_name_of_the_training_data(trained, signal):
     model = offset_model(trained)
     assert model.encode(signal).origin == ("x", ("",), ("",), 100)
-    assert model.encode(Signal("csv/night", signal, 100.0, ("II",), ("mV",))).origin == ("csv/night", ("II",), ("mV",), 100)
+    assert model.encode(Signal("csv/night", signal, 100.0, ("II",), ("mV",))).origin == (
+        "csv/night",
+        ("II",),
+        ("mV",),
+        100,
+    )
 
 
 def test_statistics_of_another_unit_do_not_scale_a_recording_in_silence(trained, signal, monkeypatch):

@@ -1,7 +1,7 @@
 """Recordings, kernels and images of several channels: leads below one another, or a heat map of many channels."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -115,17 +115,17 @@ def stacked_figure(
         event_label: Label of the amplitudes of events.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
     """
-    n_channels = len(labels)
-    is_map = n_channels > MAX_LEADS
-    height = MAP_HEIGHT * len(curves) if is_map else max(1.8, LEAD_HEIGHT * n_channels)
-    row_height = kernel_height(network)
-    drawn = Figure(figsize=(9.5, height + row_height * len(rows) + 0.8), layout="constrained")
-    grid = drawn.add_gridspec(
-        1 + len(rows), 2, width_ratios=(3, 1.35), height_ratios=[height, *[row_height] * len(rows)]
-    )
-    top = (_draw_maps if is_map else _draw_leads)(drawn, grid[0, 0], times, curves, labels, units)
-    top.set_title(title)
-    for place, row in enumerate(rows, start=1):
+    is_map = len(labels) > MAX_LEADS
+    heights = [MAP_HEIGHT] * len(curves) if is_map else [max(LEAD_HEIGHT, 1.8 / len(labels))] * len(labels)
+    row_height, n_upper = kernel_height(network), len(heights)
+    heights += [row_height] * len(rows)
+    drawn = Figure(figsize=(9.5, sum(heights) + 0.8), layout="constrained")
+    drawn.get_layout_engine().set(hspace=0.0, h_pad=0.02)  # type: ignore[union-attr]
+    grid = drawn.add_gridspec(len(heights), 2, width_ratios=(3, 1.35), height_ratios=heights)
+    upper = [drawn.add_subplot(grid[position, 0]) for position in range(n_upper)]
+    (_draw_maps if is_map else _draw_leads)(drawn, upper, times, curves, labels, units)
+    upper[0].set_title(title)
+    for place, row in enumerate(rows, start=n_upper):
         axes = drawn.add_subplot(grid[place, 0])
         axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
         if row.similarity is not None:
@@ -133,7 +133,7 @@ def stacked_figure(
         axes.vlines(row.times, 0, row.amplitudes, color=COLORS["activation"], linewidth=0.8)
         axes.plot(row.times, row.amplitudes, "o", color=COLORS["activation"], markersize=2.5)
         axes.set(title=row.title, ylabel=event_label, xlim=(times[0], times[-1]))
-        is_last = place == len(rows)
+        is_last = place == len(heights) - 1
         axes.tick_params(labelbottom=is_last)
         if is_last:
             axes.set_xlabel(time_label)
@@ -191,8 +191,8 @@ def draw_kernel(
         drawn.colorbar(image, ax=axes, label="weight", shrink=0.9)
         axes.set_title(size)
     else:
-        distance = draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
-        axes.set_ylabel(f"weight, zeros {distance:.2g} apart")
+        draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
+        axes.set_ylabel("weight")
         axes.set_title(size)
     if has_time_label:
         axes.set_xlabel(time_label)
@@ -200,8 +200,10 @@ def draw_kernel(
 
 def draw_traces(
     axes: Axes, times: Array, curves: Sequence[Array], colors: Sequence[str], labels: Sequence[str]
-) -> float:
-    """Draw channels below one another in one scale, each above a line at its zero, and name them at the left.
+) -> None:
+    """Draw channels below one another in one scale, each around a line at its zero, and name them at the left.
+
+    A bar at the right has the length of the number beside it.
 
     Args:
         axes: The axes.
@@ -209,9 +211,6 @@ def draw_traces(
         curves: Samples, each [channels, samples].
         colors: Colour of each curve.
         labels: Label of each channel.
-
-    Returns:
-        The distance from one zero to the next.
     """
     heights = [np.maximum(values.max(1), 0) - np.minimum(values.min(1), 0) for values in curves]
     distance = GAP * (float(np.max(heights)) or 1.0)
@@ -224,7 +223,16 @@ def draw_traces(
     axes.set_yticks(zeros, list(labels))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    return distance
+    length = _round_down(0.8 * distance)
+    bar: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+    axes.plot([1.02, 1.02], [zeros[-1], zeros[-1] + length], color="0.3", linewidth=1.5, solid_capstyle="butt", **bar)
+    axes.text(1.04, zeros[-1] + length / 2, f"{length:g}", rotation=90, va="center", fontsize="small", **bar)
+
+
+def _round_down(value: float) -> float:
+    """Return the largest number with one digit, 1, 2 or 5, that is not larger."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(power * max(digit for digit in (1, 2, 5) if digit * power <= value * (1 + 1e-9)))
 
 
 def show_channels(axes: Axes, image: Tensor, title: str, limits: tuple[float, float] | None = None) -> None:
@@ -255,59 +263,48 @@ def show_channels(axes: Axes, image: Tensor, title: str, limits: tuple[float, fl
 
 def _draw_leads(
     drawn: Figure,
-    place: SubplotSpec,
+    every: Sequence[Axes],
     times: Array,
     curves: Sequence[Curve],
     labels: Sequence[str],
     units: Sequence[str],
-) -> Axes:
-    """Draw each channel in axes of its own, below one another; return the uppermost."""
-    grid = place.subgridspec(len(labels), 1, hspace=0.0)
-    every: list[Axes] = []
-    for position, label in enumerate(labels):
-        axes = drawn.add_subplot(grid[position], sharex=every[0] if every else None)
+) -> None:
+    """Draw each channel in axes of its own, below one another."""
+    for position, (axes, label) in enumerate(zip(every, labels, strict=True)):
         for curve in curves:
-            own = curve.values[position]
-            axes.plot(times, own, color=curve.color, alpha=curve.alpha, label="" if every else curve.label)
-        unit = f"\n{units[position]}" if units[position] else ""
+            text = curve.label if position == 0 else ""
+            axes.plot(times, curve.values[position], color=curve.color, alpha=curve.alpha, label=text)
+        unit = f"\n({units[position]})" if units[position] else ""
         axes.set_ylabel(f"{label}{unit}", rotation=0, ha="right", va="center")
         axes.yaxis.set_major_locator(MaxNLocator(2, min_n_ticks=2))
         axes.margins(y=0.12)
         axes.set_xlim(times[0], times[-1])
         axes.tick_params(axis="x", labelbottom=False, length=0)
         axes.spines["bottom"].set_color("0.85")
-        every.append(axes)
     drawn.legend(loc="outside lower center", ncols=len(curves))
-    return every[0]
 
 
 def _draw_maps(
     drawn: Figure,
-    place: SubplotSpec,
+    every: Sequence[Axes],
     times: Array,
     curves: Sequence[Curve],
     labels: Sequence[str],
     units: Sequence[str],
-) -> Axes:
-    """Draw each curve as a heat map of channels and samples, without the mean of each channel; return the uppermost."""
-    grid = place.subgridspec(len(curves), 1)
+) -> None:
+    """Draw each curve as a heat map of channels and samples, without the mean of each channel."""
     mean = curves[0].values.mean(1, keepdims=True)
     same_unit = len(set(units)) == 1
     size = np.ones((len(labels), 1)) if same_unit else np.abs(curves[0].values - mean).max(1, keepdims=True)
     size[size == 0] = 1.0
     limit = float(np.quantile(np.abs((curves[0].values - mean) / size), 0.995))
     unit = units[0] if same_unit else "each channel to its largest"
-    every: list[Axes] = []
-    for position, curve in enumerate(curves):
-        axes = drawn.add_subplot(grid[position])
+    label = f"{unit}, mean removed" if unit else "mean removed"
+    for axes, curve in zip(every, curves, strict=True):
         image = draw_map(axes, (curve.values - mean) / size, times, labels, limit)
-        drawn.colorbar(
-            image, ax=axes, label=f"{unit}, mean removed" if unit else "mean removed", extend="both", pad=0.01
-        )
+        drawn.colorbar(image, ax=axes, label=label, extend="both", pad=0.01)
         axes.set_ylabel(curve.label)
         axes.tick_params(axis="x", labelbottom=False)
-        every.append(axes)
-    return every[0]
 
 
 def draw_map(axes: Axes, values: Array, times: Array, labels: Sequence[str], limit: float | None = None) -> AxesImage:
@@ -334,6 +331,6 @@ def _draw_weights(axes: Axes, weights: Array, labels: Sequence[str]) -> None:
         axes.tick_params(axis="y", labelsize=6.5)
     axes.set_ylim(len(weights) - 0.5, -0.5)
     limit = 1.1 * float(np.abs(weights).max())
-    axes.set_xlim(min(0.0, -limit if weights.min() < 0 else 0.0), limit)
+    axes.set_xlim(-limit if weights.min() < 0 else 0.0, limit)
     axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.set_title("weights u")

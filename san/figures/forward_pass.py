@@ -105,7 +105,7 @@ def _stacked(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: 
         rows.append(
             EventRow(
                 index,
-                f"activations α{number}: {len(kept)} of {len(activations)} samples, over the similarity s{number}",
+                f"activations α{number}: {len(kept)} of {len(activations)} samples, over the similarity",
                 times[kept.numpy()],
                 activations[kept].double().numpy(),
                 steps["similarity"][index].double().numpy(),

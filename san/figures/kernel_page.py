@@ -142,8 +142,8 @@ def _kernel_of_channels(times: Array, values: Array, time_label: str, label: str
         if len(values) > MAX_LEADS:
             drawn.colorbar(draw_map(axes, values, times, labels), ax=axes).set_label(printable(label), parse_math=False)
         else:
-            distance = draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
-            axes.set_ylabel(printable(f"{label},\nzeros {distance:.2g} apart"), parse_math=False)
+            draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
+            axes.set_ylabel(printable(label), parse_math=False)
         _finish(axes, time_label)
         return _png(drawn)
 

@@ -140,9 +140,7 @@ def beat_candidates(description: Description, kernel: int) -> Candidates:
     channel, peak = divmod(int(np.abs(atom).argmax()), atom.shape[1])
     samples = events["sample"].to_numpy() - description.centres[kernel] + peak
     samples = samples.clip(0, description.shape[2] - 1)
-    heights = np.abs(events["amplitude"].to_numpy() * atom[channel, peak])
-    if not description.is_physical:  # amplitudes are of scaled samples
-        heights *= description.sizes[is_own, channel]
+    heights = np.abs(events["amplitude"].to_numpy() * atom[channel, peak]) * description.sizes[is_own, channel]
     kept = np.zeros(len(samples), bool)
     is_free = np.ones(len(samples), bool)
     for index in np.argsort(-heights, kind="stable"):

@@ -129,14 +129,17 @@ class Description:
 
         All indices count from 0. If the sampling frequency is known, ``time`` is in seconds from the first sample. An
         event adds its kernel times its amplitude to the reconstruction, in the unit of the recordings. If several
-        channels have different units or are scaled by different numbers, the amplitudes are of the scaled channels:
-        an event then adds its kernel times its amplitude times :meth:`sizes` of each channel.
+        channels have different units or are scaled by different numbers, the amplitudes are of the scaled channels: an
+        event then adds its kernel times its amplitude times the number of each channel in ``sizes``.
         """
         return self._events[0]
 
     @property
     def sizes(self) -> Array:
-        """The size of a scaled sample of one in the unit of each channel, at each event, [events, channels]."""
+        """The size of an amplitude of one in the unit of each channel, at each event, [events, channels].
+
+        It is 1 if the amplitudes have the unit of the recordings.
+        """
         return self._events[1]
 
     @cached_property
@@ -165,6 +168,7 @@ class Description:
         amplitudes = torch.cat([window.amplitudes for window in self.windows]).double().numpy()
         sizes = np.repeat([self._sizes(window) for window in self.windows], counts, axis=0)
         table["amplitude"] = amplitudes * sizes[:, 0] if self.is_physical else amplitudes
+        sizes = np.ones_like(sizes) if self.is_physical else sizes
         table = table.sort_values(["example", *names[1:], "kernel"])
         sizes = sizes[table.index]
         table = table.reset_index(drop=True)

@@ -195,12 +195,15 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
 
     def _describe(self, X: Any) -> Description:  # noqa: N803
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False, allow_nd=True)  # noqa: N806
-        n_channels = self.model_.network.channels
-        if n_channels > 1 and X.ndim == 2:
+        n_channels, n_samples = self.model_.network.channels, self.n_samples_in_
+        if n_channels > 1 and np.ndim(X) == 2:
             raise ValueError(
-                f"X has the shape {list(X.shape)}, but SAN was fitted to {n_channels} channels: give [examples, "
-                "channels, samples]"
+                f"X has 2 axes, but SAN was fitted to {n_channels} channels: give [examples, channels, samples]"
+            )
+        X = validate_data(self, X, dtype=np.float64, reset=False, allow_nd=True)  # noqa: N806
+        if X.shape[-1] != n_samples:
+            raise ValueError(
+                f"X has the shape {list(X.shape)}, but SAN was fitted to {n_samples} samples: give as many"
             )
         if n_channels == 1 and X.ndim == 3 and X.shape[1] == 1:
             X = X[:, 0]  # noqa: N806

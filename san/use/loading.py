@@ -11,7 +11,7 @@ from san.cli.allow_list import ALLOW_VARIABLE
 from san.cli.config import kernel_sizes_of
 from san.cli.parts import instantiate
 from san.cli.trained import trained_configuration
-from san.data.scale import Scale
+from san.data.scale import FITTED, Scale
 from san.networks import SparselyActivatedNetwork
 from san.storage.checkpoints import load_state, refuse_other_sizes
 from san.use.description import Origin
@@ -51,6 +51,9 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
             f"{file} is of an earlier version, which did not store how the data were scaled: train it again"
         )
     stored = _origin(content.get("origin"), file)
+    scale = Scale.from_dict(content["scale"])
+    if scale.kind in FITTED and len(scale.sizes) != len(stored["channels"]):
+        raise ValueError(f"{file} is damaged: its scale has {len(scale.sizes)} channels, not {len(stored['channels'])}")
     sizes, n_dims = kernel_sizes_of(trained), len(stored["space"])
     channels = len(stored["channels"])
     refuse_other_sizes(content, len(sizes), channels, [max(sizes)] * n_dims, file)
@@ -70,7 +73,7 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
     return Model(
         network.requires_grad_(False),
         activation=trained.activation_name,
-        scale=Scale.from_dict(content["scale"]),
+        scale=scale,
         origin=Origin(
             stored["name"], tuple(stored["channels"]), tuple(stored["channel_units"]), stored["sampling_frequency"]
         ),
