@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,7 +38,7 @@ Array = NDArray[np.float64]
 MAX_LEADS = 12  # channels that are drawn as traces; more are a heat map
 MAX_LABELS = 16  # of the channels of a heat map
 LEAD_HEIGHT, ROW_HEIGHT, MAP_HEIGHT = 0.62, 1.35, 2.1  # inches
-RGB = 3  # channels of an image that is drawn in its colours
+RGB = 3  # channels of an image that is drawn in its colors
 GAP = 1.1  # from one trace to the next, in peak-to-peak values of the largest
 
 
@@ -119,8 +120,8 @@ def stacked_figure(
     heights = [MAP_HEIGHT] * len(curves) if is_map else [max(LEAD_HEIGHT, 1.8 / len(labels))] * len(labels)
     row_height, n_upper = kernel_height(network), len(heights)
     heights += [row_height] * len(rows)
-    drawn = Figure(figsize=(9.5, sum(heights) + 0.8), layout="constrained")
-    drawn.get_layout_engine().set(hspace=0.0, h_pad=0.02)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(hspace=0.0, h_pad=0.02)  # leads touch
+    drawn = Figure(figsize=(9.5, sum(heights) + 0.8), layout=layout)
     grid = drawn.add_gridspec(len(heights), 2, width_ratios=(3, 1.35), height_ratios=heights)
     upper = [drawn.add_subplot(grid[position, 0]) for position in range(n_upper)]
     (_draw_maps if is_map else _draw_leads)(drawn, upper, times, curves, labels, units)
@@ -138,14 +139,21 @@ def stacked_figure(
         if is_last:
             axes.set_xlabel(time_label)
         draw_kernel(
-            drawn, grid[place, 1], network, row.kernel, labels, sampling_frequency, has_time_label=is_last, title="m ="
+            drawn,
+            grid[place, 1],
+            network,
+            row.kernel,
+            labels,
+            sampling_frequency,
+            has_time_label=is_last,
+            title="m = {m}",
         )
     return drawn
 
 
 def kernel_height(network: SparselyActivatedNetwork) -> float:
     """Return the height of the panel of a kernel in inches."""
-    return MAP_HEIGHT if network.channels > MAX_LEADS else max(ROW_HEIGHT, 0.26 * network.channels + 0.6)
+    return MAP_HEIGHT if network.channels > MAX_LEADS else max(ROW_HEIGHT, 0.19 * network.channels + 0.6)
 
 
 def draw_kernel(
@@ -171,12 +179,12 @@ def draw_kernel(
         labels: Label of each channel.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
         has_time_label: Whether to label the time axis.
-        title: Title, before the number of samples.
+        title: Title, with {m} for the number of samples.
     """
     atom = channels_first(network.atoms[kernel], 1)
     values = atom.double().numpy()
     times, time_label = time_axis(values.shape[1], sampling_frequency)
-    size = f"{title} {values.shape[1]} samples"
+    size = title.format(m=values.shape[1])
     is_factored = network.kernel == "rank1"
     grid = place.subgridspec(1, 2 if is_factored else 1, width_ratios=(1.4, 1) if is_factored else (1,))
     axes = drawn.add_subplot(grid[0])
@@ -238,7 +246,7 @@ def _round_down(value: float) -> float:
 def show_channels(axes: Axes, image: Tensor, title: str, limits: tuple[float, float] | None = None) -> None:
     """Show an image or a kernel of images, [channels, rows, columns].
 
-    One channel has positive values in red and negative values in blue; three channels are red, green and blue, grey
+    One channel has positive values in red and negative values in blue; three channels are red, green and blue, gray
     where they are zero, unless limits are given; other numbers of channels are shown beside one another.
 
     Args:
@@ -330,7 +338,7 @@ def _draw_weights(axes: Axes, weights: Array, labels: Sequence[str]) -> None:
     if len(labels) > MAX_LEADS:
         axes.tick_params(axis="y", labelsize=6.5)
     axes.set_ylim(len(weights) - 0.5, -0.5)
-    limit = 1.1 * float(np.abs(weights).max())
+    limit = 1.1 * (float(np.abs(weights).max()) or 1.0)
     axes.set_xlim(-limit if weights.min() < 0 else 0.0, limit)
-    axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.set_xticks([0.0, _round_down(limit)])
     axes.set_title("weights u")

@@ -155,6 +155,8 @@ def _images(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: s
     show_channels(drawn.add_subplot(grid[:, 5]), steps["reconstruction"], "reconstruction x̂", limits)
     note = "red positive, blue negative, each panel scaled to its largest magnitude"
     if run.network.channels == RGB:
-        note = f"similarity and activations: {note}; kernels and partial reconstructions are grey at zero"
+        note += "\nkernels and partial reconstructions in their colors, gray where they are zero"
+    elif run.network.channels > 1:
+        note += "; channels side by side"
     drawn.suptitle(f"{title}\n{note}")
     return drawn

@@ -39,7 +39,7 @@ class Excerpt(NamedTuple):
         reconstruction: The reconstruction by all kernels, of the same shape.
         covered: Whether an event of the kernel adds to each sample, of the same shape.
         events: Sample, or row and column, of each event of the kernel, [events, dims].
-        labels: Label of each channel, with its unit.
+        labels: Label of each channel, with the range of its samples.
     """
 
     times: Array

@@ -39,7 +39,7 @@ def draw_kernels(
     """Draw each kernel of a network as the decoder places it at an activation of 1: mirrored by the paper's decoder.
 
     The channels of a kernel are traces below one another, more than 12 a heat map; of a kernel of rank 1, the waveform
-    and the weight of each channel are drawn. A kernel of colour images is grey where it is zero.
+    and the weight of each channel are drawn. A kernel of color images is gray where it is zero.
 
     Of too many kernels to read, those with the largest sum of squared weights are drawn; of a bank of models, kernels
     evenly spaced from the first to the last. The title says so.
@@ -62,7 +62,7 @@ def draw_kernels(
         grid = drawn.add_gridspec(rows, columns)
         labels = channel_labels(channels or ("",) * network.channels)
         for place, index in enumerate(atoms):
-            title = f"kernel {index}, m =" if len(all_atoms) > 1 else "kernel, m ="
+            title = (f"kernel {index}" if len(all_atoms) > 1 else "kernel") + ", m = {m} samples"
             cell = grid[place // columns, place % columns]
             draw_kernel(drawn, cell, network, index, labels, sampling_frequency, has_time_label=True, title=title)
         atoms = {}

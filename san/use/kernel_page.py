@@ -190,7 +190,7 @@ class _Panels:
 
     def _of_image(self, numbers: KernelNumbers) -> dict[str, bytes]:
         atom = channels_first(self.description.network.atoms[numbers.kernel], 2).double().numpy()
-        colors = "in colour, grey zero" if len(atom) == RGB else "red positive, blue negative, white zero"
+        colors = "in its colors, gray zero" if len(atom) == RGB else "red positive, blue negative, white zero"
         drawn = {f"shape: {colors}": image_kernel_png(atom)}
         if numbers.n_events == 0:
             return drawn
@@ -228,7 +228,7 @@ class _Panels:
             reconstruction[channels, drawn],
             own[channels, drawn] != 0,
             events - first,
-            [self._channel(channel) for channel in channels],
+            [self._channel(channel, samples[channel, drawn]) for channel in channels],
         )
 
     def _drawn_channels(self, kernel: int) -> list[int]:
@@ -239,9 +239,10 @@ class _Panels:
         energies = channels_first(self.description.network.atoms[kernel], 1).square().sum(1)
         return sorted(energies.topk(MAX_LEADS).indices.tolist())
 
-    def _channel(self, channel: int) -> str:
-        unit = self.description.origin.channel_units[channel]
-        return self.description.origin.labels[channel] + (f" ({unit})" if unit else "")
+    def _channel(self, channel: int, samples: Array) -> str:
+        """Return the label of a channel with the range that it is scaled to."""
+        origin = self.description.origin
+        return f"{origin.labels[channel]}: {np.ptp(samples):.2g} {origin.channel_units[channel]}".strip()
 
     def _named(self, index: int) -> str:
         window, phi = self.description.windows[index], self.description.metrics["phi"].iloc[index]
