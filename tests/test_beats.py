@@ -36,8 +36,8 @@ def describe():
         window = Window(
             0, 0, None, torch.from_numpy(rows[:, :2]).long(), torch.from_numpy(rows[:, 2]).float(), 0.0, 0.0
         )
-        origin = Origin("name", "MLII", "mV", frequency)
-        x = np.zeros((n_examples, n_samples))
+        origin = Origin("name", ("MLII",), ("mV",), frequency)
+        x = np.zeros((n_examples, 1, n_samples))
         return Description(network, Scale("none"), origin, x.shape, [window], n_examples == 1, recordings=x)
 
     return describe

@@ -164,7 +164,7 @@ def test_a_saved_description_is_the_same(n_dims, tmp_path):
         SparselyActivatedNetwork([6, 9], Extrema(), n_dims, seed=0).requires_grad_(False),
         activation="extrema",
         scale=Scale("range", 1.0, 2.0, -1.0, 1.0),
-        origin=Origin("x", "II", "µV", 50.0 if n_dims == 1 else None),
+        origin=Origin("x", ("II",), ("µV",), 50.0 if n_dims == 1 else None),
         space=examples.shape[1:],
         loss=torch.nn.functional.l1_loss,
         count_weights="samples",
@@ -227,7 +227,7 @@ def test_a_damaged_description_is_one_line(trained, tmp_path):
 def test_an_event_lies_at_the_centre_of_its_kernel(decoder, size):
     network = SparselyActivatedNetwork([size], Extrema(), decoder=decoder, seed=0).requires_grad_(False)
     window = Window(0, 0, Statistics(0.0, 1.0), torch.tensor([[0, 20]]), torch.ones(1), 0.0, 0.0)
-    description = Description(network, Scale("none"), Origin("x"), (1, 50), [window], is_single=True)
+    description = Description(network, Scale("none"), Origin("x"), (1, 1, 50), [window], is_single=True)
     start = 20 - description.centres[0]
     expected = np.zeros(50)
     expected[start : start + size] = network.atoms[0]
@@ -299,7 +299,7 @@ def test_the_test_examples_of_a_dataset_are_described(encoded, trained, tmp_path
 def test_a_description_of_many_kernels_takes_little_memory(tmp_path):
     network = SparselyActivatedNetwork([4] * 64, Extrema(), seed=0, decoder="adjoint").requires_grad_(False)
     window = Window(0, 0, Statistics(0.0, 1.0), torch.tensor([[63, 20]]), torch.ones(1), 0.0, 0.0)
-    description = Description(network, Scale("none"), Origin("x"), (1, 4_000_000), [window], is_single=True)
+    description = Description(network, Scale("none"), Origin("x"), (1, 1, 4_000_000), [window], is_single=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert np.count_nonzero(description.decode()) == 4
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kB; the maps would be 1 GB
@@ -311,8 +311,8 @@ def test_a_description_of_many_kernels_takes_little_memory(tmp_path):
 def test_a_unit_is_stored_in_a_record_or_refused(run, tmp_path, unit, stored):
     network = SparselyActivatedNetwork([4], Extrema(), seed=0, decoder="adjoint").requires_grad_(False)
     window = Window(0, 0, Statistics(0.0, 1.0), torch.tensor([[0, 20]]), torch.ones(1), 0.0, 0.0)
-    origin = Origin("x", "II\t2", unit, 100.0)
-    save_description(Description(network, Scale("none"), origin, (1, 60), [window], is_single=True), tmp_path / "x")
+    origin = Origin("x", ("II\t2",), (unit,), 100.0)
+    save_description(Description(network, Scale("none"), origin, (1, 1, 60), [window], is_single=True), tmp_path / "x")
     given = [f"path={tmp_path / 'x'}", "format=wfdb", f"hydra.run.dir={tmp_path / 'decoded'}"]
     code, said = run(decode.main, *given)
     assert (code == 0) == (stored is not None)

@@ -51,7 +51,7 @@ def planted(space, sizes, events, *, scale=None, fs=10.0, name="mine", unit="mV"
         network,
         scale=scale or Scale("none"),
         activation="extrema",
-        origin=Origin(name, "", unit, fs),
+        origin=Origin(name, ("",), (unit,), fs),
         space=tuple(space),
         loss=F.l1_loss,
         count_weights="samples",
@@ -233,8 +233,8 @@ def test_a_long_recording_is_drawn_around_its_largest_event(tmp_path, monkeypatc
     excerpt = panels._excerpt(0, 0)
     assert excerpt.times.tolist() == pytest.approx(np.arange(15, 35) / 10)
     assert excerpt.events.tolist() == [[10]]
-    assert np.flatnonzero(excerpt.covered).tolist() == [9, 10, 11]
-    assert excerpt.samples.tolist() == pytest.approx(x[0, 0, 15:35].tolist())
+    assert np.flatnonzero(excerpt.covered[0]).tolist() == [9, 10, 11]
+    assert excerpt.samples[0].tolist() == pytest.approx(x[0, 0, 15:35].tolist())
 
 
 def test_too_many_kernels_and_examples_are_a_selection_that_the_page_names(tmp_path, monkeypatch):
@@ -284,11 +284,11 @@ def test_scaled_examples_are_described_as_the_unscaled_ones(scaling):
     model, _, _ = planted((60,), [3, 6], [(0, 0, 5, 2.0), (1, 1, 30, 1.0)], scale=scale)
     scaled = scale.apply(raw, "x").float()
     description = model.encode_scaled(scaled, scale.statistics(raw, "x"))
-    assert np.allclose(description.recordings, raw[:, 0], atol=1e-5)
+    assert np.allclose(description.recordings, raw, atol=1e-5)
     assert np.allclose(description.events["amplitude"], [2 * model_unit(scale, raw, 0), model_unit(scale, raw, 1)])
     if scaling == "example":
         unknown = model.encode_scaled(scaled)
-        assert np.allclose(unknown.recordings, scaled[:, 0])
+        assert np.allclose(unknown.recordings, scaled)
         assert (unknown.origin.unit, unknown.events["amplitude"].tolist()) == ("", [2.0, 1.0])
 
 

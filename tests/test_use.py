@@ -135,7 +135,7 @@ def test_the_best_model_of_a_sweep_is_loaded(run, signal, tmp_path):
 def test_a_checkpoint_stores_the_channel_its_unit_and_its_frequency(run_train):
     folder, _ = run_train("run", "trainer.max_epochs=1", "kernel_size=30", "logger=[]", "figure=[]")
     model = san.load(folder)
-    assert model.origin == ("physionet/mitdb/208", "MLII", "mV", 360.0)
+    assert model.origin == ("physionet/mitdb/208", ("MLII",), ("mV",), 360.0)
     assert model.space == (1000,)
 
 
@@ -149,15 +149,15 @@ def test_resampling_changes_neither_the_ends_nor_the_times(trained):
         time = np.arange(0, 40, 1 / frequency)
         x = 30000 + 100 * time
         description = model.encode(x, sampling_frequency=frequency, resample=True)
-        assert description.shape == (1, 4000)
-        assert np.abs(description.recordings[0] - 30000 - np.arange(4000)).max() < 5
+        assert description.shape == (1, 1, 4000)
+        assert np.abs(description.recordings[0, 0] - 30000 - np.arange(4000)).max() < 5
     with pytest.raises(ValueError, match="cannot be resampled to 100 hertz"):
         model.encode(np.arange(3e4), sampling_frequency=1e8 / 3, resample=True)
 
 
 def test_a_frequency_that_counts_as_equal_is_that_of_the_times(trained, signal):
     description = offset_model(trained).encode(signal, sampling_frequency=100.05)
-    assert description.shape == (1, 6000)
+    assert description.shape == (1, 1, 6000)
     assert np.allclose(description.events["time"] * 100.05, description.events["sample"])
 
 
@@ -168,8 +168,13 @@ def test_a_frequency_that_contradicts_the_file_is_refused(trained, signal):
 
 def test_an_array_has_no_name_of_the_training_data(trained, signal):
     model = offset_model(trained)
-    assert model.encode(signal).origin == ("x", "", "", 100)
-    assert model.encode(Signal("csv/night", signal, 100.0, ("II",), ("mV",))).origin == ("csv/night", "II", "mV", 100)
+    assert model.encode(signal).origin == ("x", ("",), ("",), 100)
+    assert model.encode(Signal("csv/night", signal, 100.0, ("II",), ("mV",))).origin == (
+        "csv/night",
+        ("II",),
+        ("mV",),
+        100,
+    )
 
 
 def test_statistics_of_another_unit_do_not_scale_a_recording_in_silence(trained, signal, monkeypatch):
@@ -178,7 +183,7 @@ def test_statistics_of_another_unit_do_not_scale_a_recording_in_silence(trained,
     monkeypatch.setattr(recordings.log, "warning", lambda text, *values: warned.append(text % values))
     model.encode(Signal("night", signal, 100.0, ("II",), ("mV",)))
     assert warned == ["night is in mV, but the statistics of training data in an unknown unit scale it"]
-    model.origin = model.origin._replace(unit="µV")
+    model.origin = model.origin._replace(channel_units=("µV",))
     with pytest.raises(ValueError, match="night is in mV, but the training data are in µV"):
         model.encode(Signal("night", signal, 100.0, ("II",), ("mV",)))
 

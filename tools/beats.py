@@ -194,7 +194,7 @@ def draw(description: Description, annotation: Any) -> Figure:
     frequency = description.origin.sampling_frequency
     first, last = (round(second * frequency) for second in SECONDS_DRAWN)
     time = np.arange(first, last) / frequency
-    x, decoded, found = description.recordings[0], description.decode(), find_beats(description)
+    x, decoded, found = description.recordings[0, 0], description.decode(), find_beats(description)
     drawn = figure(10.0, 3.4)
     axes, inset = drawn.subplots(1, 2, width_ratios=[6, 1])
     axes.plot(time, x[first:last], color=COLORS["input"], label="recording")

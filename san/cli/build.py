@@ -122,6 +122,7 @@ def build_data(config: DictConfig, splits: Splits, order: Order | None) -> Split
         num_workers=config.num_workers,
         name=splits.name,
         sampling_frequency=splits.sampling_frequency,
+        channels=splits.channels,
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import wfdb
 from omegaconf import DictConfig
 
+from san.figures.channels import channel_labels
 from san.ops.choices import check_choice
 from san.reporting.console import console
 from san.reporting.results import relative_to_here
@@ -51,9 +52,16 @@ def _write_npy(description: Description, folder: Path) -> None:
 
 def _write_csv(description: Description, folder: Path) -> None:
     signals, origin = _signals(description), description.origin
-    unit = f" ({origin.unit})" if origin.unit else ""
-    names = [NAME] if description.is_single else [f"{NAME} {index}" for index in range(len(signals))]
-    table = pd.DataFrame({f"{name}{unit}": samples for name, samples in zip(names, signals, strict=True)})
+    n_channels = description.shape[1]
+    names = [
+        NAME
+        + ("" if description.is_single else f" {example}")
+        + (f" {origin.labels[channel]}" if n_channels > 1 else "")
+        + (f" ({origin.channel_units[channel]})" if origin.channel_units[channel] else "")
+        for example in range(description.shape[0])
+        for channel in range(n_channels)
+    ]
+    table = pd.DataFrame(dict(zip(names, signals, strict=True)))
     if origin.sampling_frequency is not None:
         table.insert(0, "time (s)", np.arange(len(table)) / origin.sampling_frequency)
     with replacing(folder / f"{NAME}.csv") as unfinished:
@@ -66,18 +74,14 @@ def _write_wfdb(description: Description, folder: Path) -> None:
         raise ValueError(
             "format=wfdb needs a sampling frequency, which the description does not have: format=npy or csv"
         )
-    unit = origin.unit
-    for symbol, plain in PLAIN_UNITS.items():
-        unit = unit.replace(symbol, plain)
-    if not unit.isascii() or len(unit.split()) > 1:
-        raise ValueError(f"format=wfdb cannot store the unit {origin.unit}: choose format=npy or csv")
+    units = [_plain_unit(unit) for unit in origin.channel_units] * description.shape[0]
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as unfinished:
         wfdb.wrsamp(
             NAME,
             origin.sampling_frequency,
-            [unit or "NU"] * len(signals),
-            _channel_names(origin, len(signals)),
+            units,
+            _channel_names(origin, description.shape[0]),
             signals.T.copy(),
             fmt=[STORED] * len(signals),
             write_dir=unfinished,
@@ -87,19 +91,38 @@ def _write_wfdb(description: Description, folder: Path) -> None:
 
 
 def _signals(description: Description) -> Array:
-    """Return the reconstructions of signals, [examples, samples].
+    """Return the reconstructions of signals, [examples * channels, samples].
 
     Raises:
         ValueError: If they are images.
     """
     if description.network.n_dims == 2:
         raise ValueError("images are decoded by format=npy alone")
-    return np.atleast_2d(description.decode())
+    return description.decode().reshape(-1, description.shape[2])
 
 
-def _channel_names(origin: Origin, count: int) -> list[str]:
-    name = re.sub(r"[^\x21-\x7e]+", "_", origin.channel) or NAME
-    return [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
+def _plain_unit(unit: str) -> str:
+    """Return a unit as the header of a WFDB record stores it.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    plain = unit
+    for symbol, other in PLAIN_UNITS.items():
+        plain = plain.replace(symbol, other)
+    if not plain.isascii() or len(plain.split()) > 1:
+        raise ValueError(f"format=wfdb cannot store the unit {unit}: choose format=npy or csv")
+    return plain or "NU"
+
+
+def _channel_names(origin: Origin, n_examples: int) -> list[str]:
+    """Return a different name for each signal: all channels of the first recording, then of the next."""
+    names = [re.sub(r"[^\x21-\x7e]+", "_", name) or NAME for name in origin.channels]
+    if len(names) > 1:
+        names = [name.replace(" ", "_") for name in channel_labels(names)]
+    if n_examples == 1:
+        return names
+    return [f"{name}_{index}" for index in range(n_examples) for name in names]
 
 
 WRITERS: dict[str, Callable[[Description, Path], None]] = {

@@ -1,6 +1,7 @@
 """The command ``san.encode``."""
 
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from san.checkpoint import find, read
 from san.cli.evaluation_data import load_test_data
 from san.cli.trained import trained_configuration
+from san.data import mat, numpy_array, wav
 from san.data.files import matching_files
 from san.data.reading import READERS, read_recording
 from san.data.splits import Splits
@@ -29,6 +31,7 @@ from san.use.model import Model
 __all__ = ["encode"]
 
 OPTIONS = ("channel", "column", "variable", "sampling_frequency")  # of the readers
+WITHOUT_NAMES = (*mat.SUFFIXES, *numpy_array.SUFFIXES, *wav.SUFFIXES)  # of channels
 
 
 def encode(config: DictConfig) -> float:
@@ -94,8 +97,24 @@ def _check(config: DictConfig) -> None:
 
 
 def _of_file(config: DictConfig, model: Model, path: str) -> Description:
-    signal = read_recording(path, **{key: config[key] for key in OPTIONS})
+    options: dict[str, Any] = {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value := config[key]) else value for key in OPTIONS
+    }
+    if model.network.channels > 1 and options["channel"] is None and options["column"] is None:
+        options |= _trained_channels(path, model.origin)
+    signal = read_recording(path, **options)
     return model.encode(signal, window=config.window, resample=config.resample, nan=config.nan)
+
+
+def _trained_channels(path: str, origin: Origin) -> dict[str, Any]:
+    """Return the option that reads the channels of the training data: their names or indices, or all if unknown."""
+    suffix = ".hea" if Path(f"{path}.hea").is_file() else Path(path).suffix.lower()
+    if suffix not in READERS:
+        return {}
+    key = next(key for key in ("channel", "column") if key in signature(READERS[suffix]).parameters)
+    if all(name.isdecimal() for name in origin.channels):
+        return {key: [int(name) for name in origin.channels]}
+    return {key: "all" if suffix in WITHOUT_NAMES or not all(origin.channels) else list(origin.channels)}
 
 
 def _of_dataset(config: DictConfig, model: Model) -> Description:
@@ -107,7 +126,7 @@ def _of_dataset(config: DictConfig, model: Model) -> Description:
     with open_dict(whole):
         whole.chunk = None
     splits: Splits = load_test_data(whole, trained, checkpoint, path)
-    origin = Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency)
+    origin = Origin(splits.name, splits.channels, splits.channel_units, splits.sampling_frequency)
     return model.encode_scaled(splits.test, splits.test_statistics, origin)
 
 
@@ -145,7 +164,7 @@ def _row(description: Description) -> dict[str, Any]:
         "phi": description.phi,
         "cr_inverse": description.cr_inverse,
         "loss_normalized": description.loss_normalized,
-        **description.origin._asdict(),
+        **description.origin.to_dict(),
     }
 
 
@@ -155,7 +174,7 @@ def _scores(name: str, found: Samples, description: Description, path: str | Non
     reference = None if path is None or frequency is None else annotated_beats(path, frequency)
     if reference is None or frequency is None or samples is None:
         return {}
-    others = {other: detect(samples[0], frequency) for other, detect in installed_detectors().items()}
+    others = {other: detect(samples[0, 0], frequency) for other, detect in installed_detectors().items()}
     return {
         f"{name}, {method}": score_beats(beats, reference, frequency)
         for method, beats in {"learned kernel": found, **others}.items()

@@ -187,6 +187,7 @@ def _write_run(
         best_epoch=results["best_epoch"],
         sampling_frequency=splits.sampling_frequency,
         units=splits.units,
+        channels=splits.channels,
     )
     for name, draw in figures.items():
         save(draw(run), folder / "figures" / f"{name}.png")

@@ -17,7 +17,7 @@ LARGEST_PART = 4  # φ of a kernel of a quarter of an example is at least 1/4
 SMALLEST_PART = 64  # of an example: details may be much shorter than its slowest wave
 
 
-def fitting_sizes(x: Float[Tensor, "batch 1 *space"]) -> list[int]:
+def fitting_sizes(x: Float[Tensor, "batch channels *space"]) -> list[int]:
     r"""Return kernel sizes from a part of a wave to several periods of the examples.
 
     The lag :math:`\tau` at which the mean autocorrelation of the examples first falls to zero is a quarter of the

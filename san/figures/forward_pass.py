@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from san.figures.channels import RGB, Curve, EventRow, channel_labels, channels_first, show_channels, stacked_figure
 from san.figures.style import (
     COLORS,
     Run,
     figure,
     kernels_to_draw,
     method_label,
-    show_image,
     styled,
     time_axis,
 )
@@ -46,7 +46,9 @@ def draw(run: Run) -> Figure:
     if note:
         log.info("the figure of the forward pass shows %s", note)
         title += f", {note}"
-    return (_signals if network.n_dims == 1 else _images)(run, steps, indices, title)
+    if network.n_dims == 2:
+        return _images(run, steps, indices, title)
+    return (_signals if network.channels == 1 else _stacked)(run, steps, indices, title)
 
 
 def _signals(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: str) -> Figure:
@@ -91,6 +93,41 @@ def _signals(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: 
     return drawn
 
 
+def _stacked(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: str) -> Figure:
+    """Draw several channels below one another, and the activations of each kernel, one row for all channels."""
+    x = run.example.double().numpy()
+    times, time_label = time_axis(x.shape[1], run.sampling_frequency)
+    rows = []
+    for index in indices:
+        activations = steps["maps"][index]
+        kept = activations.nonzero().flatten()
+        number = f"$^{{({index})}}$" if len(indices) > 1 else ""
+        rows.append(
+            EventRow(
+                index,
+                f"activations α{number}: {len(kept)} of {len(activations)} samples, over the similarity",
+                times[kept.numpy()],
+                activations[kept].double().numpy(),
+                steps["similarity"][index].double().numpy(),
+            )
+        )
+    return stacked_figure(
+        title,
+        times,
+        time_label,
+        [
+            Curve("input x", x, COLORS["input"], 0.5),
+            Curve("reconstruction x̂", steps["reconstruction"].double().numpy(), COLORS["reconstruction"]),
+        ],
+        rows,
+        run.network,
+        labels=channel_labels(run.channels or ("",) * len(x)),
+        units=[run.units.removeprefix("amplitude").strip(" ()")] * len(x),
+        event_label="similarity",
+        sampling_frequency=run.sampling_frequency,
+    )
+
+
 def _draw_activations(axes: Axes, times: NDArray[np.float64], similarity: Tensor, activations: Tensor) -> None:
     """Draw each activation as a stem, over the similarity map."""
     axes.plot(times, similarity, color=COLORS["similarity"], alpha=0.4)
@@ -103,17 +140,23 @@ def _images(run: Run, steps: dict[str, Tensor], indices: Sequence[int], title: s
     n_kernels, atoms = len(indices), run.network.atoms
     drawn = figure(9.0, 1.7 * max(n_kernels, 1) + 0.4)
     grid = drawn.add_gridspec(n_kernels, 6)
-    show_image(drawn.add_subplot(grid[:, 0]), run.example[0], "input x")
+    limits = (float(run.example.min()), float(run.example.max()))
+    show_channels(drawn.add_subplot(grid[:, 0]), run.example, "input x", limits)
     for row, index in enumerate(indices):
         number = f"$^{{({index})}}$" if n_kernels > 1 else ""
         panels = {
-            f"kernel w{number}": atoms[index],
-            f"similarity s{number}": steps["similarity"][index],
-            f"activations α{number}: {int(steps['maps'][index].count_nonzero())}": steps["maps"][index],
-            f"partial r{number}": steps["partial"][index],
+            f"kernel w{number}": channels_first(atoms[index], 2),
+            f"similarity s{number}": steps["similarity"][index].unsqueeze(0),
+            f"activations α{number}: {int(steps['maps'][index].count_nonzero())}": steps["maps"][index].unsqueeze(0),
+            f"partial r{number}": channels_first(steps["partial"][index], 2),
         }
         for column, (panel, image) in enumerate(panels.items(), start=1):
-            show_image(drawn.add_subplot(grid[row, column]), image, panel)
-    show_image(drawn.add_subplot(grid[:, 5]), steps["reconstruction"][0], "reconstruction x̂")
-    drawn.suptitle(f"{title}\nred positive, blue negative, each panel scaled to its largest magnitude")
+            show_channels(drawn.add_subplot(grid[row, column]), image, panel)
+    show_channels(drawn.add_subplot(grid[:, 5]), steps["reconstruction"], "reconstruction x̂", limits)
+    note = "red positive, blue negative, each panel scaled to its largest magnitude"
+    if run.network.channels == RGB:
+        note += "\nkernels and partial reconstructions in their colors, gray where they are zero"
+    elif run.network.channels > 1:
+        note += "; channels side by side"
+    drawn.suptitle(f"{title}\n{note}")
     return drawn

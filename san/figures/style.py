@@ -24,6 +24,7 @@ from san.storage.text import printable
 __all__ = [
     "BASELINE_METHOD_STYLES",
     "COLORS",
+    "IMAGE_COLORMAP",
     "MAX_DRAWN_KERNELS",
     "Run",
     "figure",
@@ -90,11 +91,12 @@ class Run:
         name: Name of the dataset.
         activation: Name of the activation function.
         network: The selected network, on the CPU.
-        example: An example of the test split, [1, *space].
+        example: An example of the test split, [channels, *space].
         phi_per_epoch: Validation phi of each epoch, None for an epoch without validation.
         best_epoch: Index of the selected epoch.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
         units: Label of the amplitude axis.
+        channels: Name of each channel; none if they are unknown.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Run:
     best_epoch: int
     sampling_frequency: float | None
     units: str
+    channels: Sequence[str] = ()
 
 
 P = ParamSpec("P")
@@ -204,9 +207,9 @@ def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np
 
 
 def show_image(axes: Axes, image: Tensor, title: str) -> None:
-    """Show an image with positive values in red and negative values in blue."""
+    """Show an image with positive values in red and negative values in blue; NaN is empty."""
     pixels = image.detach().numpy()
-    limit = float(abs(pixels).max()) or 1.0
+    limit = float(np.nanmax(abs(pixels))) or 1.0
     axes.imshow(pixels, cmap=IMAGE_COLORMAP, vmin=-limit, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -105,6 +105,7 @@ class SplitsDataModule(pl.LightningDataModule):
         num_workers: Number of processes that load batches; it changes no batch.
         name: Name of the dataset, for figures.
         sampling_frequency: In hertz, for figures; None if unknown.
+        channels: Name of each channel, for figures; none if they are unknown.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class SplitsDataModule(pl.LightningDataModule):
         *,
         name: str = "",
         sampling_frequency: float | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.examples = examples
@@ -126,6 +128,7 @@ class SplitsDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.dataset_name = name
         self.sampling_frequency = sampling_frequency
+        self.channels = channels
 
     def train_dataloader(self) -> DataLoader[Sequence[Tensor]]:
         """Return the training batches, in a new order each epoch."""

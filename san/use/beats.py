@@ -10,6 +10,7 @@ from wfdb import rdann
 from wfdb.processing import compare_annotations
 
 from san.data.files import reason
+from san.figures.channels import channels_first
 from san.use.description import Array, Description
 
 __all__ = [
@@ -39,7 +40,7 @@ class Candidates(NamedTuple):
 
     Args:
         samples: Sample of the largest deflection of each candidate, [candidates].
-        heights: Absolute value of its deflection in the unit of the recording, [candidates].
+        heights: Absolute value of its deflection in the unit of the channel that it is the largest of, [candidates].
     """
 
     samples: Samples
@@ -90,7 +91,7 @@ def find_beats(description: Description) -> Samples:
     if description.events.empty:
         return np.empty(0, np.int64)
     samples, heights = beat_candidates(description, beat_kernel(description))
-    n_samples = description.shape[1]
+    n_samples = description.shape[2]
     n_periods = max(1, int(n_samples / (PERIOD_SECONDS * frequency)))
     largest = np.zeros(n_periods)
     np.maximum.at(largest, (samples * n_periods // n_samples).clip(0, n_periods - 1), heights)
@@ -102,7 +103,7 @@ def beat_kernel(description: Description) -> int:
     """Return the kernel whose events explain the most energy of the slope, the difference of neighboring samples.
 
     The QRS complex is the steepest wave of an electrocardiogram, although a T wave or a wandering baseline may have
-    more energy.
+    more energy. The energies of several channels, as they are scaled, add up.
 
     Args:
         description: Description with at least one event.
@@ -121,9 +122,9 @@ def beat_kernel(description: Description) -> int:
 def beat_candidates(description: Description, kernel: int) -> Candidates:
     """Return the events of a kernel that are the largest within the refractory period of 200 ms.
 
-    An event is placed at the largest deflection of the kernel, cropped to the recording. Its height is the absolute
-    value of this deflection, so that beats of both signs are candidates. From the highest event down, each removes the
-    events that are nearer than 200 ms.
+    An event is placed at the largest deflection of the kernel over its samples and channels, cropped to the recording.
+    Its height is the absolute value of this deflection, so that beats of both signs are candidates. From the highest
+    event down, each removes the events that are nearer than 200 ms.
 
     Args:
         description: Description of one recording with a known sampling frequency.
@@ -133,12 +134,13 @@ def beat_candidates(description: Description, kernel: int) -> Candidates:
         ValueError: If the description has several recordings or images, or no sampling frequency.
     """
     refractory = REFRACTORY_SECONDS * _sampling_frequency(description)
-    events = description.events[description.events["kernel"] == kernel]
+    is_own = (description.events["kernel"] == kernel).to_numpy()
+    events = description.events[is_own]
     atom = _atoms(description)[kernel]
-    peak = int(np.abs(atom).argmax())
+    channel, peak = divmod(int(np.abs(atom).argmax()), atom.shape[1])
     samples = events["sample"].to_numpy() - description.centres[kernel] + peak
-    samples = samples.clip(0, description.shape[1] - 1)
-    heights = np.abs(events["amplitude"].to_numpy() * atom[peak])
+    samples = samples.clip(0, description.shape[2] - 1)
+    heights = np.abs(events["amplitude"].to_numpy() * atom[channel, peak]) * description.sizes[is_own, channel]
     kept = np.zeros(len(samples), bool)
     is_free = np.ones(len(samples), bool)
     for index in np.argsort(-heights, kind="stable"):
@@ -215,8 +217,8 @@ def _sampling_frequency(description: Description) -> float:
 
 
 def _atoms(description: Description) -> Sequence[NDArray[np.float32]]:
-    """Return the kernels as an event places them."""
-    return [atom.detach().numpy() for atom in description.network.atoms]
+    """Return the kernels as an event places them, each [channels, m]."""
+    return [channels_first(atom, 1).numpy() for atom in description.network.atoms]
 
 
 def _threshold(heights: Array, signal: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from san.data.scale import Scale, Statistics
+from san.data.splits import only, per_channel
+from san.figures.channels import channel_labels
 from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
 from san.ops.placement import are_few
@@ -28,15 +30,51 @@ class Origin(NamedTuple):
 
     Args:
         name: Name of the recording, or of the data that the model was trained on.
-        channel: Name of its channel; empty if unknown.
-        unit: Physical unit of the samples, such as ``mV``; empty if unknown.
+        channels: Name of each channel; empty if unknown.
+        channel_units: Physical unit of the samples of each channel, such as ``mV``; empty if unknown.
         sampling_frequency: In hertz; None if unknown or not applicable.
     """
 
     name: str
-    channel: str = ""
-    unit: str = ""
+    channels: tuple[str, ...] = ("",)
+    channel_units: tuple[str, ...] = ("",)
     sampling_frequency: float | None = None
+
+    @property
+    def channel(self) -> str:
+        """Name of the only channel; empty if it is unknown or there are several."""
+        return only(self.channels)
+
+    @property
+    def unit(self) -> str:
+        """Physical unit of all channels; empty if it is unknown or there are several."""
+        return only(tuple(dict.fromkeys(self.channel_units)))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A different label for each channel: its name or, if that is unknown or not its own, its index from 0."""
+        return channel_labels(self.channels)
+
+    def of_channels(self, n_channels: int) -> "Origin":
+        """Return the origin with a name and a unit of each channel; unknown ones are empty.
+
+        Raises:
+            ValueError: If the numbers of names and channels differ.
+        """
+        names = per_channel(self.channels, n_channels, "channels", self.name)
+        units = per_channel(self.channel_units, n_channels, "channel_units", self.name)
+        return self._replace(channels=names, channel_units=units)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data: of one channel with its ``channel`` and ``unit``, of several with lists of them."""
+        if len(self.channels) > 1:
+            return self._asdict()
+        return {
+            "name": self.name,
+            "channel": self.channel,
+            "unit": self.unit,
+            "sampling_frequency": self.sampling_frequency,
+        }
 
 
 class Window(NamedTuple):
@@ -45,7 +83,7 @@ class Window(NamedTuple):
     Args:
         example: Index of the recording.
         start: First sample of the window in the recording; 0 for an image.
-        statistics: Numbers by which its samples are scaled, two floats.
+        statistics: Numbers by which its samples are scaled, each one number or [channels, *ones].
         places: Place of each activation, [activations, 1 + dims] in int64: kernel, then the sample in the window or
             row and column.
         amplitudes: Amplitude of each activation in scaled samples, [activations].
@@ -70,10 +108,11 @@ class Description:
         network: The network, on the CPU.
         scale: How samples are scaled before they are encoded.
         origin: What is known of the samples.
-        shape: Shape of the recordings, [examples, *space].
+        shape: Shape of the recordings, [examples, channels, *space].
         windows: The windows of all recordings, in order.
         is_single: Whether one recording was given, without an axis of examples.
-        recordings: The recordings in their unit, [examples, *space]; None if the description was read from a file.
+        recordings: The recordings in their units, [examples, channels, *space]; None if the description was read from a
+            file.
     """
 
     network: SparselyActivatedNetwork
@@ -84,13 +123,42 @@ class Description:
     is_single: bool
     recordings: Array | None = None
 
-    @cached_property
+    @property
     def events(self) -> pd.DataFrame:
         """The events: ``example``, ``kernel``, ``sample`` (``row`` and ``column`` in an image) and ``amplitude``.
 
         All indices count from 0. If the sampling frequency is known, ``time`` is in seconds from the first sample. An
-        event adds its kernel times its amplitude to the reconstruction, in the unit of the recordings.
+        event adds its kernel times its amplitude to the reconstruction, in the unit of the recordings. If several
+        channels have different units or are scaled by different numbers, the amplitudes are of the scaled channels: an
+        event then adds its kernel times its amplitude times the number of each channel in ``sizes``.
         """
+        return self._events[0]
+
+    @property
+    def sizes(self) -> Array:
+        """The size of an amplitude of one in the unit of each channel, at each event, [events, channels].
+
+        It is 1 if the amplitudes have the unit of the recordings.
+        """
+        return self._events[1]
+
+    @cached_property
+    def is_physical(self) -> bool:
+        """Whether the amplitudes of events have the unit of the recordings, which all channels must share."""
+        if len(set(self.origin.channel_units)) > 1:
+            return False
+        sizes = np.array([self._sizes(window) for window in self.windows])
+        return bool((sizes == sizes[:, :1]).all())
+
+    @property
+    def amplitude_label(self) -> str:
+        """The name of the amplitudes of events, with their unit."""
+        if not self.is_physical:
+            return "amplitude (scaled)" if self.scale.kind != "none" else "amplitude"
+        return f"amplitude ({self.origin.unit})" if self.origin.unit else "amplitude"
+
+    @cached_property
+    def _events(self) -> tuple[pd.DataFrame, Array]:
         names = ["kernel", *(["sample"] if self.network.n_dims == 1 else ["row", "column"])]
         counts = [len(window.amplitudes) for window in self.windows]
         places = torch.cat([window.places for window in self.windows]).numpy()
@@ -98,11 +166,15 @@ class Description:
         table.insert(0, "example", np.repeat([window.example for window in self.windows], counts))
         table[names[1]] += np.repeat([window.start for window in self.windows], counts)
         amplitudes = torch.cat([window.amplitudes for window in self.windows]).double().numpy()
-        table["amplitude"] = amplitudes * np.repeat([self._unit(window) for window in self.windows], counts)
-        table = table.sort_values(["example", *names[1:], "kernel"], ignore_index=True)
+        sizes = np.repeat([self._sizes(window) for window in self.windows], counts, axis=0)
+        table["amplitude"] = amplitudes * sizes[:, 0] if self.is_physical else amplitudes
+        sizes = np.ones_like(sizes) if self.is_physical else sizes
+        table = table.sort_values(["example", *names[1:], "kernel"])
+        sizes = sizes[table.index]
+        table = table.reset_index(drop=True)
         if self.origin.sampling_frequency is not None and self.network.n_dims == 1:
             table.insert(3, "time", table["sample"] / self.origin.sampling_frequency)
-        return table
+        return table, sizes
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -129,18 +201,14 @@ class Description:
 
     @property
     def parts(self) -> list[Array]:
-        """The samples of each window, views of the recordings.
+        """The samples of each window, [channels, *space], views of the recordings.
 
         Raises:
             ValueError: If the description was read from a file, which has no recordings.
         """
         if self.recordings is None:
             raise ValueError("a description that was read from a file has no recordings: describe them again")
-        is_image = self.network.n_dims == 2
-        return [
-            self.recordings[window.example, slice(None) if is_image else slice(window.start, stop)]
-            for window, stop in zip(self.windows, self._stops(), strict=True)
-        ]
+        return [self.recordings[window.example][self._extent(window, stop)] for window, stop in self._bounds()]
 
     @property
     def centres(self) -> list[int]:
@@ -149,13 +217,15 @@ class Description:
         return [size // 2 if mirrored else (size - 1) // 2 for size in self.network.kernel_sizes]
 
     def decode(self) -> Array:
-        """Return the reconstruction in the unit and the shape of the recordings."""
-        decoded = np.empty(self.shape)
-        for window, stop in zip(self.windows, self._stops(), strict=True):
-            part = decoded[window.example]
-            if self.network.n_dims == 1:
-                part = part[window.start : stop]
-            part[...] = self._decode_window(window, part.shape)
+        """Return the reconstruction in the units of the recordings.
+
+        Returns:
+            [samples] or, of several channels, [channels, samples]; of images [rows, columns] or [channels, rows,
+            columns]. With an axis of examples first, unless one recording was given without it.
+        """
+        decoded = self._decoded()
+        if self.shape[1] == 1:
+            decoded = decoded[:, 0]
         return decoded[0] if self.is_single else decoded
 
     def plot(self, example: int = 0, start: int | None = None, stop: int | None = None) -> Figure:
@@ -172,25 +242,26 @@ class Description:
         """
         if not 0 <= example < self.shape[0]:
             raise ValueError(f"example={example} must be from 0 to {self.shape[0] - 1}")
-        length = self.shape[1]
+        length = self.shape[2]
         if start is None:
             start = 0 if length <= MOST_DRAWN or self.network.n_dims == 2 else self._typical_start(example)
         stop = min(length, start + MOST_DRAWN) if stop is None else min(stop, length)
         if not (all(isinstance(one, int | np.integer) for one in (start, stop)) and 0 <= start < stop):
             raise ValueError(f"start={start} and stop={stop} must be in order, from 0 to {length}")
-        part = slice(None) if self.network.n_dims == 2 else slice(start, stop)
-        decoded = self.decode()
+        part = (slice(None), slice(None) if self.network.n_dims == 2 else slice(start, stop))
         events = self.events[self.events["example"] == example]
         if self.network.n_dims == 1:
             events = events[events["sample"].between(start, stop - 1)]
         return draw_description(
             None if self.recordings is None else self.recordings[example][part],
-            (decoded if self.is_single else decoded[example])[part],
+            self._decoded()[example][part],
             events,
-            [atom.detach() for atom in self.network.atoms],
+            self.network,
             start=start,
             name=self.origin.name,
-            unit=self.origin.unit,
+            labels=self.origin.labels,
+            units=self.origin.channel_units,
+            amplitude_label=self.amplitude_label,
             sampling_frequency=self.origin.sampling_frequency,
         )
 
@@ -209,10 +280,22 @@ class Description:
         own = self.metrics[self.metrics["example"] == example].sort_values("phi")
         return int(own["start"].iloc[(len(own) - 1) // 2])
 
-    def _stops(self) -> list[int]:
-        """Return the end of each window in its recording: the start of the next, or the end of the recording."""
-        ends = [window.start or self.shape[1] for window in self.windows[1:]]
-        return [*ends, self.shape[1]]
+    def _bounds(self) -> list[tuple[Window, int]]:
+        """Return each window with its end: the start of the next, or the end of the recording."""
+        stops = [*(window.start or self.shape[2] for window in self.windows[1:]), self.shape[2]]
+        return list(zip(self.windows, stops, strict=True))
+
+    def _extent(self, window: Window, stop: int) -> tuple[slice, ...]:
+        """Return the index of a window, all channels of it, in its recording; images are described as a whole."""
+        return (slice(None), slice(None) if self.network.n_dims == 2 else slice(window.start, stop))
+
+    def _decoded(self) -> Array:
+        """Return the reconstruction in the units and the shape of the recordings, [examples, channels, *space]."""
+        decoded = np.empty(self.shape)
+        for window, stop in self._bounds():
+            part = decoded[window.example][self._extent(window, stop)]
+            part[...] = self._decode_window(window, part.shape[1:])
+        return decoded
 
     def _decode_window(self, window: Window, space: Sequence[int]) -> Array:
         maps = torch.zeros(()).expand(1, len(self.network.kernel_sizes), *space)  # takes no memory
@@ -224,11 +307,13 @@ class Description:
                 maps = maps.clone()
                 maps[0].index_put_(window.places.unbind(1), window.amplitudes)
                 reconstruction = self.network.decode(maps)
-        undone: Array = self.scale.undo(reconstruction.double(), window.statistics)[0, 0].numpy()
+        undone: Array = self.scale.undo(reconstruction.double(), window.statistics)[0].numpy()
         return undone
 
-    def _unit(self, window: Window) -> float:
-        """Return the size of a scaled amplitude of one in the unit of the recordings."""
+    def _sizes(self, window: Window) -> Array:
+        """Return the size of a scaled sample of one in the unit of each channel, [channels]."""
         if self.scale.kind == "none":
-            return 1.0
-        return float(window.statistics.unit) / (self.scale.highest - self.scale.lowest)
+            return np.ones(self.shape[1])
+        units = torch.as_tensor(window.statistics.unit, dtype=torch.float64).flatten().expand(self.shape[1])
+        sizes: Array = units.numpy() / (self.scale.highest - self.scale.lowest)
+        return sizes

@@ -11,14 +11,16 @@ from numpy.typing import ArrayLike
 from san.data.scale import Scaling
 from san.data.signal import Signal
 from san.extensions.fitting import CANDIDATES, fitting_sizes
+from san.networks import KernelForm
 from san.use.model import Model
-from san.use.recordings import as_array
+from san.use.recordings import Array, as_numbers
 from san.use.training import selecting_splits, train_models
 
 __all__ = ["fit"]
 
 LONGEST_WINDOW = 1000  # samples
 FEWEST_WINDOWS = 5
+SHAPES = "[samples], [examples, samples] or [examples, channels, samples]"
 
 
 def fit(
@@ -28,6 +30,7 @@ def fit(
     activations: Sequence[str] = CANDIDATES,
     kernel_sizes: Sequence[int] | None = None,
     n_kernels: int = 1,
+    kernel: KernelForm = "full",
     window: int | None = None,
     scaling: Scaling = "example",
     validation_fraction: float = 0.3,
@@ -40,13 +43,15 @@ def fit(
     the epoch with the lowest φ̄ on the last part are kept.
 
     Args:
-        x: The recording, [samples], or examples, [examples, samples], in physical units; or a signal of
-            :func:`san.read`.
+        x: The recording, [samples] or [1, channels, samples], or examples, [examples, samples] or [examples, channels,
+            samples], in physical units; or a signal of :func:`san.read`, of one channel or several.
         sampling_frequency: In hertz; None if unknown.
         activations: Choices of ``activation=``.
         kernel_sizes: Kernel sizes in samples; None for sizes that fit the signal; see
             :func:`san.extensions.fitting.fitting_sizes`.
         n_kernels: Kernels of a model.
+        kernel: Form of the kernels of several channels: ``full``, or ``rank1`` for one waveform times a weight of each
+            channel.
         window: Samples of the windows that a recording is divided into; None for 1,000, or a fifth of a shorter one.
         scaling: Scaling of the windows; see :class:`san.data.scale.Scale`.
         validation_fraction: Share of the windows, the last ones, that select.
@@ -75,8 +80,8 @@ def fit(
     if isinstance(x, Signal):
         name, channels, units = x.name, x.channels, x.channel_units
         sampling_frequency = x.sampling_frequency or sampling_frequency
-        x = x.samples
-    examples = torch.from_numpy(_windows(as_array(x, 1), window)).unsqueeze(1)
+        x = x.samples if x.n_channels == 1 else x.samples[None]
+    examples = torch.from_numpy(_windows(as_numbers(x, SHAPES), window))
     splits = selecting_splits(
         examples,
         validation_fraction,
@@ -88,6 +93,7 @@ def fit(
     )
     overrides: dict[str, Any] = {
         "n_kernels": n_kernels,
+        "kernel": kernel,
         "batch_size": min(2, len(splits.train)),
         "seed": random_state,
         "trainer.max_epochs": max_epochs,
@@ -105,17 +111,24 @@ def fit(
     return best
 
 
-def _windows(recordings: np.ndarray[Any, np.dtype[np.float64]], window: int | None) -> Any:
-    """Return the examples: the given ones, or the windows of the one recording.
+def _windows(given: Array, window: int | None) -> Array:
+    """Return the examples, [examples, channels, samples]: the given ones, or the windows of the one recording.
 
     Raises:
-        ValueError: If there are several recordings and a window, or the recording is shorter than two windows.
+        ValueError: If there are several recordings and a window, the recording is shorter than two windows, or the
+            axes are others.
     """
-    if recordings.ndim == 2:
+    if given.ndim not in (1, 2, 3) or 0 in given.shape:
+        raise ValueError(f"x has the shape {list(given.shape)}: give {SHAPES}")
+    if given.ndim == 2 or (given.ndim == 3 and len(given) > 1):
         if window is not None:
-            raise ValueError(f"window={window} does not apply to examples [examples, samples]: leave it out")
-        return recordings
-    length = min(LONGEST_WINDOW, len(recordings) // FEWEST_WINDOWS) if window is None else window
-    if not isinstance(length, int | np.integer) or length < 2 or len(recordings) < 2 * length:
-        raise ValueError(f"window={length} must be from 2 to half of the {len(recordings)} samples of the recording")
-    return recordings[: len(recordings) // length * length].reshape(-1, length)
+            axes = "[examples, samples]" if given.ndim == 2 else "[examples, channels, samples]"
+            raise ValueError(f"window={window} does not apply to examples {axes}: leave it out")
+        return given[:, None] if given.ndim == 2 else given
+    recording = np.atleast_2d(given.squeeze(0) if given.ndim == 3 else given)
+    n_samples = recording.shape[1]
+    length = min(LONGEST_WINDOW, n_samples // FEWEST_WINDOWS) if window is None else window
+    if not isinstance(length, int | np.integer) or length < 2 or n_samples < 2 * length:
+        raise ValueError(f"window={length} must be from 2 to half of the {n_samples} samples of the recording")
+    whole = recording[:, : n_samples // length * length]
+    return whole.reshape(len(recording), -1, length).swapaxes(0, 1)

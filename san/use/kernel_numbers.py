@@ -29,7 +29,7 @@ class KernelNumbers(NamedTuple):
         rate: Events per second, or events per recording if the sampling frequency is unknown or not applicable.
         intervals: Time from each event to the next in the same recording, [intervals], in seconds or, without a
             sampling frequency, in samples; empty for images.
-        amplitudes: Amplitude of each event in the unit of the recordings, [events].
+        amplitudes: Amplitude of each event as the events of the description have it, [events].
         energy_share: Increase of the squared error if the events of the kernel are removed, over the sum of the squared
             samples, both of scaled samples and summed over all windows.
         phi_without: φ̄ of the windows without the events and the weights of the kernel; all other events stay.
@@ -74,7 +74,7 @@ def kernel_numbers(model: Model, description: Description, kernels: Sequence[int
     shares, phis = _without_each(model, description, kernels)
     events, fs = description.events, description.origin.sampling_frequency
     in_time = description.network.n_dims == 1
-    n_examples, n_samples = description.shape[0], math.prod(description.shape[1:])
+    n_examples, n_samples = description.shape[0], math.prod(description.shape[2:])
     extent = n_examples * n_samples / fs if in_time and fs is not None else n_examples
     numbers = []
     for kernel, share, without in zip(kernels, shares, phis, strict=True):
@@ -96,13 +96,13 @@ def kernel_numbers(model: Model, description: Description, kernels: Sequence[int
 
 
 def own_reconstruction(description: Description, window: int, kernel: int) -> Array:
-    """Return the part of a window's reconstruction that the events of a kernel add, [*space], in scaled samples."""
+    """Return the part of a window's reconstruction that a kernel adds, [channels, *space], in scaled samples."""
     place = description.windows[window].places
     is_own = place[:, 0] == kernel
-    space = description.parts[window].shape
+    space = description.parts[window].shape[1:]
     maps = torch.zeros(1, len(description.network.kernel_sizes), *space)
     maps[0].index_put_(place[is_own].unbind(1), description.windows[window].amplitudes[is_own])
-    part: Array = _decode(description.network, maps)[0, 0].double().numpy()
+    part: Array = _decode(description.network, maps)[0].double().numpy()
     return part
 
 
@@ -122,7 +122,7 @@ def _without_each(model: Model, description: Description, kernels: Sequence[int]
             others = whole - _decode(network, own)
             increases[row] += _energy(x - others) - error
             weights = n_weights - _own_weights(network, kernel, count)
-            ratios = inverse_compression_ratio(maps - own, weights)
+            ratios = inverse_compression_ratio(maps - own, weights, network.channels)
             phis[row, indices] = phi(ratios, normalized_reconstruction_loss(others, x, model.loss)).double().numpy()
     return (increases / energy).tolist(), phis.mean(1).tolist()
 
@@ -131,26 +131,28 @@ def _own_weights(network: SparselyActivatedNetwork, kernel: int, count: WeightCo
     """Return by how many W is less without a kernel: its weights, or one number if it shares them with others."""
     if isinstance(network, WarpedNetwork) and network.n_scales > 1:
         return 1
-    size = network.kernel_sizes[kernel]
-    return (size**network.n_dims if count == "samples" else size) if network.in_use(0)[kernel] else 0
+    if not network.in_use(0)[kernel]:
+        return 0
+    size: int = network.kernel_sizes[kernel] ** (network.n_dims if count == "samples" else 1)
+    return size + network.channels if network.kernel == "rank1" else size * network.channels
 
 
 def _batches(description: Description) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield windows of one shape at a time: indices, scaled samples [windows, 1, *space], and activation maps."""
+    """Yield windows of one shape at a time: indices, scaled samples [windows, channels, *space], and maps."""
     network, parts = description.network, description.parts
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, part in enumerate(parts):
         by_shape.setdefault(part.shape, []).append(index)
     for shape, found in by_shape.items():
-        per_batch = max(1, BATCH_SAMPLES // (parts[found[0]].size * len(network.kernel_sizes)))
+        per_batch = max(1, BATCH_SAMPLES // (parts[found[0]][0].size * len(network.kernel_sizes)))
         for first in range(0, len(found), per_batch):
             indices = found[first : first + per_batch]
-            maps = torch.zeros(len(indices), len(network.kernel_sizes), *shape)
+            maps = torch.zeros(len(indices), len(network.kernel_sizes), *shape[1:])
             scaled = []
             for row, index in enumerate(indices):
                 window = description.windows[index]
                 maps[row].index_put_(window.places.unbind(1), window.amplitudes)
-                samples = torch.from_numpy(parts[index])[None, None]
+                samples = torch.from_numpy(parts[index]).unsqueeze(0)
                 scaled.append(description.scale.apply(samples, description.origin.name, window.statistics))
             yield indices, torch.cat(scaled).to(maps.dtype), maps
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from san.data.splits import Splits
+from san.figures.channels import MAX_LEADS, RGB, channels_first
 from san.figures.kernel_page import (
     MAX_DRAWN_SAMPLES,
     Chart,
@@ -70,7 +71,7 @@ def write_test_page(model: Model, splits: Splits, path: Path) -> None:
         path,
         names=[f"test example {index}" for index in indices.tolist()],
         note=note,
-        amplitude="" if is_physical and (splits.unit or model.scale.kind != "none") else splits.units,
+        amplitude="" if is_physical and (any(splits.channel_units) or model.scale.kind != "none") else splits.units,
     )
 
 
@@ -93,10 +94,10 @@ def write_kernel_page(
         path: Path of the page.
         names: Name of each recording; by default its index.
         note: The selection of the recordings, if there is one.
-        amplitude: Label of the amplitudes; by default from the unit of the recordings.
+        amplitude: Label of the amplitudes; by default that of the description.
     """
-    unit, fs = description.origin.unit, description.origin.sampling_frequency
-    label = amplitude or (f"amplitude ({unit})" if unit else "amplitude")
+    fs = description.origin.sampling_frequency
+    label = amplitude or description.amplitude_label
     shown, kernels_note = kernels_to_draw(event_energies(description))
     numbers = kernel_numbers(model, description, shown)
     in_time = description.network.n_dims == 1
@@ -117,6 +118,9 @@ def write_kernel_page(
         rate="second" if in_time and fs is not None else "example",
         is_image=not in_time,
         longest=MAX_DRAWN_SAMPLES,
+        n_channels=description.shape[1],
+        most_channels=MAX_LEADS,
+        form=description.network.kernel,
         kernels=[
             {
                 **own._asdict(),
@@ -137,8 +141,7 @@ class _Panels:
     def __init__(self, description: Description, names: Sequence[str], label: str) -> None:
         self.description, self.names, self.label = description, names, label
         self.chart = Chart()
-        decoded = description.decode()
-        self.decoded = decoded[None] if description.is_single else decoded
+        self.decoded = description.decode().reshape(description.shape)
         self.ranked = _best_median_worst(description)
 
     def of(self, numbers: KernelNumbers) -> list[dict[str, Any]]:
@@ -169,13 +172,16 @@ class _Panels:
 
     def _of_signal(self, numbers: KernelNumbers) -> dict[str, bytes]:
         fs = self.description.origin.sampling_frequency
-        atom = self.description.network.atoms[numbers.kernel].detach().double().numpy()
-        times, time_label = time_axis(len(atom), fs)
+        labels = self.description.origin.labels
+        atom = channels_first(self.description.network.atoms[numbers.kernel], 1).double().numpy()
+        times, time_label = time_axis(atom.shape[1], fs)
         if numbers.n_events == 0:
-            return {"shape": self.chart.kernel(times, atom, time_label=time_label, label="weight")}
+            return {"shape": self.chart.kernel(times, atom, time_label=time_label, label="weight", labels=labels)}
         typical = _typical(numbers.amplitudes)
         caption = f"shape of its typical event: the kernel times {typical:.3g}"
-        drawn = {caption: self.chart.kernel(times, atom * typical, time_label=time_label, label=self.label)}
+        drawn = {
+            caption: self.chart.kernel(times, atom * typical, time_label=time_label, label=self.label, labels=labels)
+        }
         if len(numbers.intervals):
             caption = f"intervals between its events: {len(numbers.intervals)}"
             drawn[caption] = self.chart.histogram(numbers.intervals, label=time_label.replace("time", "interval"))
@@ -183,12 +189,13 @@ class _Panels:
         return drawn
 
     def _of_image(self, numbers: KernelNumbers) -> dict[str, bytes]:
-        atom = self.description.network.atoms[numbers.kernel].detach().double().numpy()
-        drawn = {"shape: red positive, blue negative, white zero": image_kernel_png(atom)}
+        atom = channels_first(self.description.network.atoms[numbers.kernel], 2).double().numpy()
+        colors = "in its colors, gray zero" if len(atom) == RGB else "red positive, blue negative, white zero"
+        drawn = {f"shape: {colors}": image_kernel_png(atom)}
         if numbers.n_events == 0:
             return drawn
         own = self.description.events[self.description.events["kernel"] == numbers.kernel]
-        counts = np.zeros(self.description.shape[1:])
+        counts = np.zeros(self.description.shape[2:])
         np.add.at(counts, (own["row"].to_numpy(), own["column"].to_numpy()), 1)
         caption = f"events at each pixel over all examples: white 0, black {_counted(int(counts.max()), 'event')}"
         drawn[caption] = event_counts_png(counts)
@@ -199,21 +206,43 @@ class _Panels:
         """Return a window; of a long signal, the samples around its largest event of the kernel."""
         window, samples = self.description.windows[index], self.description.parts[index]
         reconstruction = self.decoded[window.example]
-        if samples.ndim == 1:
-            reconstruction = reconstruction[window.start : window.start + len(samples)]
-        covered = own_reconstruction(self.description, index, kernel) != 0
+        is_signal, n_samples = self.description.network.n_dims == 1, samples.shape[1]
+        if is_signal:
+            reconstruction = reconstruction[:, window.start : window.start + n_samples]
+        own = own_reconstruction(self.description, index, kernel)
         is_own = window.places[:, 0] == kernel
         events = window.places[is_own, 1:].numpy()
-        times = window.start + np.arange(len(samples))
+        times = window.start + np.arange(n_samples)
         first = 0
-        if samples.ndim == 1 and len(samples) > MAX_DRAWN_SAMPLES:
+        if is_signal and n_samples > MAX_DRAWN_SAMPLES:
             largest = int(window.amplitudes[is_own].abs().argmax()) if len(events) else None
-            middle = len(samples) // 2 if largest is None else int(events[largest, 0])
-            first = min(max(0, middle - MAX_DRAWN_SAMPLES // 2), len(samples) - MAX_DRAWN_SAMPLES)
+            middle = n_samples // 2 if largest is None else int(events[largest, 0])
+            first = min(max(0, middle - MAX_DRAWN_SAMPLES // 2), n_samples - MAX_DRAWN_SAMPLES)
             events = events[(events[:, 0] >= first) & (events[:, 0] < first + MAX_DRAWN_SAMPLES)]
-        drawn = slice(first, first + MAX_DRAWN_SAMPLES) if samples.ndim == 1 else slice(None)
+        drawn = slice(first, first + MAX_DRAWN_SAMPLES) if is_signal else slice(None)
         seconds = times / (self.description.origin.sampling_frequency or 1)
-        return Excerpt(seconds[drawn], samples[drawn], reconstruction[drawn], covered[drawn], events - first)
+        channels = self._drawn_channels(kernel)
+        return Excerpt(
+            seconds[drawn],
+            samples[channels, drawn],
+            reconstruction[channels, drawn],
+            own[channels, drawn] != 0,
+            events - first,
+            [self._channel(channel, samples[channel, drawn]) for channel in channels],
+        )
+
+    def _drawn_channels(self, kernel: int) -> list[int]:
+        """Return the channels of an excerpt: of too many signals, those in which the kernel has the most energy."""
+        n_channels = self.description.shape[1]
+        if self.description.network.n_dims == 2 or n_channels <= MAX_LEADS:
+            return list(range(n_channels))
+        energies = channels_first(self.description.network.atoms[kernel], 1).square().sum(1)
+        return sorted(energies.topk(MAX_LEADS).indices.tolist())
+
+    def _channel(self, channel: int, samples: Array) -> str:
+        """Return the label of a channel with the range that it is scaled to."""
+        origin = self.description.origin
+        return f"{origin.labels[channel]}: {np.ptp(samples):.2g} {origin.channel_units[channel]}".strip()
 
     def _named(self, index: int) -> str:
         window, phi = self.description.windows[index], self.description.metrics["phi"].iloc[index]

@@ -6,15 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from san.checkpoint import find, read
 from san.cli.allow_list import ALLOW_VARIABLE
 from san.cli.config import kernel_sizes_of
 from san.cli.parts import instantiate
 from san.cli.trained import trained_configuration
-from san.data.scale import Scale
-from san.data.splits import only
+from san.data.scale import FITTED, Scale
 from san.networks import SparselyActivatedNetwork
 from san.storage.checkpoints import load_state, refuse_other_sizes
 from san.use.description import Origin
@@ -54,9 +51,11 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
             f"{file} is of an earlier version, which did not store how the data were scaled: train it again"
         )
     stored = _origin(content.get("origin"), file)
-    weight = content["state_dict"].get("network.weight", torch.empty(0))
+    scale = Scale.from_dict(content["scale"])
+    if scale.kind in FITTED and len(scale.sizes) != len(stored["channels"]):
+        raise ValueError(f"{file} is damaged: its scale has {len(scale.sizes)} channels, not {len(stored['channels'])}")
     sizes, n_dims = kernel_sizes_of(trained), len(stored["space"])
-    channels = weight.shape[1] if weight.dim() == n_dims + 2 else 1
+    channels = len(stored["channels"])
     refuse_other_sizes(content, len(sizes), channels, [max(sizes)] * n_dims, file)
     with _allowed(allow):
         network: SparselyActivatedNetwork = instantiate(trained, "network")(
@@ -74,9 +73,9 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
     return Model(
         network.requires_grad_(False),
         activation=trained.activation_name,
-        scale=Scale.from_dict(content["scale"]),
+        scale=scale,
         origin=Origin(
-            stored["name"], only(stored["channels"]), only(stored["channel_units"]), stored["sampling_frequency"]
+            stored["name"], tuple(stored["channels"]), tuple(stored["channel_units"]), stored["sampling_frequency"]
         ),
         space=tuple(stored["space"]),
         loss=loss,

@@ -24,7 +24,7 @@ from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
 from san.use.description import Array, Description, Origin, Window
 from san.use.notebook import as_html
-from san.use.recordings import agreed_unit, as_array, described_frequency, resampled
+from san.use.recordings import agreed_channels, agreed_units, as_array, described_frequency, resampled
 
 __all__ = ["Model"]
 
@@ -70,7 +70,10 @@ class Model:
 
     @property
     def kernels(self) -> list[NDArray[np.float32]]:
-        """The kernels as an event places them, each [m] or [m, m], in the unit of scaled samples per amplitude."""
+        """The kernels as an event places them, in the unit of scaled samples per amplitude.
+
+        Each is [m] or [m, m], and of several channels [channels, m] or [channels, m, m].
+        """
         return [atom.detach().numpy().copy() for atom in self.network.atoms]
 
     @property
@@ -90,9 +93,10 @@ class Model:
         """Describe recordings.
 
         Args:
-            x: One recording, [samples], or several, [examples, samples], in physical units; of a model of images,
-                [rows, columns] or [examples, rows, columns]. An array, a list, a tensor, a Series or a DataFrame; or a
-                signal that :func:`san.read` read from a file.
+            x: One recording, [samples], or several, [examples, samples], in physical units; of a model of several
+                channels, [channels, samples] or [examples, channels, samples]; of a model of images, rows and columns
+                instead of samples. An array, a list, a tensor, a Series or a DataFrame; or a signal that
+                :func:`san.read` read from a file.
             window: Samples of the windows that are described one by one: those of the training examples, a number, or
                 None for the whole recording. The last window of a recording has the rest, if that is at least as long
                 as a kernel; otherwise the rest belongs to the window before it. Images are always described as a whole.
@@ -102,27 +106,34 @@ class Model:
             nan: Treatment of invalid samples: ``refuse``, or ``interpolate`` linearly between valid samples.
 
         Raises:
-            ValueError: If the recordings have another number of axes, a sample that is not a finite number, fewer
-                samples than a kernel, another sampling frequency, or another unit than that which scales them; or if a
-                window is constant and scaled by itself.
+            ValueError: If the recordings have another number of axes, other channels, a sample that is not a finite
+                number, fewer samples than a kernel, another sampling frequency, or another unit than that which scales
+                them; or if a channel of a window is constant and scaled by itself.
         """
-        # An array is in the unit of the training data, of which its name and channel say nothing.
-        origin, name = Origin("x", unit=self.origin.unit), "x"
+        # An array is in the units of the training data, and of their channels if these are several.
+        n_channels = self.network.channels
+        names = self.origin.channels if n_channels > 1 else ("",)
+        origin = Origin("x", names, self.origin.channel_units)
         if isinstance(x, Signal):
-            name = x.name
             if x.sampling_frequency is not None:
-                sampling_frequency = agreed_frequency(sampling_frequency, x.sampling_frequency, name)
-            origin = Origin(name, x.channel, agreed_unit(x, self.origin.unit, self.scale.kind))
+                sampling_frequency = agreed_frequency(sampling_frequency, x.sampling_frequency, x.name)
+            if n_channels > 1 or x.n_channels > 1:
+                agreed_channels(x, self.origin.of_channels(n_channels).channels)
+            units = self.origin.of_channels(n_channels).channel_units
+            origin = Origin(x.name, x.channels, agreed_units(x, units, self.scale.kind))
             x = x.samples
-        recordings, is_single = self._recordings(x, nan, name)
+        origin = origin.of_channels(n_channels)
+        recordings, is_single = self._recordings(x, nan, origin)
         frequency = described_frequency(sampling_frequency, self.sampling_frequency, resample)
         if sampling_frequency is not None and frequency is not None and frequency != sampling_frequency:
             recordings = resampled(recordings, sampling_frequency, frequency)
         origin = origin._replace(sampling_frequency=frequency)
-        self.network.check_space(recordings.shape[1:])
-        starts = self._starts(recordings.shape[1], window)
+        self.network.check_space(recordings.shape[2:])
+        starts = self._starts(recordings.shape[2], window)
         windows = [
-            one for example, recording in enumerate(recordings) for one in self._describe(example, recording, starts)
+            one
+            for example, recording in enumerate(recordings)
+            for one in self._describe(example, recording, starts, origin.channels)
         ]
         return Description(
             self.network, self.scale, origin, recordings.shape, windows, is_single, recordings=recordings
@@ -135,25 +146,28 @@ class Model:
         """Describe examples that are already scaled, each as a whole.
 
         Args:
-            examples: Scaled examples, [examples, 1, *space], such as those of :class:`san.data.splits.Splits`.
+            examples: Scaled examples, [examples, channels, *space], such as those of :class:`san.data.splits.Splits`.
             statistics: The numbers by which each example was scaled. Without them the description of a model with
                 scaling=example is in the unit of the scaled samples.
             origin: What is known of the examples; None if that is what is known of the training data.
 
         Raises:
-            ValueError: If the examples have other axes or another sampling frequency than the training data, or fewer
-                samples than a kernel.
+            ValueError: If the examples have other axes, another number of channels or another sampling frequency than
+                the training data, or fewer samples than a kernel.
         """
         if examples.dim() != self.network.n_dims + 2:
             raise ValueError(f"the examples have {examples.dim() - 2} axes, but the kernels have {self.network.n_dims}")
+        n_channels = self.network.channels
+        if examples.shape[1] != n_channels:
+            raise ValueError(f"the examples have {examples.shape[1]} channels, but the kernels have {n_channels}")
         self.network.check_space(examples.shape[2:])
-        scale, origin = self.scale, self.origin if origin is None else origin
+        scale, origin = self.scale, (self.origin if origin is None else origin).of_channels(n_channels)
         described_frequency(origin.sampling_frequency, self.sampling_frequency, resample=False)
         if statistics is None and scale.kind == "example":
-            scale, origin = Scale("none"), origin._replace(unit="")
+            scale, origin = Scale("none"), origin._replace(channel_units=("",) * n_channels)
         used = scale.statistics(examples, origin.name) if statistics is None else statistics
-        recordings = scale.undo(examples.double(), used)[:, 0].numpy()
-        offsets, units = _per_example(used, len(examples))
+        recordings = scale.undo(examples.double(), used).numpy()
+        offsets, units = _per_example(used, examples)
         windows = []
         per_batch = max(1, BATCH_SAMPLES // examples[0].numel())
         for batch in torch.arange(len(examples)).split(per_batch):
@@ -165,25 +179,30 @@ class Model:
         )
 
     def decode(self, maps: Array) -> Array:
-        """Return the reconstruction of activation maps, in the unit of the recordings.
+        """Return the reconstruction of activation maps, in the units of the recordings.
 
         Args:
-            maps: Amplitudes in the unit of the recordings, [examples, kernels, *space].
+            maps: Amplitudes as :attr:`san.use.description.Description.events` has them, [examples, kernels, *space].
+
+        Returns:
+            [examples, *space], or of several channels [examples, channels, *space].
 
         Raises:
             ValueError: If each example is scaled by itself, because the maps do not have its mean and deviation.
         """
         if self.scale.kind == "example":
             raise ValueError("the mean of each example is not in its activation maps: train with scaling=all")
-        (size,) = (1.0,) if self.scale.kind == "none" else self.scale.sizes
-        scaled = torch.from_numpy(maps / size).to(self.network.weight.dtype)
+        sizes = (1.0,) if self.scale.kind == "none" else self.scale.sizes
+        is_physical = len({*sizes}) == len({*self.origin.channel_units}) == 1
+        scaled = torch.from_numpy(maps / sizes[0] if is_physical else maps).to(self.network.weight.dtype)
         with torch.no_grad():
-            decoded: Array = self.scale.undo(self.network.decode(scaled).double())[:, 0].numpy()
-        return decoded
+            decoded: Array = self.scale.undo(self.network.decode(scaled).double()).numpy()
+        return decoded[:, 0] if self.network.channels == 1 else decoded
 
     def plot(self) -> Figure:
         """Draw the kernels."""
-        return draw_kernels(self.network, self.origin.name, self.sampling_frequency)
+        labels = self.origin.of_channels(self.network.channels).labels
+        return draw_kernels(self.network, self.origin.name, self.sampling_frequency, labels)
 
     def __repr__(self) -> str:
         """Return the kernel sizes and the training data in one line."""
@@ -193,13 +212,13 @@ class Model:
     def _repr_html_(self) -> str:
         return as_html(self.plot(), repr(self))
 
-    def _recordings(self, x: ArrayLike, nan: Nan, name: str) -> tuple[Array, bool]:
-        """Return recordings as [examples, *space] in float64, and whether one was given without an axis of examples."""
-        given = as_array(x, self.network.n_dims)
-        is_single = given.ndim == self.network.n_dims
-        recordings = given[None] if is_single else given
+    def _recordings(self, x: ArrayLike, nan: Nan, origin: Origin) -> tuple[Array, bool]:
+        """Return recordings as [examples, channels, *space], and whether one was given without an axis of examples."""
+        recordings, is_single = as_array(x, self.network.n_dims, self.network.channels)
         if self.network.n_dims == 1:
-            recordings = np.stack([finite_samples(own, nan, name) for own in recordings])
+            recordings = np.stack(
+                [np.atleast_2d(finite_samples(_squeezed(own), nan, origin.name, origin.channels)) for own in recordings]
+            )
         elif not np.isfinite(recordings).all():
             raise ValueError(f"x has {int((~np.isfinite(recordings)).sum())} pixels that are not finite")
         return recordings, is_single
@@ -216,22 +235,24 @@ class Model:
         return [start for start in range(0, n_samples, int(length)) if start == 0 or start <= last]
 
     @torch.no_grad()
-    def _describe(self, example: int, recording: Array, starts: Sequence[int]) -> list[Window]:
+    def _describe(self, example: int, recording: Array, starts: Sequence[int], channels: Sequence[str]) -> list[Window]:
         """Describe the windows of a recording in batches; the last window, which may be of another length, alone."""
-        parts = np.split(recording, starts[1:])
+        parts = np.split(recording, starts[1:], axis=1)
         per_batch = max(1, BATCH_SAMPLES // parts[0].size)
         bounds = [*range(0, len(parts) - 1, per_batch), len(parts) - 1, len(parts)]
         return [
             window
             for first, last in pairwise(bounds)
             for window in self._describe_batch(
-                example, starts[first:last], torch.from_numpy(np.stack(parts[first:last])).unsqueeze(1)
+                example, starts[first:last], torch.from_numpy(np.stack(parts[first:last])), channels
             )
         ]
 
-    def _describe_batch(self, example: int, starts: Sequence[int], samples: Tensor) -> list[Window]:
+    def _describe_batch(
+        self, example: int, starts: Sequence[int], samples: Tensor, channels: Sequence[str]
+    ) -> list[Window]:
         name = f"x[{example}]"
-        statistics = self.scale.statistics(samples, name)
+        statistics = self.scale.statistics(samples, name, channels)
         x = self.scale.apply(samples, name, statistics).to(self.network.weight.dtype)
         if not x.isfinite().all() or not all(torch.as_tensor(one).isfinite().all() for one in statistics):
             raise ValueError(f"{name} has samples of up to {float(samples.abs().max()):g}, too large to scale")
@@ -241,14 +262,14 @@ class Model:
         return self._windows(x, statistics, [(example, start) for start in starts])
 
     def _windows(self, x: Tensor, statistics: Statistics, places_of_windows: Sequence[tuple[int, int]]) -> list[Window]:
-        """Describe scaled windows, [windows, 1, *space], given the example and the first sample of each."""
+        """Describe scaled windows, [windows, channels, *space], given the example and the first sample of each."""
         with self._work_for(x.shape[2:]):
             maps = self.network.encode(x)
         n_weights = [self.network.n_weights(self.count_weights)]
         ratios, losses = metrics_per_model(maps, self.network.decode(maps), x, n_weights, self.loss)
         if not (ratios.isfinite().all() and losses.isfinite().all()):
             raise ValueError("φ is not finite: the samples or the kernels are too large or too small")
-        offsets, units = _per_example(statistics, len(x))
+        offsets, units = _per_example(statistics, x)
         windows = []
         for one, (own, (example, start)) in enumerate(zip(maps, places_of_windows, strict=True)):
             places = own.nonzero()
@@ -256,7 +277,7 @@ class Model:
                 Window(
                     example=example,
                     start=start,
-                    statistics=Statistics(float(offsets[one]), float(units[one])),
+                    statistics=Statistics(offsets[one], units[one]),
                     places=places,
                     amplitudes=own[tuple(places.unbind(1))],
                     cr_inverse=float(ratios[one]),
@@ -280,7 +301,13 @@ class Model:
             encoder.max_work = of_example
 
 
-def _per_example(statistics: Statistics, n_examples: int) -> tuple[Tensor, Tensor]:
-    """Return the offset and the unit of each example, [examples] in float64."""
-    offsets, units = (torch.as_tensor(value, dtype=torch.float64).flatten().expand(n_examples) for value in statistics)
+def _per_example(statistics: Statistics, examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the offset and the unit of each channel of each example, [examples, channels, *ones] in float64."""
+    shape = (*examples.shape[:2], *[1] * (examples.dim() - 2))
+    offsets, units = (torch.as_tensor(value, dtype=torch.float64).expand(shape) for value in statistics)
     return offsets, units
+
+
+def _squeezed(recording: Array) -> Array:
+    """Return a recording [channels, samples], or [samples] of one channel."""
+    return recording[0] if len(recording) == 1 else recording

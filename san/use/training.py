@@ -98,7 +98,7 @@ def trained_model(module: SANModule, splits: Splits, activation: str, index: int
         module.network.model(index).cpu().requires_grad_(False),
         activation=activation,
         scale=splits.scale or Scale("none"),
-        origin=Origin(splits.name, splits.channel, splits.unit, splits.sampling_frequency),
+        origin=Origin(splits.name, splits.channels, splits.channel_units, splits.sampling_frequency),
         space=splits.shape[1:],
         loss=module.loss,
         count_weights=module.count_weights,
@@ -109,7 +109,7 @@ def selecting_splits(examples: Tensor, validation_fraction: float, *, scaling: S
     """Return splits whose last examples select; they stand for the test examples, which a training does not use.
 
     Args:
-        examples: The examples, [examples, 1, samples], in float64.
+        examples: The examples, [examples, channels, samples], in float64.
         validation_fraction: Share of the examples that select; at least one does, and at least one trains.
         scaling: Scaling of the examples, by the statistics of those that train.
         **known: What is known of the examples; see :func:`san.data.scaling.scaled_splits`.

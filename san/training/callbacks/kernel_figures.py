@@ -13,7 +13,7 @@ __all__ = ["KernelFigures"]
 class KernelFigures(pl.Callback):
     """Draw the kernels into TensorBoard every few epochs and after the last.
 
-    The data module provides the title and the sampling frequency.
+    The data module provides the title, the sampling frequency and the names of the channels.
 
     Args:
         every: Epochs between two figures; None for the last epoch only.
@@ -33,5 +33,5 @@ class KernelFigures(pl.Callback):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    drawn = draw_kernels(module.network, data.dataset_name, data.sampling_frequency)
+                    drawn = draw_kernels(module.network, data.dataset_name, data.sampling_frequency, data.channels)
                     logger.experiment.add_figure("kernels", drawn, trainer.current_epoch)
