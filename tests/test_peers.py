@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linprog
 
+from san.activations import Extrema
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
+from san.networks import SparselyActivatedNetwork
 from san.peers.allocation import allocate_atoms
+from san.peers.channels_alone import ChannelsAlone
 from san.peers.least_absolute import fit_least_absolute, solve_least_absolute
 from san.peers.tuning import METHODS, mean_metrics
 
@@ -149,6 +152,23 @@ def test_events_of_two_channels_are_one_activation_each(name):
     of_peer.atoms = (event / event.norm()).double().view(1, 8).numpy()
     level = {"patches_omp": {"n_nonzero_by_phi": 1}, "csc": {"threshold_by_phi": 0.1}}[name]
     assert phi_of(of_peer, x, level).item() == pytest.approx((2 * 4 + 2 * 3) / 80, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])
+@torch.no_grad()
+def test_channels_alone_count_all_their_numbers_over_all_samples(loss):
+    x = walks(3, 2, 60) * torch.tensor([1.0, 10]).view(2, 1)
+    networks = [SparselyActivatedNetwork(sizes, Extrema(2), decoder="adjoint", seed=0) for sizes in ([5], [4, 7])]
+    (found,) = mean_metrics(ChannelsAlone(networks), x, [{}], loss=loss, count_weights="samples")
+    n_numbers, lost = 0, 0
+    for channel, network in enumerate(networks):
+        own = x[:, channel : channel + 1]
+        n_numbers = n_numbers + sum(network.kernel_sizes) + 2 * network.encode(own).count_nonzero(dim=(1, 2))
+        lost = lost + loss(network(own), own, reduction="none").sum((1, 2))
+    ratios, losses = n_numbers / 120, lost / loss(torch.zeros_like(x), x, reduction="none").sum((1, 2))
+    assert found["cr_inverse"] == pytest.approx(float(ratios.mean()))
+    assert found["loss_normalized"] == pytest.approx(float(losses.mean()))
+    assert found["phi"] == pytest.approx(float(torch.hypot(ratios, losses).mean()))
 
 
 @pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])

@@ -163,9 +163,9 @@ class ConvolutionalSparseCoding(Peer):
         covered = (np.stack(positions).reshape(self.n_dims, 1, -1) + offsets) % np.reshape(space, (-1, 1, 1))
         in_channel = np.ravel_multi_index(tuple(covered), space)
         by_channel = self.atoms[kernels].T.reshape(self.n_channels, len(in_channel), len(kernels))
-        placed_atoms = np.zeros((self.n_channels, prod(space), len(kernels)))
-        placed_atoms[:, in_channel, np.arange(len(kernels))] = by_channel
-        placed_atoms = placed_atoms.reshape(example.size, len(kernels))
+        placed = np.zeros((self.n_channels, prod(space), len(kernels)))
+        placed[:, in_channel, np.arange(len(kernels))] = by_channel
+        placed_atoms: Array = placed.reshape(example.size, len(kernels))
         if 0 < len(kernels) * (self.n_dims + 1) <= example.size:
             maps[(kernels, *positions)] = solve(placed_atoms, example)
         reconstruction = placed_atoms @ maps[(kernels, *positions)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from san.metrics import Loss, MeanPerModel, MeanPhi, inverse_compression_ratio, normalized_reconstruction_loss
 from san.networks import WeightCount
 from san.ops.shapes import Float
+from san.peers.channels_alone import ChannelsAlone
 from san.peers.convolutional_sparse_coding import ConvolutionalSparseCoding
 from san.peers.patches_omp import PatchesOMP
 from san.peers.peer import Level, Peer
@@ -40,7 +41,7 @@ def require_installed(names: Sequence[str]) -> None:
 
 
 def mean_metrics(
-    peer: Peer,
+    peer: Peer | ChannelsAlone,
     x: Float[Tensor, "batch channels *space"],
     levels: Sequence[Level],
     *,
@@ -50,7 +51,7 @@ def mean_metrics(
     """Return the mean metrics over the examples at each level of sparsity, defined as for a network.
 
     Args:
-        peer: The baseline method that describes the examples.
+        peer: The baseline method, or the networks of the channels alone, that describes the examples.
         x: The examples.
         levels: Levels of sparsity.
         loss: The reconstruction loss.

@@ -24,7 +24,7 @@ class KernelRestarts(pl.Callback):
         every: Epochs between two renewals.
     """
 
-    def __init__(self, x: Float[Tensor, "batch 1 *space"], every: int) -> None:
+    def __init__(self, x: Float[Tensor, "batch channels *space"], every: int) -> None:
         self.x = x[:MAX_EXAMPLES]
         self.every = every
 
