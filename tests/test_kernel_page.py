@@ -12,7 +12,7 @@ from conftest import results
 from san.cli.parts import instantiate
 from san.data.scale import Scale
 from san.data.splits import Splits
-from san.data.wfdb_files import find_record, read_channel
+from san.data.wfdb_files import find_record, read_channels
 from san.extensions.warping import WarpedNetwork
 from san.networks import Encoder, SparselyActivatedNetwork
 from san.use import kernel_page
@@ -301,6 +301,6 @@ def test_splits_keep_the_numbers_that_scaled_the_test_examples(compose, tmp_path
     splits = instantiate(compose(), "dataset")
     n_samples = 1000 * 12
     path, channel = find_record("mitdb", "208", 0, n_samples, tmp_path)
-    samples = read_channel("208", path, channel, n_samples).p_signal[-4000:, 0]
+    samples = read_channels("208", path, channel, n_samples).p_signal[-4000:, 0]
     undone = splits.scale.undo(splits.test.double(), splits.test_statistics)
     assert np.allclose(undone.flatten(), samples, atol=1e-5)

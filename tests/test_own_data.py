@@ -76,7 +76,7 @@ def test_examples_and_images_are_split_in_order(load):
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [10, 4, 6]
     assert splits.shape == (1, 200)
     np.save("volume.npy", np.ones((10, 5, 6)) * np.arange(1, 11)[:, None, None])
-    images = load("dataset=numpy", "path=volume.npy", "dataset.scaling=none")
+    images = load("dataset=numpy", "path=volume.npy", "dataset.scaling=none", "dataset.n_dims=2")
     assert (images.shape, float(images.test[-1].max())) == ((1, 5, 6), 10)
 
 

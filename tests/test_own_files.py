@@ -13,7 +13,7 @@ from PIL import EpsImagePlugin, Image
 
 from san.cli.parts import instantiate
 from san.data import csv_column, image_folder, numpy_array, wfdb_record
-from san.data.wfdb_files import read_channel
+from san.data.wfdb_files import read_channels
 
 SCALING = {"fractions": [0.5, 0.2, 0.3], "scaling": "none", "value_range": [-1, 1], "scaled_by": "train"}
 WINDOWS = {"window": 10, "stride": None, "nan": "refuse", **SCALING}
@@ -213,15 +213,15 @@ def load_array(tmp_path, array, **options):
         (np.zeros(100, [("x", float), ("y", float)]), "its type is"),
         (np.zeros(100, [("x", float)]), "its type is"),
         (np.array(1.0), "has 0 axes"),
-        (np.ones((3, 30450)), r"shape \[3,30450\], which may be channels by samples: give axes=\[examples,time\] if"),
-        (np.ones((7040, 9)), r"shape \[7040,9\], which may be channels by samples"),
         (
-            np.ones((20, 9, 128)),
-            r"\[20,9,128\], which may be examples by channels by samples: give axes=\[examples,rows,",
+            np.ones((9, 7040)),
+            r"shape \[9,7040\], .* give axes=\[channels,time\] or axes=\[examples,time\], or ch",
         ),
-        (np.ones((20, 1, 1000)), "examples by channels by samples"),
-        (np.ones((20, 128, 9)), "examples by channels by samples"),
-        (np.ones((480, 640, 3)), "examples by channels by samples"),
+        (np.ones((7040, 9)), r"shape \[7040,9\], .* give axes=\[time,channels\] or axes=\[examples,time\]"),
+        (np.ones((20, 128, 9)), r"\[20,128,9\], .*: give axes=\[examples,time,channels\]"),
+        (np.ones((480, 640, 3)), "may be examples by samples by channels, or images"),
+        (np.ones((20, 28, 28)), r"or images: give .*axes=\[examples,rows,columns\]"),
+        (np.ones((20, 3, 8, 8)), r"has 4 axes, .*, or dataset\.n_dims=2 if it has images"),
     ],
     ids=lambda value: "" if isinstance(value, str) else f"{value.dtype}{value.shape}",
 )
@@ -236,13 +236,13 @@ def test_an_array_that_may_be_misread_is_refused(tmp_path, array, message):
 def test_axes_confirm_the_shape(tmp_path, shape, axes):
     array = np.random.default_rng(0).standard_normal(shape)
     assert torch.equal(joined(load_array(tmp_path, array, axes=axes)), torch.tensor(array).unsqueeze(1).float())
-    with pytest.raises(ValueError, match=r"axes=\[channels,time\] must be \[examples,"):
-        load_array(tmp_path, array, axes=["channels", "time"])
+    with pytest.raises(ValueError, match=r"axes=\[time\] must be one of \[examples,.*, or null: path="):
+        load_array(tmp_path, array, axes=["time"])
 
 
 def test_a_sampling_frequency_of_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"sampling_frequency=100 does not apply to path=.*whose 3 axes are images"):
-        load_array(tmp_path, np.ones((10, 4, 6)), sampling_frequency=100)
+        load_array(tmp_path, np.ones((10, 4, 6)), sampling_frequency=100, n_dims=2)
 
 
 @pytest.mark.parametrize("dtype", ["?", "<i2", ">i2", ">f8", "<f2", "u8", np.longdouble])
@@ -301,7 +301,7 @@ def test_a_table_without_headings_is_reported(tmp_path, caplog):
         (ROWS, None, r"column=null: path=.* has 2 of them; choose one of 0, 1"),
         (f"x,y,1\n{ROWS.replace(',', ',7,')}", 1, "column=1 is the index of y and the name of column 2 in"),
         (f"ECG,ECG\n{ROWS}", "ECG", "column=ECG is the name of 0 and 1 in path=.*: give one index"),
-        (f"time,ECG\n{ROWS}", True, "column=True must be an integer, text or null"),
+        (f"time,ECG\n{ROWS}", True, "column=True must be a list of integers or texts, an integer, text or null"),
         (f"1,2\n{ROWS}", 0, r"its first line, 1,2, may be headings or samples"),
         (f"0,1\n{ROWS}", 0, r"its first line, 0,1, may be headings or samples"),
         (f"2020-01-01,0\n{ROWS}", 1, "its first line, 2020-01-01,0, may be headings or samples"),
@@ -387,7 +387,7 @@ def test_a_wrong_checksum_is_named(record, channel, at, chunk):
         record(channel, chunk)
     assert torch.equal(record("I" if channel == "II" else "II", chunk), other)
     path = record.header.with_suffix("")
-    assert read_channel("r", path, channel, 1999).sig_len == 1999  # a part has no checksum
+    assert read_channels("r", path, channel, 1999).sig_len == 1999  # a part has no checksum
 
 
 @pytest.mark.parametrize("chunk", [None, 300])
@@ -398,7 +398,7 @@ def test_the_checksum_of_a_skewed_signal_is_of_its_stored_samples(record, chunk)
     if chunk is not None:
         with pytest.raises(ValueError, match="invalid samples, the first at 1993"):
             record("I", chunk)
-    read = read_channel("r", record.header.with_suffix(""), "I", None).p_signal[:1993, 0]
+    read = read_channels("r", record.header.with_suffix(""), "I", None).p_signal[:1993, 0]
     assert torch.equal(torch.tensor(read).float(), skewed[7:])
     flip(record.signals, 0)
     with pytest.raises(ValueError, match="channel I has the checksum"):
@@ -419,7 +419,7 @@ def test_an_invalid_sample_is_not_averaged_with_the_valid_ones_of_its_frame(reco
     content = bytearray(record.signals.read_bytes())
     content[6 * 5 + 2 : 6 * 5 + 4] = (-(2**15)).to_bytes(2, "little", signed=True)
     record.signals.write_bytes(content)
-    samples = read_channel("r", record.header.with_suffix(""), "II", 100).p_signal[:, 0]
+    samples = read_channels("r", record.header.with_suffix(""), "II", 100).p_signal[:, 0]
     assert np.flatnonzero(np.isnan(samples)).tolist() == [5]
 
 

@@ -269,7 +269,8 @@ def test_a_channel_of_an_array_is_chosen_along_its_shorter_axis(tmp_path):
     for name in ("x.npy", "x.mat"):
         assert np.array_equal(read_recording(str(tmp_path / name), channel=1).samples, -SAMPLES)
         said = refusal(read_recording, str(tmp_path / name))
-        assert "give an array of 1 axis, [samples], or choose one channel by its index, such as channel=0" in said
+        assert "to read it as one recording, give axes=[" in said
+        assert "or channel=0 to read one channel" in said
         assert "channel=3 is not a channel of" in refusal(read_recording, str(tmp_path / name), channel=3)
     stream = {"sampling_frequency": 250, "chunk": 400, "nan": "refuse", "scaling": "none", "value_range": [-1, 1]}
     recording = numpy_array.stream(path=str(tmp_path / "x.npy"), channel=1, **stream)
@@ -298,7 +299,7 @@ def test_files_that_need_another_program_say_so(tmp_path, monkeypatch):
         ("x", {}, "path=x has no suffix; give a file of"),
         ("x.npy", {"column": 1}, "column=1 does not apply to .npy files, which have variable, channel, "),
         ("x.edf", {}, "path=x.edf is not there: give"),
-        ("x.wav", {"channel": "left"}, "channel=left must be an integer or null"),
+        ("x.wav", {"channel": 0.5}, "channel=0.5 must be a list of integers or texts, an integer, text or null"),
     ],
 )
 def test_a_recording_that_no_reader_reads_is_named(tmp_path, monkeypatch, path, options, said):

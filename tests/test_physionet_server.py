@@ -104,6 +104,15 @@ def test_channels_are_kept_apart(load):
     assert not torch.equal(by_name.train, other.train)
 
 
+def test_several_channels_are_kept_together(load, tmp_path):
+    chosen, every = load("dataset.channel=[II,0]"), load("dataset.channel=all")
+    assert (chosen.channels, every.channels) == (("II", "I"), ("I", "II"))
+    for splits in (chosen, every, load("dataset.channel=[II,0]")):
+        for position, name in enumerate(splits.channels):
+            assert torch.equal(splits.train[:, position], load(f"dataset.channel={name}").train[:, 0])
+    assert {"b2-channels-named_II-channel_0-12000.dat", "b2-named_all-12000.dat"} <= {*kept(tmp_path)}
+
+
 def test_channels_of_like_names_are_kept_apart(server, load):
     samples = np.random.default_rng(0).standard_normal((12000, 2))
     wfdb.wrsamp(

@@ -598,6 +598,6 @@ def test_a_job_leaves_the_process_group_that_it_joined(monkeypatch, tmp_path):
         torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
         return 0.5
 
-    monkeypatch.setattr(processes, "get_method", lambda name: job)
+    monkeypatch.setattr(processes, "get_method", lambda _: job)
     assert processes.run("job", OmegaConf.create({}), explain=lambda error: ("", False)) == 0.5
     assert not torch.distributed.is_initialized()

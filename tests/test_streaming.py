@@ -367,7 +367,7 @@ def test_a_recording_evaluates_to_the_same_numbers_in_chunks_and_at_once(run_eva
             marks=pytest.mark.slow,
         ),
         (["dataset=wfdb", "path={folder}/cut", "chunk=1000"], "cut"),
-        (["path={folder}/two.npy", "chunk=1000"], "2 axes"),
+        (["path={folder}/two.npy", "chunk=1000"], "give axes=[channels,time]"),
         (["path={folder}/text.npy", "chunk=1000"], "cannot be read as an array"),
         (["path={folder}/none.npy", "chunk=1000"], "is not there"),
     ],

@@ -169,18 +169,18 @@ def test_a_frequency_that_contradicts_the_file_is_refused(trained, signal):
 def test_an_array_has_no_name_of_the_training_data(trained, signal):
     model = offset_model(trained)
     assert model.encode(signal).origin == ("x", "", "", 100)
-    assert model.encode(Signal("csv/night", signal, 100.0, "II", "mV")).origin == ("csv/night", "II", "mV", 100)
+    assert model.encode(Signal("csv/night", signal, 100.0, ("II",), ("mV",))).origin == ("csv/night", "II", "mV", 100)
 
 
 def test_statistics_of_another_unit_do_not_scale_a_recording_in_silence(trained, signal, monkeypatch):
     model = offset_model(trained, "dataset.scaling=all")
     warned = []
     monkeypatch.setattr(recordings.log, "warning", lambda text, *values: warned.append(text % values))
-    model.encode(Signal("night", signal, 100.0, "II", "mV"))
+    model.encode(Signal("night", signal, 100.0, ("II",), ("mV",)))
     assert warned == ["night is in mV, but the statistics of training data in an unknown unit scale it"]
     model.origin = model.origin._replace(unit="µV")
     with pytest.raises(ValueError, match="night is in mV, but the training data are in µV"):
-        model.encode(Signal("night", signal, 100.0, "II", "mV"))
+        model.encode(Signal("night", signal, 100.0, ("II",), ("mV",)))
 
 
 def test_masked_samples_and_other_numbers_are_what_they_are(untyped, trained, signal):

@@ -82,12 +82,12 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
     return kinds if all(kind in NOUNS or _items(kind) or _is_mapping(kind) for kind in kinds) else ()
 
 
-def _items(kind: Any) -> Any:
-    """Return the type of the items of a sequence, None for any other type."""
+def _items(kind: Any) -> tuple[Any, ...]:
+    """Return the types of the items of a sequence; none for any other type."""
     if get_origin(kind) not in (list, tuple, Sequence) or not get_args(kind):
-        return None
+        return ()
     items = _alternatives(get_args(kind)[0])
-    return items[0] if len(items) == 1 and items[0] in PLURALS else None
+    return items if all(item in PLURALS for item in items) else ()
 
 
 def _is_mapping(kind: Any) -> bool:
@@ -97,7 +97,7 @@ def _is_mapping(kind: Any) -> bool:
 def _noun(kind: Any) -> str:
     if _is_mapping(kind):
         return "keys and values"
-    return NOUNS[kind] if kind in NOUNS else f"a list of {PLURALS[_items(kind)]}"
+    return NOUNS[kind] if kind in NOUNS else f"a list of {' or '.join(PLURALS[item] for item in _items(kind))}"
 
 
 def _order(noun: str) -> tuple[bool, str]:
@@ -110,7 +110,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind not in NOUNS:
         is_text = isinstance(value, str | bytes | Mapping)
         is_list = not is_text and hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
-        return is_list and all(_fits(item, _items(kind)) for item in value)
+        return is_list and all(any(_fits(item, one) for one in _items(kind)) for item in value)
     if kind is str:
         return isinstance(value, str | os.PathLike)
     if kind in (bool, types.NoneType):

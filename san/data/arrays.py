@@ -1,4 +1,4 @@
-"""Arrays in files, of any format: find the variable, check its axes, and take one channel."""
+"""Arrays in files, of any format: find the variable, and make a recording or splits from it by its axes."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from san.data.scaling import scaled_splits, signal_splits, split_in_order
+from san.data.axes import ArrayAxes, brackets
+from san.data.names import channel_place
+from san.data.scaling import Nan, finite_samples, scaled_splits, signal_splits, split_in_order
+from san.data.signal import Signal, one_or_several
 from san.data.splits import Splits
+from san.ops.choices import check_choice
 
-__all__ = ["array_splits", "brackets", "check_axes", "check_numbers", "chosen_variable", "one_channel"]
+__all__ = ["array_signal", "array_splits", "check_numbers", "chosen_variable"]
 
-AXES = (["time"], ["examples", "time"], ["examples", "rows", "columns"])
 NUMBERS = "biuf"  # kinds of dtype: bool, int, uint, float
-# Two axes of fewer than FEW and of more than MANY may be the channels and the samples of one recording.
-FEW, MANY = 100, 1000
-MAX_ASPECT_RATIO = 2  # of images; channels by samples are longer
 MAX_NAMED = 30  # variables in an error
 
 
@@ -58,82 +58,30 @@ def check_numbers(dtype: np.dtype[Any]) -> None:
         raise ValueError(f"its type is {dtype}")
 
 
-def check_axes(shape: tuple[int, ...], axes: Sequence[str] | None, place: str) -> None:
-    """Refuse an array whose axes are not the given ones, or may be others than their number says.
+def array_signal(
+    array: NDArray[Any], axes: ArrayAxes, name: str, sampling_frequency: float | None, part: slice = slice(None)
+) -> Signal:
+    """Return an array, or a part of its samples, as one recording.
 
     Args:
-        shape: Shape of the array.
-        axes: The user's names of the axes; None to take them by their number.
-        place: The file, for errors.
-
-    Raises:
-        ValueError: If the array has no samples or other axes, or may be channels by samples.
+        array: The array, without an axis of examples.
+        axes: Its axes, from :func:`san.data.axes.axes_of`.
+        name: Name of the recording.
+        sampling_frequency: Sampling frequency in hertz; None if unknown.
+        part: The samples to take.
     """
-    if 0 in shape:
-        raise ValueError(f"{place} has the shape {brackets(shape)}: it has no samples")
-    if not 1 <= len(shape) <= len(AXES):
-        number = "" if shape else ", a single number"
-        raise ValueError(
-            f"{place} has {len(shape)} axes, the shape {brackets(shape)}{number}: give an array of samples, "
-            "[samples] (a long signal), [examples,samples] (signals) or [examples,rows,columns] (images)"
-        )
-    expected = AXES[len(shape) - 1]
-    if axes is not None:
-        if list(axes) != expected:
-            raise ValueError(
-                f"axes={brackets(axes)} must be {brackets(expected)} or null: {place} has {len(shape)} axes"
-            )
-        return
-    shorter, longer = min(shape[-2:]), max(shape[-2:])
-    if len(shape) == 2 and shorter < FEW and longer > MANY:
-        other, advice = "channels by samples", "choose one channel by its index, such as channel=0"
-    elif len(shape) == 3 and longer > MAX_ASPECT_RATIO * shorter:
-        other, advice = "examples by channels by samples", "save one channel as [examples, samples]"
-    else:
-        return
-    raise ValueError(
-        f"{place} has the shape {brackets(shape)}, which may be {other}: give axes={brackets(expected)} if it is "
-        f"{' by '.join(expected)}, or {advice}"
-    )
-
-
-def one_channel(array: NDArray[Any], channel: int | None, place: str) -> NDArray[Any]:
-    """Return a view of one long signal, [samples]: an array of 1 axis, or one channel along the shorter of 2 axes.
-
-    Args:
-        array: The array.
-        channel: Index of the channel; None for an array of 1 axis.
-        place: The file, for errors.
-
-    Raises:
-        ValueError: If the array has no samples, is not one signal, or has no such channel.
-    """
-    shape = brackets(array.shape)
-    if array.size == 0:
-        raise ValueError(f"{place} has the shape {shape}: it has no samples")
-    if channel is None:
-        if array.ndim == 1:
-            return array
-        advice = ", or choose one channel by its index, such as channel=0" if array.ndim == 2 else ""
-        raise ValueError(f"{place} has the shape {shape}: give an array of 1 axis, [samples]{advice}")
-    if array.ndim != 2 or array.shape[0] == array.shape[1]:
-        raise ValueError(f"channel={channel}: {place} has the shape {shape}, which is not channels by samples")
-    channels = array if array.shape[0] < array.shape[1] else array.T
-    if not 0 <= channel < len(channels):
-        raise ValueError(
-            f"channel={channel} is not a channel of {place}, whose shape is {shape}; give 0 to {len(channels) - 1}"
-        )
-    view: NDArray[Any] = channels[channel]
-    return view
+    samples = np.array(axes.arranged(array, part), dtype=np.float64)
+    return Signal(name, one_or_several(samples), sampling_frequency, axes.channels)
 
 
 def array_splits(
-    array: NDArray[Any], *, name: str, sampling_frequency: float | None, place: str, **options: Any
+    array: NDArray[Any], axes: ArrayAxes, *, name: str, sampling_frequency: float | None, place: str, **options: Any
 ) -> Splits:
-    """Make splits from one long signal, signals or images.
+    """Make splits from one long recording, examples or images.
 
     Args:
-        array: The array, whose axes are checked: [samples], [examples, samples] or [examples, rows, columns].
+        array: The array.
+        axes: Its axes, from :func:`san.data.axes.axes_of`.
         name: Name of the data in results and errors.
         sampling_frequency: Sampling frequency in hertz; None if unknown. Images have none.
         place: The file, for errors.
@@ -142,25 +90,36 @@ def array_splits(
     Raises:
         ValueError: If images have a sampling frequency, or an option is invalid or does not fit the array.
     """
-    samples = np.array(array, dtype=np.float64)
-    if samples.ndim == 1:
-        return signal_splits(samples, name=name, sampling_frequency=sampling_frequency, **options)
-    if samples.ndim == 3 and sampling_frequency is not None:
-        raise ValueError(
-            f"sampling_frequency={sampling_frequency} does not apply to {place}, whose 3 axes are images "
-            "[examples, rows, columns]: of signals, save one channel as [examples, samples]"
+    if not axes.has_examples:
+        signal = array_signal(array, axes, name, sampling_frequency)
+        return signal_splits(
+            signal.samples, name=name, sampling_frequency=sampling_frequency, channels=axes.channels, **options
         )
+    if axes.n_dims == 2 and sampling_frequency is not None:
+        raise ValueError(
+            f"sampling_frequency={sampling_frequency} does not apply to {place}, whose {array.ndim} axes are images "
+            f"{brackets(axes.names)}: leave it out, or name the axes of signals, such as axes=[examples,channels,time]"
+        )
+    samples = np.array(axes.arranged(array), dtype=np.float64)
+    if axes.n_dims == 1:
+        _make_finite(samples, options["nan"], name, axes.channels)
     return scaled_splits(
-        split_in_order(torch.from_numpy(samples).unsqueeze(1), options["fractions"], name),
+        split_in_order(torch.from_numpy(samples), options["fractions"], name),
         name=name,
         scaling=options["scaling"],
         value_range=options["value_range"],
         scaled_by=options["scaled_by"],
         scale=options.get("scale"),
         sampling_frequency=sampling_frequency,
+        channels=axes.channels,
     )
 
 
-def brackets(items: Sequence[object]) -> str:
-    """Return items as the command line takes a list."""
-    return items if isinstance(items, str) else f"[{','.join(map(str, items))}]"
+def _make_finite(examples: NDArray[np.float64], nan: Nan, name: str, channels: Sequence[str]) -> None:
+    """Refuse invalid samples of examples, [examples, channels, samples], or replace them in place."""
+    check_choice("nan", nan, Nan)
+    for index in np.flatnonzero(~np.isfinite(examples).all((1, 2))):
+        place = f"{name}, example {index}"
+        for position in range(examples.shape[1]):
+            row = examples[index, position]
+            row[:] = finite_samples(row, nan, channel_place(place, position, channels))

@@ -1,4 +1,4 @@
-"""The user's own signal: one column of each CSV file."""
+"""The user's own signal: a column of each CSV file, or several."""
 
 import logging
 from functools import partial
@@ -12,8 +12,8 @@ from san.data import csv_files
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
 from san.data.files import existing_file, reason
-from san.data.names import index_of
-from san.data.signal import Signal
+from san.data.names import Channels, indices_of
+from san.data.signal import Signal, one_or_several, signal_name
 from san.data.splits import Splits
 from san.data.times import Sampling, sampling_of, time_column
 from san.ops.choices import check_choice
@@ -33,17 +33,17 @@ log = logging.getLogger(__name__)
 def load(
     *,
     path: str,
-    column: int | str | None,
+    column: Channels,
     sampling_frequency: float | None,
     headings: Headings = None,
     time: int | str | bool | None = None,
     **options: Any,
 ) -> Splits:
-    """Read a column of one file, or of each file of a folder or pattern, and divide it into windows.
+    """Read columns of one file, or of each file of a folder or pattern, and divide it into windows.
 
     Args:
         path: Path of a file or folder, or a pattern; see :func:`san.data.file_splits.file_splits`.
-        column: Index or heading of the column; None for the only column.
+        column: Index or heading of a column, several, or ``all`` but the column of times; None for the only column.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         headings: Whether the first line has headings; None if it has them unless all of its fields are numbers.
         time: Index or heading of the column of times; False for none; None for one with a heading such as ``time``.
@@ -61,16 +61,16 @@ def load(
 def read(
     *,
     path: str,
-    column: int | str | None = None,
+    column: Channels = None,
     sampling_frequency: float | None = None,
     headings: Headings = None,
     time: int | str | bool | None = None,
 ) -> Signal:
-    """Read a column; a field that is empty or not a number, or a row that its time shows missing, is an invalid sample.
+    """Read columns; a field that is empty or not a number, or a row that its time shows missing, is an invalid sample.
 
     Args:
         path: Path of a file with commas, semicolons, tabs or white space between the columns.
-        column: Index or heading of the column; None for the only column.
+        column: Index or heading of a column, several, or ``all`` but the column of times; None for the only column.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         headings: Whether the first line has headings; None if it has them unless all of its fields are numbers.
         time: Index or heading of the column of times; False for none; None for one with a heading such as ``time``.
@@ -88,20 +88,30 @@ def read(
         raise ValueError(f"{place} cannot be read as a table: it is not text in UTF-8, save it as such") from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{place} cannot be read as a table: {reason(error)}") from error
-    index = index_of("column", column, names, place)
-    log.info("%s: column %d (%s) of %d, %d rows", path, index, names[index], len(names), len(table))
+    times = time_column(time, names, place)
+    indices = indices_of("column", column, names, place, but=times)
+    for index in indices:
+        log.info("%s: column %d (%s) of %d, %d rows", path, index, names[index], len(names), len(table))
     units = _units(table, decimal)
     if units:
         table = table.iloc[1:]
-    times = time_column(time, names, place)
     sampling = Sampling(sampling_frequency)
-    if times is not None and times != index:
+    if times is not None and times not in indices:
         fields = _with_points(table.iloc[:, times], decimal)
         heading = f"{names[times]} [{units[times]}]" if units else names[times]
         sampling = sampling_of(fields, heading, sampling_frequency, f"{place}, column={names[times]}")
-    values = _numbers(_with_points(table.iloc[:, index], decimal), f"{place}, column={names[index]}")
-    name = f"csv/{file.stem}/{names[index]}"
-    return Signal(name, sampling.placed(values), sampling.frequency, names[index], units[index] if units else "")
+    values = [
+        sampling.placed(_numbers(_with_points(table.iloc[:, index], decimal), f"{place}, column={names[index]}"))
+        for index in indices
+    ]
+    chosen = tuple(names[index] for index in indices)
+    return Signal(
+        signal_name("csv", file.stem, chosen),
+        one_or_several(values),
+        sampling.frequency,
+        chosen,
+        tuple(units[index] if units else "" for index in indices),
+    )
 
 
 def _units(table: pd.DataFrame, decimal: str) -> list[str]:

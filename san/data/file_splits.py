@@ -14,7 +14,7 @@ from torch import Tensor
 from san.data.arguments import checked_arguments
 from san.data.files import matching_files
 from san.data.scale import Scale, Scaling
-from san.data.scaling import Nan, check_fractions, finite_samples, scaled_splits, signal_splits
+from san.data.scaling import Nan, check_fractions, finite_samples, scaled_splits, signal_splits, windows_of
 from san.data.signal import Signal
 from san.data.splits import Splits
 
@@ -35,8 +35,8 @@ def file_splits(read: Callable[..., Signal], path: str, suffixes: Sequence[str],
 
     Raises:
         FileNotFoundError: If no file is there.
-        ValueError: If a file cannot be read, the recordings have different units or sampling frequencies, there are one
-            or two of them in a folder, or an option is invalid or does not fit the recordings.
+        ValueError: If a file cannot be read, the recordings have different units, sampling frequencies or numbers of
+            channels, there are one or two of them in a folder, or an option is invalid or does not fit the recordings.
     """
     files = matching_files(path, suffixes)
     if files is None:
@@ -45,8 +45,8 @@ def file_splits(read: Callable[..., Signal], path: str, suffixes: Sequence[str],
             signal.samples,
             name=signal.name,
             sampling_frequency=signal.sampling_frequency,
-            channel=signal.channel,
-            unit=signal.unit,
+            channels=signal.channels,
+            channel_units=signal.channel_units,
             **options,
         )
     if len(files) < 3:
@@ -87,29 +87,35 @@ def _split_by_file(
         log.info("%s: %d examples of %s to %s", split, len(parts[-1]), files[start], files[stop - 1])
     kind = signals[0].name.partition("/")[0]
     folder = Path(os.path.commonpath([file.parent for file in files])).resolve().name
-    channels = {signal.channel for signal in signals}
     return scaled_splits(
         parts,
         name=f"{kind}/{folder}",
         scaling=scaling,
         sampling_frequency=signals[0].sampling_frequency,
-        channel=channels.pop() if len(channels) == 1 else "",
-        unit=signals[0].unit,
+        channels=_common_names(signals),
+        channel_units=signals[0].channel_units,
         **scaling_options,
     )
 
 
 def _windows(place: str, signal: Signal, window: int, step: int, scaling: Scaling, nan: Nan) -> Tensor:
-    """Return the windows of one recording, [windows, 1, samples]."""
-    if len(signal.samples) < window:
+    """Return the windows of one recording, [windows, channels, samples]."""
+    if signal.n_samples < window:
         raise ValueError(
-            f"{place} has {len(signal.samples)} samples, fewer than window={window}: lower window or remove the file"
+            f"{place} has {signal.n_samples} samples, fewer than window={window}: lower window or remove the file"
         )
-    samples: NDArray[np.float64] = finite_samples(signal.samples, nan, place)
-    windows = torch.from_numpy(samples).unfold(0, window, step).unsqueeze(1)
+    samples: NDArray[np.float64] = finite_samples(signal.samples, nan, place, signal.channels)
+    windows = windows_of(torch.from_numpy(samples), window, step)
     if scaling == "example":
-        Scale("example").statistics(windows, place)  # refuses a constant window, and names its file
+        # Refuses a constant window, and names its file.
+        Scale("example").statistics(windows, place, signal.channels)
     return windows
+
+
+def _common_names(signals: Sequence[Signal]) -> tuple[str, ...]:
+    """Return the name of each channel; empty where the recordings have different names."""
+    names = [{*own} for own in zip(*(signal.channels for signal in signals), strict=True)]
+    return tuple(own.pop() if len(own) == 1 else "" for own in names)
 
 
 def _cuts(counts: Sequence[int], fractions: Sequence[float]) -> tuple[int, int]:
@@ -130,12 +136,21 @@ def _refuse_differences(files: Sequence[Path], signals: Sequence[Signal]) -> Non
     """Refuse recordings that cannot be examples of one set; report different names of their channels."""
     first = signals[0]
     for file, signal in zip(files, signals, strict=True):
-        for name in ("sampling_frequency", "unit"):
-            here, there = getattr(signal, name), getattr(first, name)
-            if here != there:
+        if signal.n_channels != first.n_channels:
+            raise ValueError(
+                f"{file} has {signal.n_channels} channels, {files[0]} {first.n_channels}: all recordings must have the "
+                "same number; choose channels that all of them have, such as channel=[0,1], or remove the others"
+            )
+        here, there = signal.sampling_frequency, first.sampling_frequency
+        pairs: list[tuple[str, object, object]] = [("sampling_frequency", here, there)]
+        for position, (own, other) in enumerate(zip(signal.channels, first.channels, strict=True)):
+            name = "unit" if signal.n_channels == 1 else f"unit of channel {own or position}"
+            pairs.append((name, signal.channel_units[position], first.channel_units[position]))
+            if own != other:
+                log.warning("%s has the channel %s, %s has %s", file, own, files[0], other)
+        for name, found, expected in pairs:
+            if found != expected:
                 raise ValueError(
-                    f"{file} has the {name} {here or 'unknown'}, {files[0]} {there or 'unknown'}: all recordings must "
-                    "have the same; remove or convert the others"
+                    f"{file} has the {name} {found or 'unknown'}, {files[0]} {expected or 'unknown'}: all recordings "
+                    "must have the same; remove or convert the others"
                 )
-        if signal.channel != first.channel:
-            log.warning("%s has the channel %s, %s has %s", file, signal.channel, files[0], first.channel)

@@ -1,4 +1,4 @@
-"""The user's own images: all images of a folder, in gray."""
+"""The user's own images: all images of a folder, in gray or in colors."""
 
 import logging
 import warnings
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,8 +17,11 @@ from san.data.arguments import checked_arguments
 from san.data.files import existing_folder
 from san.data.scaling import ScaledBy, Scaling, scaled_splits, split_in_order
 from san.data.splits import Splits
+from san.ops.choices import check_choice
 
-__all__ = ["load"]
+__all__ = ["Mode", "load"]
+
+Mode = Literal["grey", "rgb"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Of Pillow, which would otherwise recognize by content any format, and run Ghostscript for PostScript.
@@ -29,6 +32,9 @@ PHOTOMETRIC_INTERPRETATION = 262
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of an image, above which Pillow warns of a decompression bomb
 # Of all images together. Photographs have 1 to 20 pixels per byte, blank images up to thousands.
 MAX_UNEXPECTED_PIXELS, MAX_PIXELS_PER_BYTE = 50_000_000, 20
+
+# Names of the channels of each mode; the only channel of gray images has none.
+CHANNELS = {"grey": ("",), "rgb": ("red", "green", "blue")}
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +49,15 @@ def load(
     value_range: Sequence[float],
     scaled_by: ScaledBy,
     scale: Mapping[str, Any] | None = None,
+    mode: Mode = "grey",
     max_pixels: int = MAX_UNEXPECTED_PIXELS,
 ) -> Splits:
     """Read all images of a folder and its subfolders, in the order of their paths.
 
     Black is 0, and 1 is the largest value that the pixels of the file can have: 255 for 8 bits, 65535 for 16 bits.
     Pixels stored as floating-point numbers or 32-bit integers have no such value: they are read as they are, if all of
-    them are in [0, 1]. Colors become gray by the luma of ITU-R 601-2. The EXIF orientation is applied, color profiles
-    are not.
+    them are in [0, 1]. Colors become gray by the luma of ITU-R 601-2, or three channels. The EXIF orientation is
+    applied, color profiles are not.
 
     Args:
         path: Path of the folder.
@@ -60,6 +67,7 @@ def load(
         value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``.
         scaled_by: Images with the statistics for ``all`` and ``range``; see :func:`san.data.scaling.scaled_splits`.
         scale: Scale of a checkpoint, whose statistics replace those of these images.
+        mode: ``grey`` for one channel; ``rgb`` for the channels red, green and blue, which are equal in a gray image.
         max_pixels: Most pixels of all images together, beside 20 for each byte of their files.
 
     Raises:
@@ -67,6 +75,7 @@ def load(
         ValueError: If an image cannot be read, has several frames, transparent pixels, 16-bit colors or pixels without
             a range, or differs in size, if the files are too small for the pixels they claim, or a choice is unknown.
     """
+    check_choice("mode", mode, Mode)
     folder = existing_folder(path, f"give a folder of {', '.join(SUFFIXES)} files")
     files = _image_files(folder)
     if size is not None and (len(size) != 2 or min(size) < 1 or prod(size) > MAX_PIXELS):
@@ -78,10 +87,10 @@ def load(
     shape = _common_shape(shapes) if size is None else tuple(size)
     # Pixels that scaling does not change are read in their final precision, which needs half the memory.
     dtype = torch.get_default_dtype() if scaling == "none" else torch.float64
-    images = torch.empty(len(files), 1, *shape, dtype=dtype)
+    images = torch.empty(len(files), len(CHANNELS[mode]), *shape, dtype=dtype)
     values = images.numpy()
     for image, file in zip(values, files, strict=True):
-        image[0] = _read_image(file, shape, resize=size is not None, dtype=values.dtype)
+        image[:] = _read_image(file, shape, mode, resize=size is not None, dtype=values.dtype)
     parts = split_in_order(images, fractions, folder.name)
     return scaled_splits(
         parts,
@@ -90,6 +99,7 @@ def load(
         value_range=value_range,
         scaled_by=scaled_by,
         scale=scale,
+        channels=CHANNELS[mode],
     )
 
 
@@ -147,29 +157,30 @@ def _differs(file: Path, found: tuple[int, ...], expected: tuple[int, ...]) -> V
     )
 
 
-def _read_image(file: Path, shape: tuple[int, ...], *, resize: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the gray pixels of an image, [rows, columns] in [0, 1]."""
+def _read_image(file: Path, shape: tuple[int, ...], mode: Mode, *, resize: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the pixels of an image in [0, 1], [channels, rows, columns]; one channel if it is gray."""
     with _opened(file) as image:
-        gray, white = _gray(image)
-        pixels = np.asarray(gray)
+        plain, white = _plain(image, mode)
+        pixels = np.asarray(plain)
         if white is None and not ((pixels >= 0) & (pixels <= 1)).all():
             raise ValueError(
                 f"its {pixels.dtype} pixels are from {pixels.min():g} to {pixels.max():g} and have no largest value: "
                 "rescale all images to [0, 1] by the same numbers, or save them with 16 bits, without sign"
             )
         if resize:
-            if gray.mode != "L":  # Pillow rounds 16-bit pixels wrongly
-                gray = Image.fromarray(pixels.astype(np.float32))
-            pixels = np.asarray(gray.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
-    if pixels.shape != shape:
+            if plain.mode not in ("L", "RGB"):  # Pillow rounds 16-bit pixels wrongly
+                plain = Image.fromarray(pixels.astype(np.float32))
+            pixels = np.asarray(plain.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    if pixels.shape[:2] != shape:
         raise _differs(file, pixels.shape, shape)
-    scaled = pixels.astype(dtype)
+    channels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    scaled = channels.astype(dtype)
     scaled /= white or 1
     return scaled
 
 
-def _gray(image: ImageFile.ImageFile) -> tuple[Image.Image, float | None]:
-    """Return an image with one channel, and the value of white; None if the format has no such value."""
+def _plain(image: ImageFile.ImageFile, mode: Mode) -> tuple[Image.Image, float | None]:
+    """Return an image in gray or in colors, and the value of white; None if the format has no such value."""
     stored = str([tile.args for tile in image.tile])  # known until the pixels are loaded
     is_16_bit = image.mode.startswith("I;16")
     if not is_16_bit and image.mode != "I" and (";16" in stored or _is_wide_ppm(image)):
@@ -190,7 +201,10 @@ def _gray(image: ImageFile.ImageFile) -> tuple[Image.Image, float | None]:
         return image, None
     if image.mode == "L":
         return image, 255
-    return (image if image.mode in ("1", "LA") else image.convert("RGB")).convert("L"), 255
+    if image.mode in ("1", "LA"):
+        return image.convert("L"), 255
+    colors = image.convert("RGB")
+    return colors if mode == "rgb" else colors.convert("L"), 255
 
 
 def _is_wide_ppm(image: ImageFile.ImageFile) -> bool:

@@ -1,8 +1,50 @@
-"""Find a column of a table, or a channel of a record, by its index or its name."""
+"""Choose columns of a table, or channels of a record, by their indices or names; name a channel in errors."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-__all__ = ["index_of"]
+__all__ = ["Channels", "channel_place", "index_of", "indices_of"]
+
+Channels: TypeAlias = int | str | Sequence[int | str] | None
+"""An index or a name, several of them, ``all``, or None for the only channel."""
+
+ALL = "all"
+MAX_NAMED = 100  # channels in an error
+
+
+def indices_of(key: str, value: Channels, names: Sequence[str], place: str, *, but: int | None = None) -> list[int]:
+    """Return the indices of the chosen columns or channels, in the order of the choice.
+
+    Args:
+        key: Name of the argument: ``column`` or ``channel``.
+        value: An index or a name, see :func:`index_of`; several of them; ``all``; or None for the only one.
+        names: The names, in order.
+        place: The file, for errors.
+        but: Index of a column that ``all`` leaves out, such as the column of times.
+
+    Raises:
+        ValueError: If there is no such one, a choice may mean two of them, or one is chosen twice or none at all.
+    """
+    value = getattr(value, "tolist", lambda: value)()  # of NumPy
+    if value == ALL:
+        if ALL in names:
+            raise ValueError(
+                f"{key}={ALL} chooses every {key}, and is the name of {key} {names.index(ALL)} in {place}: give indices"
+            )
+        chosen = [index for index in range(len(names)) if index != but]
+        if not chosen:
+            raise ValueError(f"{key}={ALL}: {place} has no {key} of samples")
+        return chosen
+    if value is None or isinstance(value, str | int):
+        return [index_of(key, value, names, place)]
+    if not value:
+        raise ValueError(f"{key}=[]: give one {key} of {place} or more, {ALL}, or null for the only one")
+    chosen = [index_of(key, one, names, place) for one in value]
+    for position, index in enumerate(chosen):
+        if index in chosen[:position]:
+            given = ",".join(map(str, value))
+            raise ValueError(f"{key}=[{given}] has {key} {_label(index, names)} of {place} twice: give it once")
+    return chosen
 
 
 def index_of(key: str, value: int | str | None, names: Sequence[str], place: str) -> int:
@@ -20,11 +62,10 @@ def index_of(key: str, value: int | str | None, names: Sequence[str], place: str
         ValueError: If there is no such one, or if the value is None, the name occurs repeatedly, or the integer is both
             an index and the name of another one.
     """
-    choices = ", ".join(str(index) if name == str(index) else f"{index} ({name})" for index, name in enumerate(names))
     if value is None:
         if len(names) == 1:
             return 0
-        raise ValueError(f"{key}=null: {place} has {len(names)} of them; choose one of {choices}")
+        raise ValueError(f"{key}=null: {place} has {len(names)} of them; choose one of {_labels(names)}")
     named = [index for index, name in enumerate(names) if name == str(value)]
     is_index = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names)
     if is_index and named and int(value) not in named:
@@ -37,5 +78,25 @@ def index_of(key: str, value: int | str | None, names: Sequence[str], place: str
     if len(named) > 1:
         raise ValueError(f"{key}={value} is the name of {' and '.join(map(str, named))} in {place}: give one index")
     if not named:
-        raise ValueError(f"{key}={value} is not a {key} of {place}; choose one of {choices}")
+        raise ValueError(f"{key}={value} is not a {key} of {place}; choose one of {_labels(names)}")
     return named[0]
+
+
+def channel_place(name: str, position: int, channels: Sequence[str]) -> str:
+    """Return the name of a channel of the data in errors; of data of one channel, the name of the data.
+
+    Args:
+        name: Name of the data.
+        position: Position of the channel in the data.
+        channels: Name of each channel; empty if unknown.
+    """
+    return name if len(channels) == 1 else f"{name}, channel {channels[position] or position}"
+
+
+def _labels(names: Sequence[str]) -> str:
+    more = f" ... ({len(names)} in all)" if len(names) > MAX_NAMED else ""
+    return ", ".join(_label(index, names) for index in range(min(len(names), MAX_NAMED))) + more
+
+
+def _label(index: int, names: Sequence[str]) -> str:
+    return str(index) if names[index] == str(index) else f"{index} ({names[index]})"

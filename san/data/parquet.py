@@ -1,4 +1,4 @@
-"""The user's own recordings in Parquet or Feather: one column of each file."""
+"""The user's own recordings in Parquet or Feather: a column of each file, or several."""
 
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
 from san.data.files import existing_file, reason
-from san.data.names import index_of
+from san.data.names import Channels, indices_of
 from san.data.optional import imported
-from san.data.signal import Signal
+from san.data.signal import Signal, one_or_several, signal_name
 from san.data.sizes import refuse_excess
 from san.data.splits import Splits
 from san.data.times import Sampling, sampling_of, time_column
@@ -27,16 +27,16 @@ SUFFIXES = (*PARQUET, *FEATHER)
 def load(
     *,
     path: str,
-    column: int | str | None,
+    column: Channels,
     sampling_frequency: float | None,
     time: int | str | bool | None = None,
     **options: Any,
 ) -> Splits:
-    """Read a column of one file, or of each file of a folder or pattern, and divide it into windows.
+    """Read columns of one file, or of each file of a folder or pattern, and divide it into windows.
 
     Args:
         path: Path of a file or folder, or a pattern; see :func:`san.data.file_splits.file_splits`.
-        column: Index or name of the column; None for the only column.
+        column: Index or name of a column, several, or ``all`` but the column of times; None for the only column.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         time: Index or name of the column of times; False for none; None for one that is named as such.
         **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
@@ -54,15 +54,15 @@ def load(
 def read(
     *,
     path: str,
-    column: int | str | None = None,
+    column: Channels = None,
     sampling_frequency: float | None = None,
     time: int | str | bool | None = None,
 ) -> Signal:
-    """Read a column; null is an invalid sample.
+    """Read columns; null is an invalid sample.
 
     Args:
         path: Path of a Parquet or Feather file.
-        column: Index or name of the column; None for the only column.
+        column: Index or name of a column, several, or ``all`` but the column of times; None for the only column.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         time: Index or name of the column of times; False for none; None for one that is named as such.
 
@@ -74,15 +74,18 @@ def read(
     file = existing_file(path, "give a Parquet or Feather file, or a folder or pattern of them")
     place = f"path={path}"
     names = _names(file, path)
-    index = index_of("column", column, names, place)
     times = time_column(time, names, place)
+    indices = indices_of("column", column, names, place, but=times)
     sampling = Sampling(sampling_frequency)
-    if times is not None and times != index:
+    if times is not None and times not in indices:
         fields = _column(file, times, names, path).to_pandas()
         sampling = sampling_of(fields, names[times], sampling_frequency, f"{place}, column={names[times]}")
-    numbers = _numbers(_column(file, index, names, path), f"{place}, column={names[index]}", path)
-    name = f"parquet/{file.stem}/{names[index]}"
-    return Signal(name, sampling.placed(numbers), sampling.frequency, names[index])
+    values = [
+        sampling.placed(_numbers(_column(file, index, names, path), f"{place}, column={names[index]}", path))
+        for index in indices
+    ]
+    chosen = tuple(names[index] for index in indices)
+    return Signal(signal_name("parquet", file.stem, chosen), one_or_several(values), sampling.frequency, chosen)
 
 
 def _names(file: Path, path: str) -> list[str]:

@@ -1,17 +1,20 @@
-"""PhysioNet: one channel of one WFDB record, divided into signals of equal length."""
+"""PhysioNet: a channel or several of one WFDB record, divided into signals of equal length."""
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from san.data.arguments import checked_arguments
+from san.data.names import Channels
 from san.data.scale import Scale
 from san.data.scaling import Nan, finite_samples
+from san.data.signal import one_or_several
 from san.data.splits import Splits, standardize
-from san.data.wfdb_files import SHIPPED_DATABASE, SHIPPED_RECORD, find_record, first_record, read_channel
+from san.data.wfdb_files import SHIPPED_DATABASE, SHIPPED_RECORD, find_record, first_record, read_channels
 from san.ops.choices import check_choice
 
 __all__ = ["Precision", "load"]
@@ -26,7 +29,7 @@ def load(
     *,
     database: str | None,
     record: str | int | None,
-    channel: int | str,
+    channel: Channels,
     signal_length: int,
     split: Sequence[int],
     nan: Nan,
@@ -36,12 +39,12 @@ def load(
 ) -> Splits:
     """Read a record from the data folder, the package or PhysioNet, in this order; keep downloaded samples.
 
-    Each signal is scaled to mean zero and sample standard deviation one.
+    Each channel of each signal is scaled to mean zero and sample standard deviation one.
 
     Args:
         database: Name of the database; None for the database of the shipped record, mitdb/208.
         record: Name of the record; None for the first record of the database.
-        channel: Index or name of the channel.
+        channel: Index or name of a channel, several, or ``all``; None for the only channel.
         signal_length: Samples per signal.
         split: Numbers of signals for training, validation and test, in order from the start of the record.
         nan: Treatment of invalid samples: ``refuse`` the record, or ``interpolate`` linearly between valid samples.
@@ -74,16 +77,19 @@ def load(
     name = f"physionet/{database}/{record}"
     n_samples = signal_length * sum(split)
     path, local_channel = find_record(database, str(record), channel, n_samples, databases)
-    content = read_channel(name, path, local_channel, n_samples)
-    samples = content.p_signal[:, 0]
-    if len(samples) < n_samples:
+    content = read_channels(name, path, local_channel, n_samples)
+    samples = content.p_signal.T
+    if samples.shape[1] < n_samples:
         raise ValueError(
             f"{name} has {content.sig_len} samples of the {n_samples} asked for: "
             f"lower signal_length={signal_length} or split={list(split)}"
         )
-    signals = torch.from_numpy(finite_samples(samples, nan, name)).view(-1, 1, signal_length)
+    channels, units = (tuple(map(str, own)) for own in (content.sig_name, content.units))
+    finite = np.atleast_2d(finite_samples(one_or_several(samples), nan, name, channels))
+    # [examples, channels, samples]
+    signals = torch.from_numpy(finite).unflatten(1, (-1, signal_length)).transpose(0, 1).contiguous()
     scale = Scale("example")
-    train, validation, test = standardize(signals.to(getattr(torch, precision)), name).split(list(split))
+    train, validation, test = standardize(signals.to(getattr(torch, precision)), name, channels).split(list(split))
     return Splits(
         name=name,
         train=train,
@@ -91,9 +97,9 @@ def load(
         test=test,
         sampling_frequency=float(content.fs),
         scale=scale,
-        channel=str(content.sig_name[0]),
-        unit=str(content.units[0]),
-        test_statistics=scale.statistics(signals[-split[2] :], name),
+        channels=channels,
+        channel_units=units,
+        test_statistics=scale.statistics(signals[-split[2] :], name, channels),
     )
 
 

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from san.data.arguments import checked_arguments
+from san.data.names import channel_place
 from san.data.scale import FITTED, Scale, Scaling, Statistics, check_scaling
 from san.data.scaling import Nan
-from san.data.splits import check_sampling_frequency
+from san.data.splits import check_sampling_frequency, only, per_channel
 from san.ops.choices import check_choice
 
 __all__ = ["Recording", "SampleReader", "open_recording"]
 
 SampleReader = Callable[[int, int], NDArray[np.float64]]
-"""Reads samples, ``read_samples(start, stop)``: from start to before stop, [samples]."""
+"""Reads samples, ``read_samples(start, stop)``: from start to before stop, [samples], or [channels, samples]."""
 
 INITIAL_SEARCH_SAMPLES = 1024  # distance from a chunk in which to search first for a valid sample
 
@@ -38,6 +39,8 @@ class Recording:
         read_samples: Reads valid samples, unscaled.
         scale: Scale of the samples.
         statistics: The numbers that it scales the samples of this recording by.
+        channels: Name of each channel; empty if unknown.
+        channel_units: Physical unit of each channel before scaling; empty if unknown.
     """
 
     name: str
@@ -46,18 +49,41 @@ class Recording:
     read_samples: SampleReader
     scale: Scale
     statistics: Statistics
+    channels: tuple[str, ...] = ("",)
+    channel_units: tuple[str, ...] = ("",)
     n_dims = 1
     labels = None
 
     @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the example, [1, samples]."""
-        return (1, self.n_samples)
+        """Shape of the example, [channels, samples]."""
+        return (self.n_channels, self.n_samples)
+
+    @property
+    def channel(self) -> str:
+        """Name of the only channel; empty if it is unknown or there are several."""
+        return only(self.channels)
+
+    @property
+    def unit(self) -> str:
+        """Physical unit of the only channel; empty if it is unknown or there are several."""
+        return only(self.channel_units)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Return the scaled samples from start to before stop, [samples]."""
-        samples = torch.tensor(self.read_samples(start, stop))
-        return self.scale.apply(samples, self.name, self.statistics).to(torch.get_default_dtype())
+        """Return the scaled samples from start to before stop, [samples], or [channels, samples] of several channels.
+
+        Args:
+            start: First sample.
+            stop: The sample after the last.
+        """
+        samples = torch.tensor(self.read_samples(start, stop)).view(1, self.n_channels, -1)
+        scaled = self.scale.apply(samples, self.name, self.statistics).to(torch.get_default_dtype())[0]
+        return scaled[0] if self.n_channels == 1 else scaled
 
 
 @checked_arguments
@@ -72,6 +98,8 @@ def open_recording(
     scaling: Scaling,
     value_range: Sequence[float],
     scale: Mapping[str, Any] | None = None,
+    channels: Sequence[str] = ("",),
+    channel_units: Sequence[str] = ("",),
     **window_options: Any,
 ) -> Recording:
     """Open a recording, after one pass over it that computes its statistics and refuses invalid samples.
@@ -87,11 +115,13 @@ def open_recording(
         value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``.
         scale: Plain data of a :class:`san.data.scale.Scale`, such as the part ``scale`` of a checkpoint: the statistics
             for ``all`` and ``range``. Without it they are those of the recording.
+        channels: Name of each channel; empty if unknown.
+        channel_units: Physical unit of each channel; empty if unknown.
         **window_options: Options for windows and splits. They do not apply to a single example; the log names them.
 
     Raises:
         ValueError: If a choice is unknown, the sampling frequency is not positive, the scale has another scaling or
-            value range, or the recording has no samples, has invalid samples or is constant.
+            value range, or the recording has no samples, or a channel of it has invalid samples or is constant.
     """
     check_choice("nan", nan, Nan)
     check_sampling_frequency(sampling_frequency, name)
@@ -102,19 +132,47 @@ def open_recording(
     not_applied = "".join(f"; {option} does not apply" for option in window_options)
     log.info("%s: %d samples are one example, read %d at a time%s", name, n_samples, chunk, not_applied)
     read_valid = (
-        _interpolating(read_samples, n_samples, name) if nan == "interpolate" else _refusing(read_samples, name)
+        _interpolating(read_samples, n_samples, name, channels)
+        if nan == "interpolate"
+        else _refusing(read_samples, name, channels)
     )
-    found = _Statistics()
+    found = [_Statistics() for _ in channels]
     for start in range(0, n_samples, chunk):
-        found.add(read_valid(start, min(start + chunk, n_samples)))
-    if found.minimum == found.maximum:
-        is_fitted_here = scaling == "example" or (scaling in FITTED and given is None)
-        level = torch.tensor(found.minimum, dtype=torch.float64)
-        if is_fitted_here or not (given or Scale("none")).apply(level, name):
-            raise ValueError(f"{name} is {level:g} everywhere, phi is undefined there: choose another channel or file")
-    fitted = given or Scale.of(scaling, found.standard, found.extent, value_range)
-    numbers = Statistics(*(found.standard if scaling == "example" else (fitted.offset, fitted.unit)))
-    return Recording(name, n_samples, sampling_frequency, read_valid, fitted, numbers)
+        read = read_valid(start, min(start + chunk, n_samples))
+        for own, samples in zip(found, np.atleast_2d(read), strict=True):
+            own.add(samples)
+    _refuse_constant(found, scaling, given, name, channels)
+    fitted = given or Scale.of(scaling, [own.standard for own in found], [own.extent for own in found], value_range)
+    names = tuple(channels)
+    units = per_channel(channel_units, len(names), "channel_units", name)
+    numbers = _numbers_of(found, fitted, name)
+    return Recording(name, n_samples, sampling_frequency, read_valid, fitted, numbers, names, units)
+
+
+def _refuse_constant(
+    found: Sequence["_Statistics"], scaling: Scaling, given: Scale | None, name: str, channels: Sequence[str]
+) -> None:
+    """Refuse a constant channel that would be scaled by itself, and a recording that is zero in all channels."""
+    constant = [position for position, own in enumerate(found) if own.minimum == own.maximum]
+    if not constant:
+        return
+    if scaling == "example" or (scaling in FITTED and given is None):
+        place, level = channel_place(name, constant[0], channels), found[constant[0]].minimum
+        raise ValueError(f"{place} is {level:g} everywhere, phi is undefined there: choose another channel or file")
+    levels = torch.tensor([own.minimum for own in found], dtype=torch.float64).view(1, -1, 1)
+    if len(constant) == len(found) and not (given or Scale("none")).apply(levels, name).any():
+        shown = ", ".join(f"{own.minimum:g}" for own in found)
+        raise ValueError(f"{name} is {shown} everywhere, phi is undefined there: choose another channel or file")
+
+
+def _numbers_of(found: Sequence["_Statistics"], scale: Scale, name: str) -> Statistics:
+    """Return the numbers that scale the recording: one of each if it has one channel, else [1, channels, 1]."""
+    of_example = torch.tensor([own.standard for own in found], dtype=torch.float64).view(1, len(found), 1, 2)
+    if scale.kind != "example":
+        return scale.statistics(of_example[..., 0], name)
+    if len(found) == 1:
+        return Statistics(*found[0].standard)
+    return Statistics(*of_example.unbind(-1))
 
 
 class _Statistics:
@@ -149,24 +207,26 @@ class _Statistics:
         self.minimum, self.maximum = min(self.minimum, float(samples.min())), max(self.maximum, float(samples.max()))
 
 
-def _refusing(read_samples: SampleReader, name: str) -> SampleReader:
+def _refusing(read_samples: SampleReader, name: str, channels: Sequence[str]) -> SampleReader:
     """Return a reader that refuses invalid samples."""
 
     def read(start: int, stop: int) -> NDArray[np.float64]:
         chunk = read_samples(start, stop)
-        invalid = ~np.isfinite(chunk)
-        if invalid.any():
-            raise ValueError(
-                f"{name} has invalid samples, the first at {start + int(invalid.argmax())}: choose another channel or "
-                "file, or nan=interpolate"
-            )
+        for position, invalid in enumerate(np.atleast_2d(~np.isfinite(chunk))):
+            if invalid.any():
+                raise ValueError(
+                    f"{channel_place(name, position, channels)} has invalid samples, the first at "
+                    f"{start + int(invalid.argmax())}: choose another channel or file, or nan=interpolate"
+                )
         return chunk
 
     return read
 
 
-def _interpolating(read_samples: SampleReader, n_samples: int, name: str) -> SampleReader:
+def _interpolating(read_samples: SampleReader, n_samples: int, name: str, channels: Sequence[str]) -> SampleReader:
     """Return a reader that interpolates linearly, between valid samples that may be far outside the chunk."""
+    if len(channels) > 1:
+        return _interpolating_each(read_samples, n_samples, name, channels)
 
     def read(start: int, stop: int) -> NDArray[np.float64]:
         distance = 0
@@ -184,5 +244,25 @@ def _interpolating(read_samples: SampleReader, n_samples: int, name: str) -> Sam
             raise ValueError(f"{name} has no valid sample: choose another channel or file")
         positions = np.flatnonzero(valid)
         return np.interp(np.arange(start - first, stop - first), positions, chunk[positions])
+
+    return read
+
+
+def _interpolating_each(read_samples: SampleReader, n_samples: int, name: str, channels: Sequence[str]) -> SampleReader:
+    """Return a reader that interpolates each channel by itself, [channels, samples]."""
+
+    def of_channel(position: int) -> SampleReader:
+        place = channel_place(name, position, channels)
+        return _interpolating(lambda start, stop: read_samples(start, stop)[position], n_samples, place, [""])
+
+    readers = [of_channel(position) for position in range(len(channels))]
+
+    def read(start: int, stop: int) -> NDArray[np.float64]:
+        chunk = read_samples(start, stop)
+        if np.isfinite(chunk).all():
+            return chunk
+        return np.stack(
+            [own if np.isfinite(own).all() else readers[position](start, stop) for position, own in enumerate(chunk)]
+        )
 
     return read

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from san.data.arguments import checked_arguments
+from san.data.names import channel_place
 from san.data.scale import Scale, ScaledBy, Scaling, check_scaling
-from san.data.splits import Labels, Splits
+from san.data.splits import Labels, Splits, per_channel
 from san.ops.choices import check_choice
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "signal_splits",
     "split_in_order",
     "split_into_windows",
+    "windows_of",
 ]
 
 Nan = Literal["refuse", "interpolate"]
@@ -46,13 +48,13 @@ def signal_splits(
     scaled_by: ScaledBy,
     nan: Nan,
     scale: Mapping[str, Any] | None = None,
-    channel: str = "",
-    unit: str = "",
+    channels: Sequence[str] = ("",),
+    channel_units: Sequence[str] = ("",),
 ) -> Splits:
-    """Make splits from one long signal.
+    """Make splits from one long recording.
 
     Args:
-        samples: The signal, [samples].
+        samples: The recording, [samples] of one channel or [channels, samples] of several.
         name: Name of the signal in results and errors.
         sampling_frequency: Sampling frequency in hertz; None if unknown.
         window: Samples per window; see :func:`split_into_windows`.
@@ -63,13 +65,13 @@ def signal_splits(
         scaled_by: Windows with the statistics for ``all`` and ``range``; see :func:`scaled_splits`.
         nan: Treatment of invalid samples, ``refuse`` or ``interpolate``; see :func:`finite_samples`.
         scale: Scale of a checkpoint, whose statistics replace those of this signal; see :func:`scaled_splits`.
-        channel: Name of the channel or column.
-        unit: Physical unit of the samples.
+        channels: Name of each channel or column; empty if unknown.
+        channel_units: Physical unit of each channel; empty if unknown.
 
     Raises:
         ValueError: If an argument is invalid, or the signal is too short, constant or has invalid samples.
     """
-    signal = torch.from_numpy(finite_samples(samples, nan, name))
+    signal = torch.from_numpy(finite_samples(samples, nan, name, channels))
     parts = split_into_windows(signal, window=window, stride=stride, fractions=fractions, name=name)
     return scaled_splits(
         parts,
@@ -79,26 +81,33 @@ def signal_splits(
         scaled_by=scaled_by,
         scale=scale,
         sampling_frequency=sampling_frequency,
-        channel=channel,
-        unit=unit,
+        channels=channels,
+        channel_units=channel_units,
     )
 
 
-def finite_samples(samples: NDArray[np.float64], nan: Nan, name: str) -> NDArray[np.float64]:
+def finite_samples(
+    samples: NDArray[np.float64], nan: Nan, name: str, channels: Sequence[str] = ("",)
+) -> NDArray[np.float64]:
     """Refuse invalid samples, or interpolate linearly between valid samples; return the finite samples.
 
     Args:
-        samples: The signal, [samples].
+        samples: The signal, [samples] of one channel or [channels, samples] of several, each treated by itself.
         nan: Treatment of invalid samples: ``refuse`` or ``interpolate``.
         name: Name of the signal in errors.
+        channels: Name of each of several channels in errors; empty if unknown.
 
     Raises:
-        ValueError: If the choice is unknown, no sample is finite, or one is not and ``nan`` is ``refuse``.
+        ValueError: If the choice is unknown, no sample of a channel is finite, or one is not and ``nan`` is ``refuse``.
     """
     check_choice("nan", nan, Nan)
     invalid = ~np.isfinite(samples)
     if not invalid.any():
         return samples
+    if samples.ndim == 2:
+        names = channels if len(channels) == len(samples) else [""] * len(samples)
+        places = [channel_place(name, position, names) for position in range(len(samples))]
+        return np.stack([finite_samples(own, nan, place) for own, place in zip(samples, places, strict=True)])
     finding = f"{name} has {invalid.sum()} invalid samples, the first at {invalid.argmax()}"
     if nan == "refuse" or invalid.all():
         raise ValueError(f"{finding}: choose another channel or file, or nan=interpolate")
@@ -147,7 +156,7 @@ def split_into_windows(
     """Split a long signal into three parts and each part into windows; no two splits share a sample.
 
     Args:
-        signal: The signal, [samples].
+        signal: The signal, [samples] of one channel or [channels, samples] of several.
         window: Samples per window.
         stride: Samples from the start of one window to the start of the next; None for windows without overlap.
         fractions: Fractions of the signal for training, validation and test, in order.
@@ -159,14 +168,26 @@ def split_into_windows(
     step = window if stride is None else stride
     if window < 1 or step < 1:
         raise ValueError(f"window={window} and stride={stride} must be positive numbers of samples")
-    parts = split_in_order(signal, fractions, name)
+    parts = split_in_order(signal.movedim(-1, 0), fractions, name)
     shortest = min(len(part) for part in parts)
     if shortest < window:
         raise ValueError(
             f"{name}: window={window} exceeds the shortest of its three parts, {shortest} samples: lower window, or "
             "change fractions"
         )
-    return [part.unfold(0, window, step).unsqueeze(1) for part in parts]
+    return [windows_of(part.movedim(0, -1), window, step) for part in parts]
+
+
+def windows_of(signal: Tensor, window: int, step: int) -> Tensor:
+    """Return the windows of a signal, of all channels together, as a view, [windows, channels, samples].
+
+    Args:
+        signal: The signal, [samples] of one channel or [channels, samples] of several.
+        window: Samples per window.
+        step: Samples from the start of one window to the start of the next.
+    """
+    channels = signal if signal.dim() == 2 else signal.unsqueeze(0)
+    return channels.unfold(1, window, step).transpose(0, 1)
 
 
 @checked_arguments
@@ -180,17 +201,17 @@ def scaled_splits(
     scale: Mapping[str, Any] | None = None,
     sampling_frequency: float | None = None,
     labels: Labels | None = None,
-    channel: str = "",
-    unit: str = "",
+    channels: Sequence[str] = ("",),
+    channel_units: Sequence[str] = ("",),
 ) -> Splits:
     """Scale the training, validation and test examples, and make splits from them.
 
     Args:
-        parts: The three parts, each [examples, 1, *space], in float64.
+        parts: The three parts, each [examples, channels, *space], in float64.
         name: Name of the data in results and errors.
         scaling: ``none``; ``example`` for mean zero and sample standard deviation one in each example; ``all`` to
             subtract one mean from all examples and divide them by one deviation; ``range`` to map one minimum and one
-            maximum to the value range.
+            maximum to the value range. Each channel is scaled by its own statistics.
         value_range: Values that the minimum and the maximum are scaled to, if scaling is ``range``. Samples beyond the
             minimum and the maximum, which validation and test examples may have, are scaled to values outside it.
         scaled_by: Examples whose mean and deviation, or minimum and maximum, scale all examples: ``train``, or ``all``
@@ -199,18 +220,21 @@ def scaled_splits(
             replace those of the parts.
         sampling_frequency: Sampling frequency in hertz; None if unknown or not applicable.
         labels: Classes of the examples; None without classes.
-        channel: Name of the channel or column.
-        unit: Physical unit of the unscaled samples.
+        channels: Name of each channel or column; empty if unknown.
+        channel_units: Physical unit of each channel before scaling; empty if unknown.
 
     Raises:
-        ValueError: If a choice is unknown, the value range is invalid, the data to scale are constant, or the scale has
-            another scaling or value range.
+        ValueError: If a choice is unknown, the value range is invalid, a channel of the data to scale is constant, or
+            the scale has another scaling, value range or number of channels.
     """
+    n_channels = parts[0].shape[1]
+    names = per_channel(channels, n_channels, "channels", name)
     check_choice("scaled_by", scaled_by, ScaledBy)
     given = None if scale is None else Scale.from_dict(scale)
     check_scaling(scaling, value_range, given)
-    fitted = given or Scale.fit(scaling, parts if scaled_by == "all" else parts[:1], value_range, name)
-    train, validation, test = (fitted.apply(part, name).to(torch.get_default_dtype()) for part in parts)
+    fitted = given or Scale.fit(scaling, parts if scaled_by == "all" else parts[:1], value_range, name, names)
+    dtype = torch.get_default_dtype()
+    train, validation, test = (fitted.apply(part, name, channels=names).to(dtype).contiguous() for part in parts)
     units = {"none": "amplitude", "range": "amplitude (scaled)"}.get(scaling, "amplitude (SD)")
     return Splits(
         name=name,
@@ -221,7 +245,7 @@ def scaled_splits(
         units=units,
         labels=labels,
         scale=fitted,
-        channel=channel,
-        unit=unit,
-        test_statistics=fitted.statistics(parts[2], name),
+        channels=names,
+        channel_units=per_channel(channel_units, n_channels, "channel_units", name),
+        test_statistics=fitted.statistics(parts[2], name, names),
     )

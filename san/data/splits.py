@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from san.data.names import channel_place
 from san.data.scale import Scale, Statistics
 
-__all__ = ["Labels", "Splits", "check_sampling_frequency", "standardize"]
+__all__ = ["Labels", "Splits", "check_sampling_frequency", "only", "per_channel", "standardize"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -61,7 +62,7 @@ class Splits:
 
     Args:
         name: Name of the data in results, such as ``physionet/mitdb/208``.
-        train: Examples to train on, [examples, 1, *space].
+        train: Examples to train on, [examples, channels, *space].
         validation: Examples to select the epoch and the kernel size on.
         test: Examples for the final test only.
         sampling_frequency: Sampling frequency in hertz; None if unknown or not applicable.
@@ -69,14 +70,14 @@ class Splits:
         planted: Kernels that generated synthetic data, each [m] or [m, m].
         labels: Classes of the examples; None without classes.
         scale: How the examples were scaled; None if unknown.
-        channel: Name of the channel or column; empty if unknown.
-        unit: Physical unit of the samples before they were scaled, such as ``mV``; empty if unknown.
+        channels: Name of each channel or column; empty if unknown.
+        channel_units: Physical unit of each channel before it was scaled, such as ``mV``; empty if unknown.
         test_statistics: The numbers by which the test examples were scaled; None if unknown.
 
     Raises:
-        ValueError: If a split is empty; if an example differs in shape, is not finite or is zero everywhere (phi is
-            undefined there); if the sampling frequency is not positive; or if the numbers of labels and examples
-            differ.
+        ValueError: If a split is empty; if an example differs in shape, is not finite or is zero in all channels (phi
+            is undefined there); if the sampling frequency is not positive; or if the numbers of labels and examples, or
+            of names and channels differ.
     """
 
     name: str
@@ -88,8 +89,8 @@ class Splits:
     planted: list[Tensor] = field(default_factory=list)
     labels: Labels | None = None
     scale: Scale | None = None
-    channel: str = ""
-    unit: str = ""
+    channels: tuple[str, ...] = ("",)
+    channel_units: tuple[str, ...] = ("",)
     test_statistics: Statistics | None = None
 
     def __post_init__(self) -> None:
@@ -100,13 +101,18 @@ class Splits:
                 raise ValueError(f"{self.name}: there is no {split} example: give each split at least one")
             if examples.shape[1:] != self.train.shape[1:]:
                 raise ValueError(f"{self.name}: {split} examples are {tuple(examples.shape[1:])}, not {self.shape}")
-            defects = {
-                "has samples that are not finite": ~examples.isfinite().flatten(1).all(1),
-                "is zero everywhere, phi is undefined there": ~examples.flatten(1).any(1),
-            }
-            for defect, has_defect in defects.items():
-                if has_defect.any():
-                    raise ValueError(f"{self.name}: {split} example {int(has_defect.nonzero()[0])} {defect}")
+        for name in ("channels", "channel_units"):
+            object.__setattr__(self, name, per_channel(getattr(self, name), self.n_channels, name, self.name))
+        for split, examples in (("training", self.train), ("validation", self.validation), ("test", self.test)):
+            infinite = ~examples.isfinite().flatten(2).all(2)
+            if infinite.any():
+                example, position = infinite.nonzero()[0].tolist()
+                place = channel_place(f"{split} example {example}", position, self.channels)
+                raise ValueError(f"{self.name}: {place} has samples that are not finite")
+            zero = ~examples.flatten(1).any(1)
+            if zero.any():
+                place = f"{split} example {int(zero.nonzero()[0])}"
+                raise ValueError(f"{self.name}: {place} is zero everywhere, phi is undefined there")
         if self.labels is not None:
             for split, labels in self.labels.by_split.items():
                 if len(labels) != len(self.examples[split]):
@@ -124,16 +130,31 @@ class Splits:
         """What a checkpoint stores of the examples, as plain data."""
         return {
             "name": self.name,
-            "channel": self.channel,
-            "unit": self.unit,
+            "channels": list(self.channels),
+            "channel_units": list(self.channel_units),
             "sampling_frequency": None if self.sampling_frequency is None else float(self.sampling_frequency),
             "space": list(self.shape[1:]),
         }
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of an example, [1, *space]."""
+        """Shape of an example, [channels, *space]."""
         return tuple(self.train.shape[1:])
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of an example."""
+        return self.shape[0]
+
+    @property
+    def channel(self) -> str:
+        """Name of the only channel; empty if it is unknown or there are several."""
+        return only(self.channels)
+
+    @property
+    def unit(self) -> str:
+        """Physical unit of the only channel; empty if it is unknown or there are several."""
+        return only(self.channel_units)
 
     @property
     def n_dims(self) -> int:
@@ -141,17 +162,43 @@ class Splits:
         return len(self.shape) - 1
 
 
-def standardize(signals: Tensor, name: str) -> Tensor:
-    """Scale each example to mean zero and sample standard deviation one.
+def standardize(signals: Tensor, name: str, channels: Sequence[str] = ()) -> Tensor:
+    """Scale each channel of each example to mean zero and sample standard deviation one.
 
     Args:
-        signals: The examples, [examples, 1, *space]; in float64, the result is exact to the last digit of float32.
+        signals: The examples, [examples, channels, *space]; in float64, the result is exact to the last digit of
+            float32.
         name: Name of the signals in errors.
+        channels: Name of each channel, for errors; none if they are unknown.
 
     Raises:
-        ValueError: If a signal is constant.
+        ValueError: If a channel of an example is constant.
     """
-    return Scale("example").apply(signals, name).to(torch.get_default_dtype())
+    return Scale("example").apply(signals, name, channels=channels).to(torch.get_default_dtype())
+
+
+def per_channel(texts: Sequence[str], n_channels: int, what: str, name: str) -> tuple[str, ...]:
+    """Return one text for each channel; the default, one empty text, becomes an empty text for each.
+
+    Args:
+        texts: The texts.
+        n_channels: The number of channels.
+        what: What the texts are, for the error.
+        name: Name of the data, for the error.
+
+    Raises:
+        ValueError: If the numbers of texts and channels differ.
+    """
+    if tuple(texts) == ("",):
+        return ("",) * n_channels
+    if isinstance(texts, str) or len(texts) != n_channels:
+        raise ValueError(f"{name}: {what}={texts!r} must be a tuple of one text for each of {n_channels} channels")
+    return tuple(texts)
+
+
+def only(texts: Sequence[str]) -> str:
+    """Return the only text; empty if there are several."""
+    return texts[0] if len(texts) == 1 else ""
 
 
 def check_sampling_frequency(value: float | None, name: str) -> None:

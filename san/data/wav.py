@@ -1,4 +1,4 @@
-"""The user's own recordings as sound, WAV or FLAC: one channel of each file."""
+"""The user's own recordings as sound, WAV or FLAC: a channel of each file, or several."""
 
 import re
 from functools import partial
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from san.data.arguments import checked_arguments
 from san.data.file_splits import file_splits
 from san.data.files import existing_file, reason
-from san.data.names import index_of
-from san.data.signal import Signal, agreed_frequency
+from san.data.names import Channels, indices_of
+from san.data.signal import Signal, agreed_frequency, one_or_several
 from san.data.sizes import refuse_excess
 from san.data.splits import Splits
 
@@ -27,12 +27,12 @@ SHORTENED, UNKNOWN_SIZE = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULT
 
 
 @checked_arguments
-def load(*, path: str, channel: int | None, **options: Any) -> Splits:
-    """Read a channel of one file, or of each file of a folder or pattern, and divide it into windows.
+def load(*, path: str, channel: Channels, **options: Any) -> Splits:
+    """Read channels of one file, or of each file of a folder or pattern, and divide it into windows.
 
     Args:
         path: Path of a file or folder, or a pattern; see :func:`san.data.file_splits.file_splits`.
-        channel: Index of the channel; None for the only channel.
+        channel: Index of a channel, several, or ``all``; None for the only channel.
         **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
 
     Raises:
@@ -43,12 +43,12 @@ def load(*, path: str, channel: int | None, **options: Any) -> Splits:
 
 
 @checked_arguments
-def read(*, path: str, channel: int | None = None, sampling_frequency: float | None = None) -> Signal:
-    """Read a channel; integers are divided by the largest integer of their bits.
+def read(*, path: str, channel: Channels = None, sampling_frequency: float | None = None) -> Signal:
+    """Read channels; integers are divided by the largest integer of their bits.
 
     Args:
         path: Path of a WAV or FLAC file.
-        channel: Index of the channel; None for the only channel.
+        channel: Index of a channel, several, or ``all``; None for the only channel.
         sampling_frequency: Sampling frequency in hertz, which must be that of the file; None to take it.
 
     Raises:
@@ -62,21 +62,23 @@ def read(*, path: str, channel: int | None = None, sampling_frequency: float | N
                 raise ValueError(f"its format is {sound.format_info}")
             _refuse_truncated(sound.extra_info)
             refuse_excess(sound.frames, file)
-            index = index_of("channel", channel, [str(one) for one in range(sound.channels)], f"path={path}")
+            every = [str(one) for one in range(sound.channels)]
+            indices = indices_of("channel", channel, every, f"path={path}")
             frequency, n_samples = float(sound.samplerate), int(sound.frames)
-            samples: NDArray[np.float64] = np.empty(n_samples)
+            samples: NDArray[np.float64] = np.empty((len(indices), n_samples))
             for start in range(0, n_samples, BLOCK):
                 block = sound.read(min(BLOCK, n_samples - start), dtype="float64", always_2d=True)
                 if len(block) < min(BLOCK, n_samples - start):
                     raise ValueError(f"it ends at sample {start + len(block)}, but its header gives {n_samples}")
-                samples[start : start + len(block)] = block[:, index]
+                samples[:, start : start + len(block)] = block[:, indices].T
     except Exception as error:
         if str(error).startswith("channel="):
             raise
         why = reason(error) if isinstance(error, ValueError) else "it is truncated, damaged or of another format"
         raise ValueError(f"path={path} cannot be read as WAV or FLAC: {why}") from error
     frequency = agreed_frequency(sampling_frequency, frequency, f"path={path}")
-    return Signal(f"wav/{Path(path).stem}", samples, frequency, "" if channel is None else str(index))
+    channels = ("",) if channel is None else tuple(map(str, indices))
+    return Signal(f"wav/{Path(path).stem}", one_or_several(samples), frequency, channels)
 
 
 def _refuse_truncated(said: str) -> None:

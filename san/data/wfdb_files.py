@@ -1,4 +1,4 @@
-"""Locate WFDB records, download samples from PhysioNet, and read one channel."""
+"""Locate WFDB records, download samples from PhysioNet, and read channels."""
 
 import logging
 import re
@@ -19,10 +19,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 # Private, because wfdb has no public way to set a timeout on its session.
 from wfdb.io import _url
 
-from san.data.names import index_of
+from san.data.names import Channels, indices_of
+from san.data.signal import one_or_several
 from san.data.wfdb_samples import ChannelReader
 
-__all__ = ["SHIPPED_DATABASE", "SHIPPED_RECORD", "find_record", "first_record", "open_channel", "read_channel"]
+__all__ = ["SHIPPED_DATABASE", "SHIPPED_RECORD", "find_record", "first_record", "open_channels", "read_channels"]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED_DATABASE, SHIPPED_RECORD = "mitdb", "208"
@@ -45,17 +46,17 @@ log = logging.getLogger(__name__)
 
 
 def find_record(
-    database: str, record: str, channel: int | str, n_samples: int, databases: Path
-) -> tuple[Path, int | str]:
-    """Return the path of a record that has the channel, and the index or name of the channel in it.
+    database: str, record: str, channel: Channels, n_samples: int, databases: Path
+) -> tuple[Path, Channels]:
+    """Return the path of a record that has the channels, and their indices or names in it.
 
     The data folder comes first, then the package, then PhysioNet. Only the needed samples are read from PhysioNet; the
-    data folder keeps them as a separate record of one channel, which is written completely or not at all.
+    data folder keeps them as a separate record of these channels, which is written completely or not at all.
 
     Args:
         database: Name of the database.
         record: Name of the record.
-        channel: Index or name of the channel.
+        channel: Index or name of a channel, several, or ``all``.
         n_samples: Number of samples needed from the start of the record.
         databases: Folder of the databases in the data folder.
 
@@ -72,7 +73,7 @@ def find_record(
     if not _is_record(excerpt):
         _download(database, record, channel, n_samples, excerpt)
     log.info("reading %s", excerpt)
-    return excerpt, 0
+    return excerpt, 0 if isinstance(channel, int) or (isinstance(channel, str) and channel != "all") else "all"
 
 
 def first_record(database: str, databases: Path) -> str:
@@ -96,13 +97,13 @@ def first_record(database: str, databases: Path) -> str:
         raise _unavailable(database, "list of records", file, error) from error
 
 
-def read_channel(name: str, path: Path, channel: int | str | None, n_samples: int | None) -> wfdb.Record:
-    """Read one channel of a record on disk.
+def read_channels(name: str, path: Path, channel: Channels, n_samples: int | None) -> wfdb.Record:
+    """Read channels of a record on disk.
 
     Args:
         name: Name of the record in errors.
         path: Path of the record, without suffix.
-        channel: Index or name of the channel; None for the only channel.
+        channel: Index or name of a channel, several, or ``all``; None for the only channel.
         n_samples: Maximum number of samples to read, from the start; None for all.
 
     Raises:
@@ -112,19 +113,20 @@ def read_channel(name: str, path: Path, channel: int | str | None, n_samples: in
     return _read(name, str(path), None, channel, n_samples)
 
 
-def open_channel(
-    name: str, path: Path, channel: int | str
-) -> tuple[Callable[[int, int], NDArray[np.float64]], int, float]:
-    """Open one channel of a record on disk for reading in chunks.
+def open_channels(
+    name: str, path: Path, channel: Channels
+) -> tuple[Callable[[int, int], NDArray[np.float64]], int, float, tuple[str, ...], tuple[str, ...]]:
+    """Open channels of a record on disk for reading in chunks.
 
     Args:
         name: Name of the record in errors.
         path: Path of the record, without suffix.
-        channel: Index or name of the channel.
+        channel: Index or name of a channel, several, or ``all``; None for the only channel.
 
     Returns:
-        A function that reads samples, ``read_samples(start, stop)``; the number of samples; and the sampling frequency
-        in hertz. The function raises ``ValueError`` if the files are damaged, and for a wrong checksum once all samples
+        A function that reads samples, ``read_samples(start, stop)``, as [samples] of one channel and [channels,
+        samples] of several; the number of samples; the sampling frequency in hertz; and the names and the units of the
+        channels. The function raises ``ValueError`` if the files are damaged, and for a wrong checksum once all samples
         have been read in order.
 
     Raises:
@@ -135,7 +137,7 @@ def open_channel(
     header = reader.header
     if not n_samples:
         raise ValueError(f"{name} cannot be read in chunks: its header does not give the number of samples")
-    if header.fmt[reader.index] == DIFFERENCES:
+    if any(header.fmt[index] == DIFFERENCES for index in reader.indices):
         raise ValueError(f"{name} cannot be read in chunks: its format {DIFFERENCES} stores differences of samples")
 
     def read_samples(start: int, stop: int) -> NDArray[np.float64]:
@@ -143,24 +145,25 @@ def open_channel(
             signal = reader.read(start, stop).p_signal
         if len(signal) != stop - start:
             raise ValueError(f"{name} ends at sample {start + len(signal)}, but its header gives {n_samples}")
-        return np.asarray(signal[:, 0], dtype=np.float64)
+        return one_or_several(np.asarray(signal.T, dtype=np.float64))
 
-    return read_samples, n_samples, float(header.fs)
+    names, units = (tuple(str(own[index]) for index in reader.indices) for own in (header.sig_name, header.units))
+    return read_samples, n_samples, float(header.fs), names, units
 
 
 def _read(
-    name: str, location: str, remote_database: str | None, channel: int | str | None, n_samples: int | None
+    name: str, location: str, remote_database: str | None, channel: Channels, n_samples: int | None
 ) -> wfdb.Record:
-    """Read one channel of a record on disk, or of a record in a database of PhysioNet."""
+    """Read channels of a record on disk, or of a record in a database of PhysioNet."""
     reader, stop = _open(name, location, remote_database, channel, n_samples)
     with _damage_as_value_error(name):
         return reader.read(0, stop)
 
 
 def _open(
-    name: str, location: str, remote_database: str | None, channel: int | str | None, n_samples: int | None
+    name: str, location: str, remote_database: str | None, channel: Channels, n_samples: int | None
 ) -> tuple[ChannelReader, int | None]:
-    """Return a reader of a channel, and where to stop; None for the end, which the header does not give."""
+    """Return a reader of channels, and where to stop; None for the end, which the header does not give."""
     folder = Path(location).parent if remote_database is None else None
     with _damage_as_value_error(name):
         if folder is not None:
@@ -169,20 +172,22 @@ def _open(
     if isinstance(header, wfdb.MultiRecord):
         raise ValueError(f"{name} has {header.n_seg} segments, each a separate record: give one of them")
     names = [signal or str(position) for position, signal in enumerate(header.sig_name or [])]
-    index = index_of("channel", channel, names, name)
+    indices = indices_of("channel", channel, names, name)
     if header.sig_len == 0:
         raise ValueError(f"{name} has no samples")
     stop = min((int(length) for length in (n_samples, header.sig_len) if length is not None), default=None)
     with _damage_as_value_error(name):
-        _refuse_excessive_claims(header, index, stop, folder)
-    if header.samps_per_frame[index] > 1:
-        log.warning(
-            "%s, channel %s: the %d samples of each frame are averaged",
-            name,
-            names[index],
-            header.samps_per_frame[index],
-        )
-    return ChannelReader(location, remote_database, header, index), stop
+        for index in indices:
+            _refuse_excessive_claims(header, index, stop, folder)
+    for index in indices:
+        if header.samps_per_frame[index] > 1:
+            log.warning(
+                "%s, channel %s: the %d samples of each frame are averaged",
+                name,
+                names[index],
+                header.samps_per_frame[index],
+            )
+    return ChannelReader(location, remote_database, header, indices), stop
 
 
 def _refuse_long_header(path: Path) -> None:
@@ -233,8 +238,8 @@ def _refuse_excessive_claims(header: wfdb.Record, index: int, n_samples: int | N
         raise ValueError(f"{file} has {size} bytes of at least {claimed:.0f} that the header claims")
 
 
-def _download(database: str, record: str, channel: int | str, n_samples: int, excerpt: Path) -> None:
-    """Write the first samples of a channel on PhysioNet to a record on disk, with their original gain and offset."""
+def _download(database: str, record: str, channel: Channels, n_samples: int, excerpt: Path) -> None:
+    """Write the first samples of channels on PhysioNet to a record on disk, with their original gain and offset."""
     name = f"physionet/{database}/{record}"
     log.info("reading %s from PhysioNet", name)
     try:
@@ -242,7 +247,7 @@ def _download(database: str, record: str, channel: int | str, n_samples: int, ex
             content = _with_retries(lambda: _read(name, record, database, channel, n_samples))
     except OSError as error:
         raise _unavailable(database, f"record {record}", excerpt.with_name(f"{record}.hea"), error) from error
-    content.fmt = ["32"]
+    content.fmt = ["32"] * len(content.sig_name)
     excerpt.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=excerpt.parent) as folder:
         wfdb.wrsamp(
@@ -261,10 +266,12 @@ def _download(database: str, record: str, channel: int | str, n_samples: int, ex
             Path(folder, excerpt.name + suffix).replace(excerpt.with_name(excerpt.name + suffix))
 
 
-def _file_name(channel: int | str) -> str:
-    """Encode an index or a name in the characters allowed in a record's name, so that no two encodings are equal."""
+def _file_name(channel: Channels) -> str:
+    """Encode indices or names in the characters allowed in a record's name, so that no two encodings are equal."""
     if isinstance(channel, int):
         return f"channel_{channel}"
+    if not isinstance(channel, str):
+        return "-".join(["channels", *map(_file_name, channel or ())])
     return "named_" + re.sub(r"[^0-9A-Za-z]", lambda match: f"_{ord(match[0]):x}_", channel)
 
 

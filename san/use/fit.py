@@ -69,9 +69,12 @@ def fit(
         raise ValueError(f"activations={activations!r} must be a list of names, such as ['extrema', 'phi_pursuit']")
     if kernel_sizes is not None and not np.ndim(kernel_sizes):
         raise ValueError(f"kernel_sizes={kernel_sizes} must be a list of numbers, such as [20, 40]")
-    name, channel, unit = "x", "", ""
+    name = "x"
+    channels: tuple[str, ...] = ("",)
+    units: tuple[str, ...] = ("",)
     if isinstance(x, Signal):
-        name, channel, unit, sampling_frequency = x.name, x.channel, x.unit, x.sampling_frequency or sampling_frequency
+        name, channels, units = x.name, x.channels, x.channel_units
+        sampling_frequency = x.sampling_frequency or sampling_frequency
         x = x.samples
     examples = torch.from_numpy(_windows(as_array(x, 1), window)).unsqueeze(1)
     splits = selecting_splits(
@@ -80,8 +83,8 @@ def fit(
         scaling=scaling,
         name=name,
         sampling_frequency=sampling_frequency,
-        channel=channel,
-        unit=unit,
+        channels=channels,
+        channel_units=units,
     )
     overrides: dict[str, Any] = {
         "n_kernels": n_kernels,

@@ -14,6 +14,7 @@ from san.cli.config import kernel_sizes_of
 from san.cli.parts import instantiate
 from san.cli.trained import trained_configuration
 from san.data.scale import Scale
+from san.data.splits import only
 from san.networks import SparselyActivatedNetwork
 from san.storage.checkpoints import load_state, refuse_other_sizes
 from san.use.description import Origin
@@ -23,8 +24,8 @@ __all__ = ["load"]
 
 ORIGIN: dict[str, type | tuple[type, ...]] = {
     "name": str,
-    "channel": str,
-    "unit": str,
+    "channels": list,
+    "channel_units": list,
     "sampling_frequency": (float, type(None)),
     "space": list,
 }
@@ -74,7 +75,9 @@ def load(path: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> Model:
         network.requires_grad_(False),
         activation=trained.activation_name,
         scale=Scale.from_dict(content["scale"]),
-        origin=Origin(stored["name"], stored["channel"], stored["unit"], stored["sampling_frequency"]),
+        origin=Origin(
+            stored["name"], only(stored["channels"]), only(stored["channel_units"]), stored["sampling_frequency"]
+        ),
         space=tuple(stored["space"]),
         loss=loss,
         count_weights=trained.metric.count_weights,
@@ -104,8 +107,13 @@ def _origin(stored: Any, file: Path) -> Mapping[str, Any]:
         raise ValueError(
             f"{file} is of an earlier version, which did not store the length of its examples: train it again"
         )
+    if isinstance(stored, dict) and {"channel", "unit"} <= stored.keys():  # of an earlier version, of one channel
+        others = {key: value for key, value in stored.items() if key not in ("channel", "unit")}
+        stored = {**others, "channels": [stored["channel"]], "channel_units": [stored["unit"]]}
     valid = isinstance(stored, dict) and stored.keys() == ORIGIN.keys()
     valid = valid and all(isinstance(stored[key], kind) for key, kind in ORIGIN.items())
+    valid = valid and len(stored["channels"]) == len(stored["channel_units"]) > 0
+    valid = valid and all(isinstance(text, str) for text in (*stored["channels"], *stored["channel_units"]))
     if not valid or len(stored["space"]) not in (1, 2) or not all(type(n) is int and n > 0 for n in stored["space"]):
         raise ValueError(f"{file} is damaged: what it stores of its training data is incomplete")
     return cast("Mapping[str, Any]", stored)

@@ -175,7 +175,7 @@ class Model:
         """
         if self.scale.kind == "example":
             raise ValueError("the mean of each example is not in its activation maps: train with scaling=all")
-        size = 1.0 if self.scale.kind == "none" else self.scale.unit / (self.scale.highest - self.scale.lowest)
+        (size,) = (1.0,) if self.scale.kind == "none" else self.scale.sizes
         scaled = torch.from_numpy(maps / size).to(self.network.weight.dtype)
         with torch.no_grad():
             decoded: Array = self.scale.undo(self.network.decode(scaled).double())[:, 0].numpy()
