@@ -17,6 +17,7 @@ from san.cli.build import check_counts, check_densities
 from san.cli.config import parse_numbers, with_activation
 from san.cli.model_results import Results
 from san.cli.parts import instantiate
+from san.data.names import channel_place
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
 from san.ops.choices import shown
@@ -71,7 +72,7 @@ class ComparedNetworks:
     """
 
     def __init__(self, config: DictConfig, name: str, form: str, grids: DictConfig, splits: Splits) -> None:
-        own_name = splits.shape[0] > 1 and form != "full"
+        own_name = splits.n_channels > 1 and form != "full"
         self.name = f"{name}_{form}" if own_name else name
         self.alone = form == ALONE
         self.selected_by = config.protocol.selected_by
@@ -101,14 +102,16 @@ class ComparedNetworks:
             return [splits]
         return [
             Splits(
-                f"{splits.name}, channel {channel}",
+                channel_place(splits.name, channel, splits.channels),
                 splits.train[:, [channel]],
                 splits.validation[:, [channel]],
                 splits.test[:, [channel]],
                 sampling_frequency=splits.sampling_frequency,
                 units=splits.units,
+                channels=splits.channels[channel : channel + 1],
+                channel_units=splits.channel_units[channel : channel + 1],
             )
-            for channel in range(splits.shape[0])
+            for channel in range(splits.n_channels)
         ]
 
     def tune(self, parts: Sequence[Splits]) -> Results:

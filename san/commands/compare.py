@@ -52,7 +52,7 @@ def compare(config: DictConfig) -> float:
     networks = [
         ComparedNetworks(config, name, form, grids, splits)
         for name in config.activations
-        for form in kernel_forms(config, name, splits.shape[0])
+        for form in kernel_forms(config, name, splits.n_channels)
     ]
     for name in config.peers:
         _check_grid(name, grids[name])
@@ -79,7 +79,7 @@ def compare(config: DictConfig) -> float:
         raise ValueError("all methods are skipped, which leaves nothing to compare: name others")
     results = {
         "dataset": splits.name,
-        "channels": splits.shape[0],
+        "channels": splits.n_channels,
         "space": list(splits.shape[1:]),
         "selected_by": config.protocol.selected_by,
         "seed": config.seed,
