@@ -11,6 +11,7 @@ from matplotlib.text import Text
 
 from san import compare
 from san.cli.bank import train_bank
+from san.data.splits import Splits
 from san.figures.frontier import draw_frontier, frontier
 from san.peers import tuning
 from san.peers.tuning import METHODS, mean_metrics
@@ -46,6 +47,26 @@ def run_compare(run, tmp_path):
 def installed():
     pytest.importorskip("sklearn", reason="the baseline methods are not installed: pip install 'san[peers]'")
     pytest.importorskip("sporco", reason="the baseline methods are not installed: pip install 'san[peers]'")
+
+
+@pytest.fixture
+def two_channels(monkeypatch):
+    """Let each command read examples of two channels, which return: events in both, at positions that differ by 3."""
+    x = torch.zeros(6, 2, 150)
+    event = torch.tensor([1.0, 3, -2, -4, 2, 1])
+    for example, at in product(range(6), (10, 60, 100)):
+        start = at + 4 * example
+        x[example, 0, start : start + 6] += event
+        x[example, 1, start + 3 : start + 9] -= 0.5 * event
+    x += 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr("san.commands.compare.load_dataset", lambda _: Splits("two", x[:2], x[2:4], x[4:]))
+    return x
+
+
+SEVERAL = (
+    "trainer.max_epochs=2", "batch_size=2", "kernel_sizes=[6,9]", "n_kernels=[1,2]", "peers=[]",
+    "activations=[phi_pursuit]",
+)  # fmt: skip
 
 
 def metrics(peer, x, *levels, count_weights="samples"):
@@ -277,7 +298,7 @@ def test_complete_methods_of_an_interrupted_comparison_are_kept(run_compare, mon
             raise FloatingPointError("interrupted")
         return train_bank(config, *others)
 
-    monkeypatch.setattr("san.commands.compare.train_bank", interrupted)
+    monkeypatch.setattr("san.cli.compared_networks.train_bank", interrupted)
     stop = 7
     folder, _ = run_compare("stopped", *arguments, fails=True)
     assert [path.stem for path in (folder / "methods").iterdir()] == ["relu"]
@@ -310,6 +331,8 @@ def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run
         (["peers=[]", "n_kernels=[]"], "n_kernels=[] is empty"),
         (["peers=[]", "kernel_sizes=0"], "0 must be a number such as 8"),
         (["peers=[]", "peer_examples=0"], "peer_examples=0 must be an integer"),
+        (["kernel_forms.phi_pursuit=[full,half]"], "=['full', 'half'] must be a list of full, rank1, alone"),
+        (["kernel_forms.phi_pursuit=[]"], "kernel_forms.phi_pursuit=[] must be a list of full, rank1, alone"),
         (["peers=[]", "dataset=mnist", "classifier=fnn"], "compared by φ alone"),
     ],
 )
@@ -344,6 +367,75 @@ def test_mistakes_in_a_grid_are_one_line(run_compare, arguments, said):
     _, line = run_compare("run", "activations=[]", "peers=[csc]", *arguments, fails=True)
     assert said in line
     assert "\n" not in line.strip()
+
+
+@pytest.mark.usefixtures("installed", "two_channels")
+def test_examples_of_several_channels_are_compared_by_every_method(run_compare):
+    peers = ("patches_omp.kernel_size=[10]", "csc.kernel_size=[10]", "csc.n_kernels=[1]", "csc.sparsity=[0.5]")
+    grids = [f"grids.signals.{of_peer}" for of_peer in peers]
+    folder, _ = run_compare(
+        "run", "activations=[extrema,phi_pursuit]", "peers=[patches_omp,csc]", *grids, common=SEVERAL
+    )
+    compared, rows = results(folder), table(folder / "compare.csv")
+    assert compared["channels"] == 2
+    names = ["extrema", "phi_pursuit", "phi_pursuit_rank1", "phi_pursuit_alone", "patches_omp", "csc"]
+    assert [method["method"] for method in compared["methods"]] == [one["method"] for one in rows] == names
+    for method, one in zip(compared["methods"], rows, strict=True):
+        assert method["chosen"] in method["settings"]
+        stored = float(one["n_weights"]) + 2 * float(one["test_activations"])
+        assert stored / 300 == pytest.approx(float(one["test_cr_inverse"]))
+    weights = {name: of["chosen"]["n_weights"] for name, of in zip(names, compared["methods"], strict=True)}
+    assert weights["phi_pursuit"] in (12, 18, 24, 36)
+    assert weights["phi_pursuit_rank1"] in (8, 11, 16, 22)
+    assert (folder / "figures" / "frontier.png").is_file()
+    assert "Each φ̄ is of all 2 channels." in (folder / "compare.md").read_text(encoding="utf-8")
+
+
+def test_channels_alone_are_tuned_as_examples_of_one_channel(run_compare, monkeypatch, two_channels):
+    common = (*SEVERAL, "kernel_forms.phi_pursuit=[alone]")
+    folder, _ = run_compare("both", common=common)
+    (together,) = results(folder)["methods"]
+    chosen = together["chosen"]
+    assert together["method"] == "phi_pursuit_alone"
+    assert len(together["settings"]) == 4 + 1  # the same setting for all channels, and the best of each
+    for channel, own in enumerate(chosen["channels"]):
+        x = two_channels[:, channel : channel + 1]
+        monkeypatch.setattr("san.commands.compare.load_dataset", lambda _, x=x: Splits("one", x[:2], x[2:4], x[4:]))
+        (alone,) = results(run_compare(f"{channel}", common=common)[0])["methods"]
+        assert alone["method"] == "phi_pursuit"
+        assert alone["chosen"] == own
+        assert [chosen["setting"][key][channel] for key in ("kernel_size", "n_kernels")] == list(
+            own["setting"].values()
+        )
+    first, second = chosen["channels"]
+    assert chosen["n_weights"] == first["n_weights"] + second["n_weights"]
+    for split in ("validation", "test"):
+        ratios = [own[split]["cr_inverse"] for own in (first, second)]
+        assert chosen[split]["cr_inverse"] == pytest.approx(sum(ratios) / 2)
+
+
+@pytest.mark.usefixtures("two_channels")
+def test_methods_of_other_kernels_are_kept_apart(run_compare):
+    folder, _ = run_compare("run", "kernel_forms.phi_pursuit=[full,rank1]", "n_kernels=1", common=SEVERAL)
+    assert sorted(path.stem for path in (folder / "methods").iterdir()) == ["phi_pursuit", "phi_pursuit_rank1"]
+    full, rank1 = results(folder)["methods"]
+    assert [of["n_weights"] for of in full["settings"]] == [12, 18]
+    assert [of["n_weights"] for of in rank1["settings"]] == [8, 11]
+    run_compare("run", "kernel_forms.phi_pursuit=[rank1]", "n_kernels=1", common=SEVERAL)
+    (kept,) = results(folder)["methods"]
+    assert kept == rank1  # with its times, so it was not trained again
+
+
+def test_a_channel_of_zeros_is_not_described_alone(run_compare, two_channels):
+    two_channels[3, 1] = 0
+    folder, _ = run_compare("run", "kernel_forms.phi_pursuit=[full,alone]", "n_kernels=1", common=SEVERAL)
+    lines = (folder / "compare.log").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if "phi_pursuit_alone is skipped" in line)
+    assert "two, channel 1: validation example 1 is zero everywhere" in line
+    (of_all,) = results(folder)["methods"]
+    assert of_all["method"] == "phi_pursuit"
+    _, said = run_compare("none", "kernel_forms.phi_pursuit=[alone]", common=SEVERAL, fails=True)
+    assert "nothing to compare" in said
 
 
 def method(name, *points):
@@ -392,3 +484,4 @@ def test_activations_are_those_of_equation_4():
     of_method = {"method": "any", "chosen": chosen, "settings": [chosen], "seconds": {"grid": 1, "chosen": 1}}
     assert comparison_row(of_method, [100])["test_activations"] == pytest.approx(7.5)
     assert comparison_row(of_method, [100])["setting"] == "a=1 b=2"
+    assert comparison_row(of_method, [20], channels=5)["test_activations"] == pytest.approx(7.5)

@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linprog
 
+from san.activations import Extrema
 from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
+from san.networks import SparselyActivatedNetwork
 from san.peers.allocation import allocate_atoms
+from san.peers.channels_alone import ChannelsAlone
 from san.peers.least_absolute import fit_least_absolute, solve_least_absolute
-from san.peers.tuning import METHODS
+from san.peers.tuning import METHODS, mean_metrics
 
 SETTINGS = {"patches_omp": {"alpha": 1}, "csc": {"sparsity": 0.5}}
 LEVELS = {
@@ -33,7 +36,8 @@ def phi_of(of_peer, x, level, loss=F.l1_loss):
     """Return φ of each example."""
     n_weights = of_peer.n_weights()
     ((maps, reconstruction),) = of_peer.describe(x, [level], loss=loss, n_weights=n_weights)
-    return phi(inverse_compression_ratio(maps, n_weights), normalized_reconstruction_loss(reconstruction, x, loss))
+    ratio = inverse_compression_ratio(maps, n_weights, x.shape[1])
+    return phi(ratio, normalized_reconstruction_loss(reconstruction, x, loss))
 
 
 def lowest_absolute_error(atoms, samples):
@@ -91,9 +95,9 @@ def test_atoms_are_allocated_with_the_lowest_phi_of_all_allocations(seed):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("space", [(37,), (9, 8)])
-def test_an_example_is_described_the_same_in_any_batch(name, space):
-    x = walks(4, 1, *space) * torch.tensor([1.0, 1, 20, 0.1]).view(4, *[1] * (len(space) + 1))
+@pytest.mark.parametrize("shape", [(1, 37), (3, 37), (1, 9, 8), (2, 9, 8)])
+def test_an_example_is_described_the_same_in_any_batch(name, shape):
+    x = walks(4, *shape) * torch.tensor([1.0, 1, 20, 0.1]).view(4, *[1] * len(shape))
     of_peer = peer(name, x, kernel_size=4)
     options = {"loss": F.l1_loss, "n_weights": of_peer.n_weights()}
     together = list(of_peer.describe(x, LEVELS[name], **options))
@@ -105,10 +109,72 @@ def test_an_example_is_described_the_same_in_any_batch(name, space):
                 torch.testing.assert_close(values[index], value[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("shape", [(3, 37), (2, 9, 8)])
+def test_an_activation_places_all_channels_of_its_atom_and_counts_once(name, shape):
+    n_channels, *space = shape
+    x = walks(3, *shape)
+    of_peer = peer(name, x, n_kernels=2, kernel_size=4)
+    atoms = of_peer.atoms.reshape(-1, n_channels, *[4] * len(space))
+    assert np.linalg.norm(of_peer.atoms, axis=1) == pytest.approx(np.ones(len(atoms)))
+    assert of_peer.n_weights() == len(atoms) * n_channels * 4 ** len(space)
+    options = {"loss": F.l1_loss, "n_weights": of_peer.n_weights()}
+    measured = mean_metrics(of_peer, x, LEVELS[name], loss=F.l1_loss, count_weights="samples")
+    for found, (maps, reconstruction) in zip(measured, of_peer.describe(x, LEVELS[name], **options), strict=True):
+        assert maps.shape == (3, len(atoms), *space)
+        rebuilt = torch.zeros_like(x)
+        for example, kernel, *position in maps.nonzero().tolist():
+            for channel, *offset in product(range(n_channels), *[range(4)] * len(space)):
+                at = [start + by for start, by in zip(position, offset, strict=True)]
+                if name == "csc":  # whose convolution is circular
+                    at = [index % length for index, length in zip(at, space, strict=True)]
+                elif any(index >= length for index, length in zip(at, space, strict=True)):
+                    continue  # padding of the last patch
+                rebuilt[(example, channel, *at)] += (
+                    maps[(example, kernel, *position)] * atoms[(kernel, channel, *offset)]
+                )
+        torch.testing.assert_close(reconstruction, rebuilt, atol=1e-4, rtol=0)
+        stored = of_peer.n_weights() + (len(space) + 1) * maps.count_nonzero(dim=tuple(range(1, maps.dim())))
+        ratio, lost = stored / x[0].numel(), (x - rebuilt).abs().flatten(1).sum(1) / x.abs().flatten(1).sum(1)
+        assert found["cr_inverse"] == pytest.approx(float(ratio.mean()))
+        assert found["loss_normalized"] == pytest.approx(float(lost.mean()), abs=1e-4)
+        assert found["phi"] == pytest.approx(float(torch.hypot(ratio, lost).mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_events_of_two_channels_are_one_activation_each(name):
+    """Two channels of one event, of opposite signs, at three positions that begin patches."""
+    event = torch.stack([torch.tensor([1.0, 2, -1, 3]), -torch.tensor([2.0, 1, 4, 0])])
+    x = torch.zeros(1, 2, 40)
+    for at, amplitude in ((0, 2), (12, -1), (32, 3)):
+        x[0, :, at : at + 4] = amplitude * event
+    of_peer = peer(name, x, n_kernels=1, kernel_size=4)
+    of_peer.atoms = (event / event.norm()).double().view(1, 8).numpy()
+    level = {"patches_omp": {"n_nonzero_by_phi": 1}, "csc": {"threshold_by_phi": 0.1}}[name]
+    assert phi_of(of_peer, x, level).item() == pytest.approx((2 * 4 + 2 * 3) / 80, abs=1e-4)
+
+
 @pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])
-@pytest.mark.parametrize("space", [(38,), (9, 8)])
-def test_patches_with_the_lowest_phi_have_a_lower_phi_than_every_other_level(space, loss):
-    x = walks(5, 1, *space)
+@torch.no_grad()
+def test_channels_alone_count_all_their_numbers_over_all_samples(loss):
+    x = walks(3, 2, 60) * torch.tensor([1.0, 10]).view(2, 1)
+    networks = [SparselyActivatedNetwork(sizes, Extrema(2), decoder="adjoint", seed=0) for sizes in ([5], [4, 7])]
+    (found,) = mean_metrics(ChannelsAlone(networks), x, [{}], loss=loss, count_weights="samples")
+    n_numbers, lost = 0, 0
+    for channel, network in enumerate(networks):
+        own = x[:, channel : channel + 1]
+        n_numbers = n_numbers + sum(network.kernel_sizes) + 2 * network.encode(own).count_nonzero(dim=(1, 2))
+        lost = lost + loss(network(own), own, reduction="none").sum((1, 2))
+    ratios, losses = n_numbers / 120, lost / loss(torch.zeros_like(x), x, reduction="none").sum((1, 2))
+    assert found["cr_inverse"] == pytest.approx(float(ratios.mean()))
+    assert found["loss_normalized"] == pytest.approx(float(losses.mean()))
+    assert found["phi"] == pytest.approx(float(torch.hypot(ratios, losses).mean()))
+
+
+@pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])
+@pytest.mark.parametrize("shape", [(1, 38), (2, 38), (1, 9, 8), (2, 9, 8)])
+def test_patches_with_the_lowest_phi_have_a_lower_phi_than_every_other_level(shape, loss):
+    x = walks(5, *shape)
     of_peer = peer("patches_omp", x, kernel_size=4)
     lowest = phi_of(of_peer, x, {"n_nonzero_by_phi": 3}, loss)
     for name, values in {"n_nonzero": (1, 2, 3), "tolerance": (0.01, 0.1, 1), "tolerance_or_none": (0.1, 1)}.items():
@@ -160,8 +226,9 @@ def test_pursuits_stop_as_in_scikit_learn():
 
 
 @pytest.mark.parametrize("loss", [F.l1_loss, F.mse_loss])
-def test_sparse_codes_with_the_lowest_phi_have_a_lower_phi_than_every_threshold(loss):
-    x = walks(3, 1, 60)
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_sparse_codes_with_the_lowest_phi_have_a_lower_phi_than_every_threshold(n_channels, loss):
+    x = walks(3, n_channels, 60)
     of_peer = peer("csc", x, n_kernels=2)
     lowest = phi_of(of_peer, x, {"threshold_by_phi": 0.05}, loss)
     of_thresholds = torch.stack([phi_of(of_peer, x, {"threshold": 0.05 * 2**power}, loss) for power in range(9)])

@@ -61,7 +61,7 @@ def shares(sizes: Sequence[int], n_kernels: int, batch: Tensor, max_memory: floa
     Args:
         sizes: The kernel sizes, one model each.
         n_kernels: Number of kernels of a model.
-        batch: Examples of a batch, [batch, 1, *space].
+        batch: Examples of a batch, [batch, channels, *space].
         max_memory: Bytes of the maps of a training step; a bank has at least one model.
     """
     n_banks = math.ceil(len(sizes) * n_kernels * batch.nbytes * COPIES_OF_MAPS / max_memory)

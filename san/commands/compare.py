@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import product
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from san.cli.bank import evaluate_bank, shares, train_bank
-from san.cli.build import check_counts, check_densities, load_dataset
-from san.cli.config import check_numbers, parse_numbers, stored_configuration, with_activation
+from san.cli.build import load_dataset
+from san.cli.compared_networks import ComparedNetworks, check_kernel_forms, kernel_forms, lowest, tuned
+from san.cli.config import check_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
 from san.cli.parts import instantiate
 from san.cli.processes import n_processes
@@ -27,7 +27,7 @@ from san.data.splits import Splits
 from san.peers.tuning import METHODS, mean_metrics, require_installed
 from san.reporting.comparison import summarize_comparison
 from san.reporting.provenance import Provenance, data_fingerprint, versions
-from san.reporting.results import METRICS, lowest_phi
+from san.reporting.results import lowest_phi
 from san.storage.files import read_json, write_json
 
 __all__ = ["compare"]
@@ -49,19 +49,24 @@ def compare(config: DictConfig) -> float:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = load_dataset(config)
     grids = config.grids.signals if splits.n_dims == 1 else config.grids.images
-    banks = [_banks(config, name, grids, splits) for name in config.activations]
+    networks = [
+        ComparedNetworks(config, name, form, grids, splits)
+        for name in config.activations
+        for form in kernel_forms(config, name, splits.n_channels)
+    ]
     for name in config.peers:
         _check_grid(name, grids[name])
     folder = Path(config.paths.output_dir)
     kept = _Kept(folder / "methods", data_fingerprint(splits))
-    methods = [
-        kept.or_tuned(
-            of_activation[0].activation_name,
-            [_settings(bank) for bank in of_activation],
-            partial(_tune_activation, of_activation, splits),
-        )
-        for of_activation in banks
-    ]
+    methods = []
+    for compared in networks:
+        try:
+            parts = compared.parts(splits)
+        except ValueError as error:
+            log.warning("%s is skipped: %s", compared.name, error)
+            continue
+        settings = [_settings(bank) for bank in compared.banks]
+        methods.append(kept.or_tuned(compared.name, settings, partial(compared.tune, parts)))
     for name in config.peers:
         grid = grids[name]
         peer = {
@@ -70,8 +75,11 @@ def compare(config: DictConfig) -> float:
             "version": import_module(METHODS[name].package).__version__,
         }
         methods.append(kept.or_tuned(name, peer, partial(_tune_peer, config, name, grid, splits)))
+    if not methods:
+        raise ValueError("all methods are skipped, which leaves nothing to compare: name others")
     results = {
         "dataset": splits.name,
+        "channels": splits.n_channels,
         "space": list(splits.shape[1:]),
         "selected_by": config.protocol.selected_by,
         "seed": config.seed,
@@ -108,15 +116,15 @@ class _Kept:
             return dict(stored["method"])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Experiment logs directory")  # of the interrupted method
-            tuned = tune()
-        write_json(file, {"fingerprints": fingerprints, "method": tuned})
-        return tuned
+            method = tune()
+        write_json(file, {"fingerprints": fingerprints, "method": method})
+        return method
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
     """Return the settings that can change the results of a method, whatever others it is compared with."""
     whole = effective_settings(config)
-    return {key: value for key, value in whole.items() if key not in ("activations", "grids", "peers")}
+    return {key: value for key, value in whole.items() if key not in ("activations", "grids", "kernel_forms", "peers")}
 
 
 def _check(config: DictConfig) -> None:
@@ -134,6 +142,7 @@ def _check(config: DictConfig) -> None:
     check_numbers(config, ["seed", "peer_examples", "batch_size", "num_workers"])
     for name in config.activations:
         with_activation(config, name)
+    check_kernel_forms(config)
 
 
 def _check_grid(name: str, grid: DictConfig) -> None:
@@ -148,57 +157,6 @@ def _check_grid(name: str, grid: DictConfig) -> None:
 
 def _lists(grid: DictConfig) -> dict[str, list[Any]]:
     return {str(key): list(values) if OmegaConf.is_list(values) else [values] for key, values in grid.items()}
-
-
-def _banks(config: DictConfig, name: str, grids: DictConfig, splits: Splits) -> list[DictConfig]:
-    """Return the configurations of the banks of an activation, one per number of kernels.
-
-    Raises:
-        ValueError: If a number of kernels or a kernel size is invalid.
-    """
-    grid = grids.get(name, grids.activations)
-    numbers = parse_numbers("n_kernels", grid.n_kernels if config.n_kernels is None else config.n_kernels)
-    sizes = parse_numbers("kernel_sizes", grid.kernel_sizes if config.kernel_sizes is None else config.kernel_sizes)
-    if config.kernel_sizes is None:
-        sizes = [size for size in sizes if size <= min(splits.shape[1:])]
-    banks = []
-    for number in numbers:
-        bank = with_activation(config, name)
-        bank.n_kernels, bank.kernel_sizes, bank.checkpoint = number, sizes, None
-        bank.paths.output_dir = str(Path(config.paths.output_dir, "trainings", f"{number}"))
-        check_counts(bank)
-        check_densities(bank, number, splits.shape[1:])
-        banks.append(bank)
-    return banks
-
-
-def _tune_activation(banks: Sequence[DictConfig], splits: Splits) -> Results:
-    """Train the models of an activation, and the selected model once more alone, to measure its time."""
-    start = time.perf_counter()
-    settings: list[Results] = []
-    for config in banks:
-        sizes, batch = list(config.kernel_sizes), splits.train[: config.batch_size]
-        for share in shares(sizes, config.n_kernels, batch, config.max_memory):
-            models, failures, _ = evaluate_bank(train_bank(config, share, splits))
-            for failed, reason in failures.items():
-                log.warning("%s, %d kernels: %s", failed, config.n_kernels, reason)
-            settings += [_setting_of(model) for model in models]
-    seconds = time.perf_counter() - start
-    name, selected_by = banks[0].activation_name, banks[0].protocol.selected_by
-    selected = _lowest(name, settings, selected_by)
-    start = time.perf_counter()
-    (alone,) = (bank for bank in banks if bank.n_kernels == selected["setting"]["n_kernels"])
-    train_bank(alone, [selected["setting"]["kernel_size"]], splits)
-    return _tuned(name, settings, selected, grid=seconds, selected_alone=time.perf_counter() - start)
-
-
-def _setting_of(model: Results) -> Results:
-    sizes = model["kernel_sizes"]
-    return {
-        "setting": {"kernel_size": sizes[0], "n_kernels": len(sizes)},
-        "n_weights": model["n_weights"],
-        **{split: {name: model[split][name] for name in METRICS} for split in ("validation", "test")},
-    }
 
 
 def _tune_peer(config: DictConfig, name: str, grid: DictConfig, splits: Splits) -> Results:
@@ -228,9 +186,9 @@ def _tune_peer(config: DictConfig, name: str, grid: DictConfig, splits: Splits) 
             for index, level in enumerate(levels)
         ]
         settings += of_peer
-        lowest = _lowest(name, of_peer, selected_by)
-        if best is None or lowest[selected_by]["phi"] < best[0][selected_by]["phi"]:
-            best = lowest, peer, learning
+        of_levels = lowest(name, of_peer, selected_by)
+        if best is None or of_levels[selected_by]["phi"] < best[0][selected_by]["phi"]:
+            best = of_levels, peer, learning
     if best is None:
         raise ValueError(f"grids: {name} has no setting with fewer weights than the samples of an example")
     seconds = time.perf_counter() - start
@@ -238,7 +196,7 @@ def _tune_peer(config: DictConfig, name: str, grid: DictConfig, splits: Splits) 
     if len(examples["test"]) < len(splits.test):
         level = {key: value for key, value in selected["setting"].items() if key in method.level_names}
         selected = {**selected, "test": mean_metrics(peer, splits.test, [level], **options)[0]}
-    return _tuned(name, settings, selected, grid=seconds, selected_alone=learning)
+    return tuned(name, settings, selected, grid=seconds, selected_alone=learning)
 
 
 def _evenly_spaced(examples: Tensor, maximum: int) -> Tensor:
@@ -252,21 +210,3 @@ def _is_useful(setting: Mapping[str, Any], space: Sequence[int]) -> bool:
     """Return whether an atom fits into an example, and fewer weights are stored than an example has samples."""
     size = setting["kernel_size"]
     return bool(size <= min(space) and setting["n_kernels"] * size ** len(space) < prod(space))
-
-
-def _lowest(name: str, settings: Sequence[Results], split: Any) -> Results:
-    """Return the setting of the lowest φ on a split.
-
-    Raises:
-        FloatingPointError: If φ is finite with no setting.
-    """
-    lowest = lowest_phi([setting for setting in settings if isfinite(setting[split]["phi"])], split)
-    if lowest is None:
-        raise FloatingPointError(f"{name}: φ is not finite with any setting: lower optimizer.lr")
-    return lowest
-
-
-def _tuned(name: str, settings: list[Results], selected: Results, *, grid: float, selected_alone: float) -> Results:
-    log.info("%s: %d settings in %.0f s", name, len(settings), grid)
-    seconds = {"grid": grid, "chosen": selected_alone}
-    return {"method": name, "chosen": selected, "seconds": seconds, "settings": settings}

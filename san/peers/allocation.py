@@ -22,7 +22,7 @@ def allocate_atoms(losses: Array, n_weights: int, n_samples: int, n_dims: int) -
     Args:
         losses: The loss of each patch with its first 0, 1, ... atoms, summed over samples, [patches, 1 + atoms].
         n_weights: W, the number of weights of the atoms.
-        n_samples: Samples of the example.
+        n_samples: Samples of the example, of all channels.
         n_dims: Number of axes of the example.
 
     Returns:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import product
-from math import inf
+from math import inf, prod
 
 import numpy as np
 import torch
@@ -21,10 +21,10 @@ MAX_ITERATIONS = 100  # iterations of the learning, and of the coding, at most; 
 RELATIVE_TOLERANCE = 1e-3  # relative primal and dual residuals, dimensionless, at which the coding has converged
 
 Description = tuple[Tensor, Tensor]
-"""The maps and the reconstruction of one example, [1, kernels, *space] and [1, 1, *space]."""
+"""The maps and the reconstruction of one example, [1, kernels, *space] and [1, channels, *space]."""
 
 Solve = Callable[[Array, Array], Array]
-"""A fit: the amplitudes, given the atoms at their positions, [samples, activations], and the samples."""
+"""A fit: the amplitudes, given the atoms at their positions, [channels * samples, activations], and the samples."""
 
 
 class ConvolutionalSparseCoding(Peer):
@@ -36,11 +36,13 @@ class ConvolutionalSparseCoding(Peer):
 
     Activations of an absolute value above a threshold, in units of the root mean square of the training examples, are
     kept. Their amplitudes are refitted by least squares if the numbers stored for an example, (dim + 1) per activation,
-    are at most its samples. The levels of sparsity:
+    are at most its samples, of all channels. The levels of sparsity:
 
     - ``threshold``: this threshold.
     - ``threshold_by_phi``: for each example, the threshold that gives the lowest φ: this value, or this value doubled
       any number of times. The amplitudes are refitted to the least absolute error if that gives a lower φ.
+
+    Of several channels, the atoms are sporco's multi-channel dictionary: each has one map and a part for each channel.
 
     The convolution is circular, as sporco defines it, so an atom may wrap around the end of an example. Each example is
     coded alone, because sporco adapts and stops the coding of a batch by all of its examples.
@@ -62,7 +64,7 @@ class ConvolutionalSparseCoding(Peer):
 
     def __init__(
         self,
-        train: Float[Tensor, "batch 1 *space"],
+        train: Float[Tensor, "batch channels *space"],
         *,
         kernel_size: int,
         n_kernels: int,
@@ -81,11 +83,12 @@ class ConvolutionalSparseCoding(Peer):
         learning = ConvBPDNDictLearn(
             self._initial_atoms(train), self._examples_last(train), sparsity, options, dimK=1, dimN=self.n_dims
         )
-        self.atoms = learning.solve().reshape(-1, n_kernels).T
+        learned = learning.solve().reshape(*self.atom_shape, self.n_channels, n_kernels)
+        self.atoms = np.moveaxis(learned, (-1, -2), (0, 1)).reshape(n_kernels, -1)
 
     def describe(
-        self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level], *, loss: Loss, n_weights: int
-    ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch 1 *space"]]]:
+        self, x: Float[Tensor, "batch channels *space"], levels: Sequence[Level], *, loss: Loss, n_weights: int
+    ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch channels *space"]]]:
         """Yield the activation maps and the reconstructions of the examples, one pair per level of sparsity.
 
         The examples are coded once; each level thresholds and refits the same maps.
@@ -120,14 +123,18 @@ class ConvolutionalSparseCoding(Peer):
                 yield _lowest_phi(keep, thresholds, x, loss, n_weights)
 
     def _initial_atoms(self, train: Tensor) -> Array:
-        """Draw a window of a training example for each atom, or noise if the window is zero, [*atom_shape, kernels]."""
+        """Draw a window of a training example for each atom, or noise if the window is zero.
+
+        Returns:
+            The atoms in sporco's order of axes, [*atom_shape, channels, kernels].
+        """
         generator = np.random.default_rng(self.seed)
-        atoms = np.empty((*self.atom_shape, self.n_kernels))
+        atoms = np.empty((*self.atom_shape, self.n_channels, self.n_kernels))
         for kernel in range(self.n_kernels):
-            example = train[generator.integers(len(train)), 0].double().numpy() / self.scale
-            corner = [generator.integers(length - self.kernel_size + 1) for length in example.shape]
+            example = train[generator.integers(len(train))].movedim(0, -1).double().numpy() / self.scale
+            corner = [generator.integers(length - self.kernel_size + 1) for length in example.shape[:-1]]
             window = example[tuple(slice(start, start + self.kernel_size) for start in corner)]
-            atoms[..., kernel] = window if window.any() else generator.standard_normal(self.atom_shape)
+            atoms[..., kernel] = window if window.any() else generator.standard_normal(window.shape)
         return atoms
 
     def _code(self, x: Tensor) -> Array:
@@ -135,7 +142,8 @@ class ConvolutionalSparseCoding(Peer):
         from sporco.admm.cbpdn import ConvBPDN
 
         options = ConvBPDN.Options({"Verbose": False, "MaxMainIter": MAX_ITERATIONS, "RelStopTol": RELATIVE_TOLERANCE})
-        atoms = self.atoms.T.reshape(*self.atom_shape, self.n_kernels)
+        by_channel = self.atoms.reshape(-1, self.n_channels, *self.atom_shape)
+        atoms = np.moveaxis(by_channel, (0, 1), (-1, -2))
         coding = ConvBPDN(atoms, self._examples_last(x), self.sparsity, options, dimK=1, dimN=self.n_dims)
         coded: Array = np.moveaxis(coding.solve().reshape(*x.shape[2:], self.n_kernels), -1, 0)
         return coded
@@ -145,7 +153,7 @@ class ConvolutionalSparseCoding(Peer):
 
         Args:
             maps: The activation maps, [kernels, *space]; the nonzero samples are overwritten.
-            x: The example, [1, 1, *space].
+            x: The example, [1, channels, *space].
             solve: The fit of the amplitudes.
         """
         example = x.double().numpy().ravel() / self.scale
@@ -153,16 +161,19 @@ class ConvolutionalSparseCoding(Peer):
         offsets = np.indices(self.atom_shape).reshape(self.n_dims, -1, 1)
         space = x.shape[2:]
         covered = (np.stack(positions).reshape(self.n_dims, 1, -1) + offsets) % np.reshape(space, (-1, 1, 1))
-        placed_atoms = np.zeros((example.size, len(kernels)))
-        placed_atoms[np.ravel_multi_index(tuple(covered), space), np.arange(len(kernels))] = self.atoms[kernels].T
+        in_channel = np.ravel_multi_index(tuple(covered), space)
+        by_channel = self.atoms[kernels].T.reshape(self.n_channels, len(in_channel), len(kernels))
+        placed = np.zeros((self.n_channels, prod(space), len(kernels)))
+        placed[:, in_channel, np.arange(len(kernels))] = by_channel
+        placed_atoms: Array = placed.reshape(example.size, len(kernels))
         if 0 < len(kernels) * (self.n_dims + 1) <= example.size:
             maps[(kernels, *positions)] = solve(placed_atoms, example)
         reconstruction = placed_atoms @ maps[(kernels, *positions)]
         return self._in_data_units(maps[None]), self._in_data_units(reconstruction.reshape(x.shape))
 
     def _examples_last(self, x: Tensor) -> Array:
-        """Return the scaled examples in sporco's order of axes, [*space, examples]."""
-        scaled: Array = np.moveaxis(x.squeeze(1).double().numpy(), 0, -1) / self.scale
+        """Return the scaled examples in sporco's order of axes, [*space, channels, examples]."""
+        scaled: Array = np.moveaxis(x.double().numpy(), (0, 1), (-1, -2)) / self.scale
         return scaled
 
     def _in_data_units(self, values: Array) -> Tensor:
@@ -176,7 +187,7 @@ def _lowest_phi(
     best, lowest = keep(thresholds[-1], solve_least_squares), inf
     for threshold, solve in product(reversed(thresholds), (solve_least_squares, solve_least_absolute)):
         maps, reconstruction = keep(threshold, solve)
-        ratio = inverse_compression_ratio(maps, n_weights)
+        ratio = inverse_compression_ratio(maps, n_weights, x.shape[1])
         if ratio.item() > lowest:  # a lower threshold keeps more activations
             break
         of_fit = phi(ratio, normalized_reconstruction_loss(reconstruction, x, loss)).item()

@@ -25,7 +25,8 @@ STRIDES_PER_ATOM = 4  # training patches begin every kernel_size // 4 samples pe
 class PatchesOMP(Peer):
     """Cut examples into patches side by side and describe each patch by orthogonal matching pursuit.
 
-    The dictionary is learned online from overlapping patches of the training examples. If the space is not a multiple
+    The dictionary is learned online from overlapping patches of the training examples. A patch has the samples of all
+    channels of its place. If the space is not a multiple
     of the patch size, the last patches are padded with zeros and the reconstruction is cropped. Each patch is an
     activation of at most every atom, at the first sample of the patch. The pursuit refits all amplitudes of a patch at
     each step by least squares and stops by the level of sparsity:
@@ -54,7 +55,13 @@ class PatchesOMP(Peer):
     level_names = ("n_nonzero", "tolerance", "tolerance_or_none", "n_nonzero_by_phi")
 
     def __init__(
-        self, train: Float[Tensor, "batch 1 *space"], *, kernel_size: int, n_kernels: int, alpha: float, seed: int
+        self,
+        train: Float[Tensor, "batch channels *space"],
+        *,
+        kernel_size: int,
+        n_kernels: int,
+        alpha: float,
+        seed: int,
     ) -> None:
         super().__init__(train, kernel_size=kernel_size, n_kernels=n_kernels, seed=seed)
         from sklearn.decomposition import MiniBatchDictionaryLearning
@@ -74,8 +81,8 @@ class PatchesOMP(Peer):
         self.atoms = atoms[norms > 0] / norms[norms > 0, None]
 
     def describe(
-        self, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level], *, loss: Loss, n_weights: int
-    ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch 1 *space"]]]:
+        self, x: Float[Tensor, "batch channels *space"], levels: Sequence[Level], *, loss: Loss, n_weights: int
+    ) -> Iterator[tuple[Float[Tensor, "batch kernels *space"], Float[Tensor, "batch channels *space"]]]:
         """Yield the activation maps and the reconstructions of the examples, one pair per level of sparsity.
 
         The patches are pursued once; each level stops the pursuits at a step.
@@ -143,7 +150,7 @@ class PatchesOMP(Peer):
 
         Args:
             x: The examples.
-            patches: Their patches, divided by the scale, [patches, samples].
+            patches: Their patches, divided by the scale, [patches, channels * samples].
             pursuits: The amplitudes after each step of the pursuits, [patches, 1 + steps, kernels].
             loss: The reconstruction loss.
             n_weights: W, the number of weights of the atoms.
@@ -166,22 +173,23 @@ class PatchesOMP(Peer):
         return chosen
 
     def _cut(self, x: Tensor) -> Tensor:
-        """Return the patches side by side, padded with zeros, [examples, *patches, samples]."""
+        """Return the patches side by side, padded with zeros, [examples, *patches, channels * samples]."""
         padding = [amount for length in reversed(x.shape[2:]) for amount in (0, -length % self.kernel_size)]
         return self._patches(F.pad(x, padding), stride=self.kernel_size)
 
     def _patches(self, x: Tensor, stride: int) -> Tensor:
-        """Return the patches of the examples, [examples, *patches, samples]."""
-        patches = x.squeeze(1)
-        for axis in range(1, self.n_dims + 1):
+        """Return the patches of the examples, [examples, *patches, channels * samples]."""
+        patches = x
+        for axis in range(2, self.n_dims + 2):
             patches = patches.unfold(axis, self.kernel_size, stride)
-        return patches.flatten(self.n_dims + 1)
+        return patches.movedim(1, self.n_dims + 1).flatten(self.n_dims + 1)
 
     def _join(self, patches: Tensor, space: Sequence[int]) -> Tensor:
         """Join patches that lie side by side and crop the padding."""
-        unflattened = patches.unflatten(-1, [self.kernel_size] * self.n_dims)
-        order = [0, *(axis + part for axis in range(1, self.n_dims + 1) for part in (0, self.n_dims))]
+        channels_first = patches.unflatten(-1, [self.n_channels, *[self.kernel_size] * self.n_dims])
+        unflattened = channels_first.movedim(self.n_dims + 1, 1)
+        order = [0, 1, *(axis + part for axis in range(2, self.n_dims + 2) for part in (0, self.n_dims))]
         padded_space = [count * self.kernel_size for count in patches.shape[1:-1]]
-        joined = unflattened.permute(order).reshape(len(patches), 1, *padded_space)
+        joined = unflattened.permute(order).reshape(len(patches), self.n_channels, *padded_space)
         cropped: Tensor = joined[(..., *(slice(length) for length in space))]
         return cropped

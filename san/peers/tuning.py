@@ -9,6 +9,7 @@ from torch import Tensor
 from san.metrics import Loss, MeanPerModel, MeanPhi, inverse_compression_ratio, normalized_reconstruction_loss
 from san.networks import WeightCount
 from san.ops.shapes import Float
+from san.peers.channels_alone import ChannelsAlone
 from san.peers.convolutional_sparse_coding import ConvolutionalSparseCoding
 from san.peers.patches_omp import PatchesOMP
 from san.peers.peer import Level, Peer
@@ -40,12 +41,17 @@ def require_installed(names: Sequence[str]) -> None:
 
 
 def mean_metrics(
-    peer: Peer, x: Float[Tensor, "batch 1 *space"], levels: Sequence[Level], *, loss: Loss, count_weights: WeightCount
+    peer: Peer | ChannelsAlone,
+    x: Float[Tensor, "batch channels *space"],
+    levels: Sequence[Level],
+    *,
+    loss: Loss,
+    count_weights: WeightCount,
 ) -> list[dict[str, float]]:
     """Return the mean metrics over the examples at each level of sparsity, defined as for a network.
 
     Args:
-        peer: The baseline method that describes the examples.
+        peer: The baseline method, or the networks of the channels alone, that describes the examples.
         x: The examples.
         levels: Levels of sparsity.
         loss: The reconstruction loss.
@@ -54,12 +60,16 @@ def mean_metrics(
     Returns:
         For each level, the means ``phi``, ``cr_inverse`` and ``loss_normalized``.
     """
-    n_weights = peer.n_weights(count_weights)
+    n_weights, n_channels = peer.n_weights(count_weights), x.shape[1]
     mean_phi, mean_ratio, mean_loss = MeanPhi(len(levels)), MeanPerModel(len(levels)), MeanPerModel(len(levels))
     for batch in x.split(BATCH_SIZE):
+        described = peer.describe(batch, levels, loss=loss, n_weights=n_weights)
         per_level = [
-            (inverse_compression_ratio(maps, n_weights), normalized_reconstruction_loss(reconstruction, batch, loss))
-            for maps, reconstruction in peer.describe(batch, levels, loss=loss, n_weights=n_weights)
+            (
+                inverse_compression_ratio(maps, n_weights, n_channels),
+                normalized_reconstruction_loss(reconstruction, batch, loss),
+            )
+            for maps, reconstruction in described
         ]
         ratios, losses = (torch.stack(values, dim=1).flatten() for values in zip(*per_level, strict=True))
         mean_phi.update(ratios, losses)

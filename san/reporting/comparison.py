@@ -44,7 +44,7 @@ def summarize_comparison(results: Results, folder: Path) -> None:
         results: The results of a comparison.
         folder: The folder to write to.
     """
-    rows = [comparison_row(method, results["space"]) for method in results["methods"]]
+    rows = _rows(results)
     try:
         write_csv(folder / "compare.csv", list(rows[0]), rows)
         write_text(folder / "compare.md", comparison_markdown(results))
@@ -55,7 +55,7 @@ def summarize_comparison(results: Results, folder: Path) -> None:
         _print(rows, results["selected_by"], folder)
 
 
-def comparison_row(method: Results, space: Sequence[int]) -> dict[str, Any]:
+def comparison_row(method: Results, space: Sequence[int], channels: int = 1) -> dict[str, Any]:
     """Return the row of compare.csv for a method: its selected setting, the metrics, and the seconds of both timings.
 
     The activations are the mean number per test example, A of Eq. 4 of the paper solved from :math:`CR^{-1}`.
@@ -63,9 +63,10 @@ def comparison_row(method: Results, space: Sequence[int]) -> dict[str, Any]:
     Args:
         method: A method of the results of a comparison.
         space: Samples along each axis of an example.
+        channels: Channels of an example.
     """
     chosen, n_dims = method["chosen"], len(space)
-    stored = chosen["test"]["cr_inverse"] * prod(space)
+    stored = chosen["test"]["cr_inverse"] * channels * prod(space)
     return {
         "method": method["method"],
         "setting": " ".join(f"{key}={value}" for key, value in chosen["setting"].items()),
@@ -79,12 +80,14 @@ def comparison_row(method: Results, space: Sequence[int]) -> dict[str, Any]:
 
 def comparison_markdown(results: Results) -> str:
     """Return the table of a comparison in Markdown, with the lowest test phi in bold."""
-    rows = [comparison_row(method, results["space"]) for method in results["methods"]]
+    rows = _rows(results)
     best = min(rows, key=lambda row: float(row["test_phi"]))
+    selection = f"The setting of each method is selected by {results['selected_by']} φ̄; seed {results['seed']}."
+    n_channels = results.get("channels", 1)
     lines = [
         f"# {results['dataset']}",
         "",
-        f"The setting of each method is selected by {results['selected_by']} φ̄; seed {results['seed']}.",
+        selection if n_channels == 1 else f"{selection} Each φ̄ is of all {n_channels} channels.",
         "",
         f"| {' | '.join(HEADINGS.values())} |",
         f"|{'|'.join('---' if key in ('method', 'setting') else '---:' for key in HEADINGS)}|",
@@ -95,6 +98,11 @@ def comparison_markdown(results: Results) -> str:
             texts["test_phi"] = f"**{texts['test_phi']}**"
         lines.append(f"| {' | '.join(texts.values())} |")
     return "\n".join([*lines, ""])
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    """Return the row of each method; results without a number of channels have one."""
+    return [comparison_row(method, results["space"], results.get("channels", 1)) for method in results["methods"]]
 
 
 def _print(rows: Sequence[Results], split: SelectionSplit, folder: Path) -> None:
