@@ -369,7 +369,7 @@ def learned(x, seed):
                 if step % 10 == 9 and step < 70:
                     renew_kernels(network, x[:8])
         ratio = inverse_compression_ratio(maps := network.encode(x[8:]), network.n_weights(), channels=8).double()
-        validation = float(phi(ratio, normalized_reconstruction_loss(network.decode(maps), x[8:])).mean())
+        validation = float(phi(ratio, normalized_reconstruction_loss(network.decode(maps).detach(), x[8:])).mean())
         if validation < best:
             best, chosen = validation, network
     return [kernel.detach() for kernel in chosen.kernels]
