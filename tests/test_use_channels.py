@@ -121,6 +121,11 @@ def test_channels_that_share_one_scale_have_amplitudes_in_their_unit():
     assert description.amplitude_label == "amplitude (mV)"
     assert sorted(description.events["amplitude"]) == pytest.approx(sorted(4 * amplitudes))
     assert (description.sizes == 1).all()
+    model.origin = model.origin._replace(channel_units=("mV", "l"))
+    description = model.encode(x)
+    assert description.amplitude_label == "amplitude (scaled)"
+    assert sorted(description.events["amplitude"]) == pytest.approx(sorted(amplitudes))
+    assert (description.sizes == 4).all()
 
 
 def test_a_signal_is_encoded_with_its_names_and_units():
