@@ -16,7 +16,8 @@ from san.activations import Extrema
 from san.data.scale import Scale, Statistics
 from san.networks import SparselyActivatedNetwork
 from san.use.description import Description, Origin, Window
-from san.use.files import load_description, save_description
+from san.use.description_file import load_description
+from san.use.files import save_description
 from san.use.model import Model
 
 

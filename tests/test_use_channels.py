@@ -20,8 +20,9 @@ from san.figures.style import Run, save
 from san.networks import SparselyActivatedNetwork
 from san.use.beats import find_beats
 from san.use.description import Description, Origin
+from san.use.description_file import load_description
 from san.use.estimator import SAN
-from san.use.files import load_description, save_description
+from san.use.files import save_description
 from san.use.kernel_numbers import energy_explained, kernel_numbers
 from san.use.kernel_page import write_kernel_page
 from san.use.model import Model
@@ -120,6 +121,11 @@ def test_channels_that_share_one_scale_have_amplitudes_in_their_unit():
     assert description.amplitude_label == "amplitude (mV)"
     assert sorted(description.events["amplitude"]) == pytest.approx(sorted(4 * amplitudes))
     assert (description.sizes == 1).all()
+    model.origin = model.origin._replace(channel_units=("mV", "l"))
+    description = model.encode(x)
+    assert description.amplitude_label == "amplitude (scaled)"
+    assert sorted(description.events["amplitude"]) == pytest.approx(sorted(amplitudes))
+    assert (description.sizes == 4).all()
 
 
 def test_a_signal_is_encoded_with_its_names_and_units():
@@ -266,7 +272,7 @@ def trained(run_train, tmp_path, monkeypatch):
     wfdb.wrsamp("x", 100, ["mV", "uV"], ["II", "V5"], x.T, fmt=["16", "16"])
     np.save("x.npy", x)
     pd.DataFrame({"V5": x[1], "II": x[0]}).to_csv("x.csv", index=False)
-    common = ["dataset=wfdb", "path=x", "channel=[II,V5]", "dataset.window=500", "kernel_size=20", "logger=[]"]
+    common = ["dataset=wfdb", "path=x", "channel=[II,V5]", "dataset.window=500", "kernel_size=20"]
     return run_train("run", *common, "trainer.max_epochs=2", "n_kernels=2", "kernel=rank1")[0]
 
 
@@ -443,6 +449,9 @@ def test_a_model_is_fitted_to_windows_over_all_channels(form):
         assert np.array_equal(model.kernels[0], from_array.kernels[0])
     named = san.fit(Signal("x", x[0], 100.0, ("II", "V5"), ("mV", "l")), window=200, **options)
     assert named.origin == ("x", ("II", "V5"), ("mV", "l"), 100.0)
+    fitting = san.fit(x, window=200, activations=["extrema"], max_epochs=1, kernel=form)
+    assert fitting.candidates is not None
+    assert len(fitting.candidates) > 1
 
 
 def test_what_cannot_be_fitted_is_one_line(untyped):

@@ -17,7 +17,7 @@ from san.reporting.console import console
 from san.reporting.results import relative_to_here
 from san.storage.files import replacing
 from san.use.description import Array, Description, Origin
-from san.use.files import FILE, load_description
+from san.use.description_file import FILE, load_description
 
 __all__ = ["decode"]
 

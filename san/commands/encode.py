@@ -23,7 +23,8 @@ from san.reporting.results import print_failures, relative_to_here
 from san.storage.files import write_json
 from san.use.beats import BeatScore, Samples, annotated_beats, find_beats, score_beats
 from san.use.description import Description, Origin
-from san.use.files import FILE, save_description, write_beats
+from san.use.description_file import FILE
+from san.use.files import save_description, write_beats
 from san.use.kernel_page import write_kernel_page
 from san.use.loading import load
 from san.use.model import Model
