@@ -11,7 +11,7 @@ import torch
 import torchvision
 from hypothesis import settings
 
-from san import train
+from san import sweep, train
 from san.cli.config import CONF, PACKAGE
 
 PRINTED = PACKAGE / "reporting" / "printed"
@@ -112,6 +112,18 @@ def run_train(run, tmp_path):
         return tmp_path / folder, said
 
     return run_train
+
+
+@pytest.fixture
+def run_sweep(run, tmp_path):
+    """Sweep into a folder of the test; return the folder and the standard error."""
+
+    def run_sweep(folder, *arguments, fails=False):
+        code, said = run(sweep.main, "logger=csv", *arguments, f"hydra.run.dir={tmp_path / folder}")
+        assert (code != 0) == fails, said
+        return tmp_path / folder, said
+
+    return run_sweep
 
 
 @pytest.fixture

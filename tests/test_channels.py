@@ -1,16 +1,20 @@
 """Kernels of several channels: by their definition, of rank 1, in banks, chunks and processes, and φ of channels."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import reference
 import torch
+from conftest import results
 from hypothesis import given
 from hypothesis import strategies as st
 from test_pursuit import pursuit, training
 
+from san import evaluate
 from san.activations import Extrema, ExtremaPoolIndices, Identity, ReLU, TopKAbsolutes
+from san.checkpoint import read
 from san.extensions.bank_metrics import metrics_per_model
 from san.extensions.growing import GrowingNetwork
 from san.extensions.initialization import highest_mean_window, set_atoms, window_sampler
@@ -389,3 +393,79 @@ def correlation(one, other, shifts=0):
     """Return the largest correlation of two vectors over shifts, in absolute value."""
     padded = torch.nn.functional.pad(other.view(1, 1, -1), [shifts, shifts])
     return float(torch.nn.functional.conv1d(padded, one.view(1, 1, -1)).abs().max())
+
+
+@pytest.fixture
+def of_three(tmp_path):
+    """Write examples of three channels, and return the overrides that read them."""
+    x = np.random.default_rng(0).standard_normal((9, 3, 200)).cumsum(2)
+    np.save(tmp_path / "x.npy", x)
+    return ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "kernel_size=12", "n_kernels=2"]
+
+
+@pytest.mark.parametrize("kernel", ["full", "rank1"])
+def test_a_model_of_three_channels_is_trained_resumed_swept_and_evaluated(
+    run, run_train, run_sweep, tmp_path, of_three, kernel
+):
+    chosen = [*of_three[:2], "n_kernels=2", f"kernel={kernel}"]
+    common = [*chosen, "kernel_size=12", "figure=[]", "logger=csv"]
+    through, _ = run_train("through", *common, "trainer.max_epochs=3")
+    assert results(through)["n_weights"] == (2 * (12 + 3) if kernel == "rank1" else 2 * 12 * 3)
+    stopped, _ = run_train("stopped", *common, "trainer.max_epochs=1")
+    resumed, _ = run_train("resumed", *common, "trainer.max_epochs=3", f"checkpoint={stopped}")
+    assert results(resumed)["phi_per_epoch"] == results(through)["phi_per_epoch"]
+    code, said = run(evaluate.main, f"checkpoint={through}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert code == 0, said
+    assert results(tmp_path / "evaluated")["test"] == pytest.approx(results(through)["test"], abs=1e-6)
+    swept, _ = run_sweep("swept", *chosen, "kernel_sizes=[5,12]", "trainer.max_epochs=3")
+    model = results(swept)["models"][1]
+    assert model["phi_per_epoch"] == pytest.approx(results(through)["phi_per_epoch"], abs=1e-5)
+    assert model["test"] == pytest.approx(results(through)["test"], abs=1e-5)
+
+
+def test_a_checkpoint_is_evaluated_on_a_recording_of_as_many_channels_in_chunks(run, run_train, tmp_path):
+    x = np.random.default_rng(0).standard_normal((3, 3000)).cumsum(1)
+    np.save(tmp_path / "long.npy", x)
+    np.save(tmp_path / "two.npy", x[:2])
+    chosen = ["axes=[channels,time]", "dataset.window=200"]
+    trained, _ = run_train(
+        "trained", "dataset=numpy", f"path={tmp_path / 'long.npy'}", *chosen, "kernel=rank1", "kernel_size=12",
+        "figure=[]", "logger=csv", "trainer.max_epochs=1",
+    )  # fmt: skip
+    common = [f"checkpoint={trained}", "dataset=numpy", "axes=[channels,time]"]
+    code, said = run(
+        evaluate.main, *common, f"path={tmp_path / 'long.npy'}", "chunk=500", f"hydra.run.dir={tmp_path / 'chunks'}"
+    )
+    assert code == 0, said
+    assert 0 < results(tmp_path / "chunks")["test"]["phi"] < 1
+    code, said = run(evaluate.main, *common, f"path={tmp_path / 'two.npy'}", f"hydra.run.dir={tmp_path / 'two'}")
+    assert code == 1
+    assert "has kernels of 3 channels, but the examples have 2" in said
+    assert "\n" not in said.strip()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["kernel=rank2"], "kernel=rank2 must be one of full, rank1"),
+        (["network=warped"], "warped kernels have one channel"),
+        (["initialization=file", "initial_kernels={folder}/one.npy"], r"give \[3, samples\] \(one kernel\)"),
+    ],
+)
+def test_what_several_channels_cannot_have_is_one_line(run_train, tmp_path, of_three, untyped, overrides, said):
+    np.save(tmp_path / "one.npy", np.ones((2, 12)))
+    _, printed = run_train("run", *of_three, *(text.format(folder=tmp_path) for text in overrides), fails=True)
+    assert re.search(said, printed)
+    assert "\n" not in printed.strip()
+
+
+def test_kernels_of_three_channels_start_from_a_file_and_from_a_checkpoint(run_train, tmp_path, of_three):
+    kernels = np.random.default_rng(1).standard_normal((2, 3, 9))
+    np.save(tmp_path / "kernels.npy", kernels)
+    options = [*of_three, "figure=[]", "logger=csv", "decoder=adjoint", "optimizer.lr=0", "trainer.max_epochs=1"]
+    given = ["initialization=file", f"initial_kernels={tmp_path / 'kernels.npy'}"]
+    first, _ = run_train("first", *options, *given)
+    second, _ = run_train("second", *options, "initialization=checkpoint", f"initial_kernels={first}")
+    for folder in (first, second):
+        weight = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"]
+        assert np.allclose(weight[:, :, 1:10], kernels, atol=1e-6)

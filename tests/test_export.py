@@ -25,19 +25,19 @@ from san.networks import SparselyActivatedNetwork
 torch.set_num_threads(1)
 
 
-def batch(size, n_dims):
-    space = [40] if n_dims == 1 else [9, 12]
-    return torch.randn(size, 1, *space, generator=torch.Generator().manual_seed(size))
+def batch(size, network):
+    space = [40] if network.n_dims == 1 else [9, 12]
+    return torch.randn(size, network.channels, *space, generator=torch.Generator().manual_seed(size))
 
 
-def operators_of_export(network, n_dims):
+def operators_of_export(network):
     dynamic = ({0: torch.export.Dim("batch")},)
     file = io.BytesIO()
-    torch.export.save(torch.export.export(network, (batch(3, n_dims),), dynamic_shapes=dynamic), file)
+    torch.export.save(torch.export.export(network, (batch(3, network),), dynamic_shapes=dynamic), file)
     file.seek(0)
     program = torch.export.load(file)
     for size in (0, 1, 2, 5):
-        x = batch(size, n_dims)
+        x = batch(size, network)
         with torch.no_grad():
             torch.testing.assert_close(program.module()(x), network(x), atol=1e-5, rtol=1e-5)
     graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
@@ -45,11 +45,11 @@ def operators_of_export(network, n_dims):
     return {target.removesuffix(".default").replace(".", "::") for target in targets}
 
 
-def check_compiled(network, n_dims):
+def check_compiled(network):
     torch._dynamo.reset()
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     for size in (3, 5):
-        x, gradients = batch(size, n_dims), []
+        x, gradients = batch(size, network), []
         for one in (compiled, network):
             network.weight.grad = None
             reconstruction = one(x)
@@ -62,6 +62,7 @@ networks = {
     "plain": SparselyActivatedNetwork,
     "growing": partial(GrowingNetwork, every=1),
     "warped": partial(WarpedNetwork, n_scales=2),
+    "channels": partial(SparselyActivatedNetwork, channels=3),
 }
 name, *kinds = sys.argv[1:]
 with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -72,7 +73,7 @@ for n_dims in (1, 2):
         network = networks[kind]([3, 3, 5, 5], instantiate(config, "activation"), n_dims, n_models=2, seed=0)
         for what, check in (("export", operators_of_export), ("compile", check_compiled)):
             try:
-                found["operators"] |= check(network, n_dims) or set()
+                found["operators"] |= check(network) or set()
             except Exception as error:
                 found[what].append(f"{n_dims}-D, {kind}: {error!r}"[:500])
 print(json.dumps({**found, "operators": sorted(found["operators"])}))
@@ -111,7 +112,7 @@ def test_the_page_has_every_activation():
     ("name", "kinds"),
     [
         *((name, ["plain"]) for name in choices("activation")),
-        ("extrema", ["growing", "warped"]),
+        ("extrema", ["growing", "warped", "channels"]),
     ],
 )
 def test_an_activation_exports_with_a_free_batch_and_compiles_in_one_graph_as_the_page_says(name, kinds):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import results, table
@@ -299,12 +300,20 @@ def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "chosen", [["activation=dropout_extrema"], ["network=growing", "network.every=1"], ["activation=phi_pursuit"]]
+    "chosen",
+    [
+        ["activation=dropout_extrema"],
+        ["network=growing", "network.every=1"],
+        ["activation=phi_pursuit"],
+        ["dataset=numpy", "path=x.npy", "axes=[examples,channels,time]", "kernel=rank1"],
+    ],
 )
 def test_two_processes_train_the_extensions_as_one_does(tmp_path, chosen):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 3, 200)).cumsum(2))
+    split = [] if "dataset=numpy" in chosen else ["dataset.split=[5,1,3]"]
     common = [
-        PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_size=20",
-        "n_kernels=2", *chosen, "figure=[]",
+        PYTHON, "-m", "san.train", *split, "batch_size=3", "trainer.max_epochs=3", "kernel_size=20", "n_kernels=2",
+        *chosen, "figure=[]",
     ]  # fmt: skip
     start(*common, "hydra.run.dir=one", cwd=tmp_path)
     start(*common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)

@@ -10,25 +10,13 @@ from conftest import activations, choices, results, table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from san import evaluate, sweep, train
+from san import evaluate, train
 from san.checkpoint import read
 from san.cli.bank import refuse_other_banks, shares
 from san.cli.config import parse_numbers
 from san.training.san_module import SANModule
 
 SIZES = [1, 2, 9, 60, 171]
-
-
-@pytest.fixture
-def run_sweep(run, tmp_path):
-    """Sweep into a folder of the test; return the folder and the standard error."""
-
-    def run_sweep(folder, *arguments, fails=False):
-        code, said = run(sweep.main, "logger=csv", *arguments, f"hydra.run.dir={tmp_path / folder}")
-        assert (code != 0) == fails, said
-        return tmp_path / folder, said
-
-    return run_sweep
 
 
 def models(folder):

@@ -24,8 +24,7 @@ from san.use.training import Trained, train_models
 PROJECT = Path(__file__).parents[1]
 RESULTS, PAGE = PROJECT / "docs" / "channels.json", PROJECT / "docs" / "channels.md"
 BEGIN, END = "<!-- written by tools/channels.py -->\n", "<!-- until here -->\n"
-NUMBERS_OF_KERNELS = (1, 2)
-TRAINING = {"activation.perturbations": 0, "trainer.max_epochs": 15}
+TRAINING = {"activation.perturbations": 0, "trainer.max_epochs": 20}
 
 Results = dict[str, Any]
 
@@ -36,13 +35,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAN_DATA_DIR", "data")))
     data: Path = parser.parse_args().data
     results: Results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for name, (splits, sizes) in _recordings(data).items():
+    for name, (splits, sizes, counts) in _recordings(data).items():
         if name in results:
             continue
         results[name] = {
             "channels": splits.n_channels,
-            **{kernel: _selected(splits, sizes, kernel) for kernel in ("rank1", "full")},
-            "alone": _alone(splits, sizes),
+            **{kernel: _selected(splits, sizes, counts[kernel], kernel) for kernel in ("rank1", "full")},
+            "alone": _alone(splits, sizes, counts["alone"]),
         }
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         print(name, {way: round(found["test"], 4) for way, found in results[name].items() if way != "channels"})
@@ -52,8 +51,8 @@ def main() -> int:
     return 0
 
 
-def _recordings(data: Path) -> dict[str, tuple[Splits, Sequence[int]]]:
-    """Return the examples of each recording, and the kernel sizes to try."""
+def _recordings(data: Path) -> dict[str, tuple[Splits, Sequence[int], Mapping[str, Sequence[int]]]]:
+    """Return the examples of each recording, and the kernel sizes and the numbers of kernels of each way to try."""
     known: dict[str, Any] = {
         "stride": None, "nan": "refuse", "fractions": [0.5, 0.2, 0.3], "scaling": "example", "value_range": [-1, 1],
         "scaled_by": "train",
@@ -61,14 +60,26 @@ def _recordings(data: Path) -> dict[str, tuple[Splits, Sequence[int]]]:
     own = data / "own"
     leads = wfdb_record.load(path=str(data / "physionet_full" / "mitdb" / "100"), channel="all", window=1000, **known)
     axes = numpy_array.load(
-        path=str(own / "accelerometer_3ch_1000hz.npy"), axes=["channels", "time"], channel="all", window=1000,
+        path=str(own / "accelerometer_3ch_1000hz.npy"), axes=["channels", "time"], channel="all", window=3000,
         sampling_frequency=1000, **known,
     )  # fmt: skip
     electrodes = edf.load(path=str(own / "S001R02.edf"), channel="all", window=400, **known)
     return {
-        "ECG, 2 leads (mitdb/100, 40 s)": (_first(leads, 6, 2, 4), (20, 40, 60, 100)),
-        "accelerometer, 3 axes": (axes, (20, 50, 100, 200)),
-        "EEG, 64 electrodes": (electrodes, (10, 20, 40)),
+        "ECG, 2 leads, 120 windows of 1,000 samples": (
+            _first(leads, 60, 24, 36),
+            (20, 30, 40),
+            {"rank1": (2, 3, 4, 5), "full": (1, 2, 3), "alone": (1, 2, 3)},
+        ),
+        "accelerometer, 3 axes, 10 windows of 3,000": (
+            axes,
+            (50, 100),
+            {"rank1": (2, 3, 4), "full": (1, 2, 3), "alone": (1, 2)},
+        ),
+        "EEG, 64 electrodes, 24 windows of 400": (
+            electrodes,
+            (10, 20, 40),
+            {"rank1": (1, 2, 4), "full": (1, 2), "alone": (1, 2)},
+        ),
     }
 
 
@@ -91,10 +102,10 @@ def _again(splits: Splits, parts: Sequence[torch.Tensor], channels: Sequence[int
     )
 
 
-def _selected(splits: Splits, sizes: Sequence[int], kernel: str) -> Results:
+def _selected(splits: Splits, sizes: Sequence[int], counts: Sequence[int], kernel: str) -> Results:
     """Return the model of the lowest validation φ̄, with its test φ̄."""
     trained: list[tuple[Trained, int, int]] = []
-    for count in NUMBERS_OF_KERNELS:
+    for count in counts:
         settings: Mapping[str, Any] = {**TRAINING, "n_kernels": count, "kernel": kernel, "batch_size": 2}
         models = train_models("phi_pursuit", sizes, settings, splits)
         trained += [(model, count, size) for model, size in zip(models, sizes, strict=True)]
@@ -110,10 +121,10 @@ def _selected(splits: Splits, sizes: Sequence[int], kernel: str) -> Results:
     }
 
 
-def _alone(splits: Splits, sizes: Sequence[int]) -> Results:
+def _alone(splits: Splits, sizes: Sequence[int], counts: Sequence[int]) -> Results:
     """Return the mean over channels of the models that describe each channel alone."""
     found = [
-        _selected(_again(splits, list(splits.examples.values()), [channel]), sizes, "full")
+        _selected(_again(splits, list(splits.examples.values()), [channel]), sizes, counts, "full")
         for channel in range(splits.n_channels)
     ]
     return {key: sum(one[key] for one in found) / len(found) for key in ("test", "cr_inverse", "loss_normalized")}

@@ -63,13 +63,17 @@ ACTIVATION_STYLES = {
     "extrema": MethodStyle("Extrema", "#D55E00"),
     "phi_pursuit": MethodStyle("φ pursuit", "#0072B2"),
 }
+FORM_STYLES = {
+    "phi_pursuit_rank1": MethodStyle("φ pursuit, rank 1", "#882255"),
+    "phi_pursuit_alone": MethodStyle("φ pursuit, channels alone", "#44AA99"),
+}
 BASELINE_METHOD_STYLES = {
     "patches_omp": MethodStyle("patches + OMP", "#000000"),
     "csc": MethodStyle("convolutional sparse coding", "#CC79A7"),
 }
-METHOD_STYLES = ACTIVATION_STYLES | BASELINE_METHOD_STYLES
+METHOD_STYLES = ACTIVATION_STYLES | FORM_STYLES | BASELINE_METHOD_STYLES
 MAX_DRAWN_KERNELS = 12
-OTHER_COLORS = ("#F0E442", "#882255", "#44AA99", "#999933", "#332288")  # the last four are from Tol's muted scheme
+OTHER_COLORS = ("#F0E442", "#999933", "#332288", "#AA4499")  # the last three are from Tol's muted scheme
 IMAGE_COLORMAP = "RdBu_r"
 SUPERSCRIPT = re.compile(r"[^$]*\$\^\{\(\d+\)\}\$[^$]*")  # the only formula of the figures
 MATPLOTLIB_STYLE: Any = {
