@@ -3,13 +3,40 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-__all__ = ["Channels", "channel_place", "index_of", "indices_of"]
+__all__ = ["Channels", "OfChannels", "channel_place", "index_of", "indices_of", "only"]
 
 Channels: TypeAlias = int | str | Sequence[int | str] | None
 """An index or a name, several of them, ``all``, or None for the only channel."""
 
 ALL = "all"
 MAX_NAMED = 100  # channels in an error
+
+
+class OfChannels:
+    """What has channels: the name and the unit of the only one.
+
+    Attributes:
+        channels: Name of each channel; empty if unknown.
+        channel_units: Physical unit of each channel; empty if unknown.
+    """
+
+    channels: tuple[str, ...]
+    channel_units: tuple[str, ...]
+
+    @property
+    def channel(self) -> str:
+        """Name of the only channel; empty if it is unknown or there are several."""
+        return only(self.channels)
+
+    @property
+    def unit(self) -> str:
+        """Physical unit of the only channel; empty if it is unknown or there are several."""
+        return only(self.channel_units)
+
+
+def only(texts: Sequence[str]) -> str:
+    """Return the only text; empty if there are several."""
+    return texts[0] if len(texts) == 1 else ""
 
 
 def indices_of(key: str, value: Channels, names: Sequence[str], place: str, *, but: int | None = None) -> list[int]:

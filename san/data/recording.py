@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from san.data.arguments import checked_arguments
-from san.data.names import channel_place
+from san.data.names import OfChannels, channel_place
 from san.data.scale import FITTED, Scale, Scaling, Statistics, check_scaling
 from san.data.scaling import Nan
-from san.data.splits import check_sampling_frequency, only, per_channel
+from san.data.splits import check_sampling_frequency, per_channel
 from san.ops.choices import check_choice
 
 __all__ = ["Recording", "SampleReader", "open_recording"]
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recording:
+class Recording(OfChannels):
     """One example of any length, read in chunks.
 
     Args:
@@ -63,16 +63,6 @@ class Recording:
     def shape(self) -> tuple[int, ...]:
         """Shape of the example, [channels, samples]."""
         return (self.n_channels, self.n_samples)
-
-    @property
-    def channel(self) -> str:
-        """Name of the only channel; empty if it is unknown or there are several."""
-        return only(self.channels)
-
-    @property
-    def unit(self) -> str:
-        """Physical unit of the only channel; empty if it is unknown or there are several."""
-        return only(self.channel_units)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return the scaled samples from start to before stop, [samples], or [channels, samples] of several channels.

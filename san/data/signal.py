@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from san.data.splits import check_sampling_frequency, only, per_channel
+from san.data.names import OfChannels
+from san.data.splits import check_sampling_frequency, per_channel
 
 __all__ = ["TOLERANCE", "Signal", "agreed_frequency", "one_or_several", "signal_name"]
 
@@ -15,7 +16,7 @@ TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Signal:
+class Signal(OfChannels):
     """One channel or several channels of a file.
 
     Args:
@@ -60,16 +61,6 @@ class Signal:
     def n_samples(self) -> int:
         """Number of samples of each channel."""
         return int(self.samples.shape[-1])
-
-    @property
-    def channel(self) -> str:
-        """Name of the only channel; empty if it is unknown or there are several."""
-        return only(self.channels)
-
-    @property
-    def unit(self) -> str:
-        """Physical unit of the only channel; empty if it is unknown or there are several."""
-        return only(self.channel_units)
 
 
 def one_or_several(channels: NDArray[np.float64] | Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from san.data.names import channel_place
+from san.data.names import OfChannels, channel_place
 from san.data.scale import Scale, Statistics
 
-__all__ = ["Labels", "Splits", "check_sampling_frequency", "only", "per_channel", "standardize"]
+__all__ = ["Labels", "Splits", "check_sampling_frequency", "per_channel", "standardize"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -57,7 +57,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Splits:
+class Splits(OfChannels):
     """Examples of one recording or collection, split for training, model selection and the final test.
 
     Args:
@@ -147,16 +147,6 @@ class Splits:
         return self.shape[0]
 
     @property
-    def channel(self) -> str:
-        """Name of the only channel; empty if it is unknown or there are several."""
-        return only(self.channels)
-
-    @property
-    def unit(self) -> str:
-        """Physical unit of the only channel; empty if it is unknown or there are several."""
-        return only(self.channel_units)
-
-    @property
     def n_dims(self) -> int:
         """1 for signals, 2 for images."""
         return len(self.shape) - 1
@@ -194,11 +184,6 @@ def per_channel(texts: Sequence[str], n_channels: int, what: str, name: str) -> 
     if isinstance(texts, str) or len(texts) != n_channels:
         raise ValueError(f"{name}: {what}={texts!r} must be a tuple of one text for each of {n_channels} channels")
     return tuple(texts)
-
-
-def only(texts: Sequence[str]) -> str:
-    """Return the only text; empty if there are several."""
-    return texts[0] if len(texts) == 1 else ""
 
 
 def check_sampling_frequency(value: float | None, name: str) -> None:

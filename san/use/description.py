@@ -11,8 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from san.data.names import only
 from san.data.scale import Scale, Statistics
-from san.data.splits import only, per_channel
+from san.data.splits import per_channel
 from san.figures.channels import channel_labels
 from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
