@@ -438,7 +438,9 @@ def test_a_checkpoint_is_evaluated_on_a_recording_of_as_many_channels_in_chunks(
     )
     assert code == 0, said
     assert 0 < results(tmp_path / "chunks")["test"]["phi"] < 1
-    code, said = run(evaluate.main, *common, f"path={tmp_path / 'two.npy'}", f"hydra.run.dir={tmp_path / 'two'}")
+    code, said = run(
+        evaluate.main, *common, f"path={tmp_path / 'two.npy'}", "chunk=500", f"hydra.run.dir={tmp_path / 'two'}"
+    )
     assert code == 1
     assert "has kernels of 3 channels, but the examples have 2" in said
     assert "\n" not in said.strip()

@@ -61,16 +61,17 @@ class Search(NamedTuple):
     """The model of a search, which is constant, and its state, which changes as atoms are found.
 
     The space of the example is [height, width], and [rows, columns] is the largest size of an atom. An atom has a part
-    for each channel, but one correlation, amplitude and position.
+    for each channel, but one correlation, amplitude and position. The rows of a channel follow those of the one before.
 
     Attributes:
-        atoms: float64 [kernels, channels, rows, columns], the kernels as the decoder places them, padded with zeros at
-            the end.
+        channels: int64, number of channels.
+        atoms: float64 [kernels, channels * rows, columns], the kernels as the decoder places them, the part of each
+            channel padded with zeros at the end.
         sizes: int64 [kernels, 2], rows and columns of each atom.
         offsets: int64 [kernels, 2], rows and columns of each atom before its position.
         overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two whole atoms, by the
             position of the second relative to the first.
-        residual: float64 [channels, height, width], the example minus its reconstruction.
+        residual: float64 [channels * height, width], the example minus its reconstruction.
         correlation: float64 [kernels, height, width], scalar products of each atom and the residual.
         inverse_energy: float64 [kernels, height, width], inverse of the squared norm of each atom inside the example;
             0 for an atom that is not used.
@@ -85,6 +86,7 @@ class Search(NamedTuple):
         squared: bool, whether the loss is the squared error; if not, the absolute error.
     """
 
+    channels: int
     atoms: Array
     sizes: Array
     offsets: Array
@@ -139,10 +141,11 @@ def pursue(
     """
     channels, space = x.shape[1], x.shape[2:]
     shape = (len(x), len(atoms), *space)
-    examples = as_array(x.cpu().double()).reshape(len(x), channels, *[1] * (2 - len(space)), *space)
+    height, width = (1, *space) if len(space) == 1 else space
+    examples = as_array(x.cpu().double()).reshape(len(x), channels * height, width)
     packed, sizes = _pack(atoms, channels, len(space))
     offsets = (sizes - 1) // 2 if adjoint else sizes // 2
-    maps = np.zeros((len(x), len(atoms), *examples.shape[2:]))
+    maps = np.zeros((len(x), len(atoms), height, width))
     beginnings = None if initial_maps is None else as_array(initial_maps.cpu().double()).reshape(maps.shape)
 
     n_models = len(n_weights)
@@ -150,10 +153,11 @@ def pursue(
     models = []  # cropped to the sizes of each model, so that every model is encoded as if alone
     for first in range(0, len(atoms), per_model):
         own = slice(first, first + per_model)
-        height, width = sizes[own].max(0)
-        cropped = np.ascontiguousarray(packed[own, :, :height, :width])
-        models.append((cropped, sizes[own], offsets[own], _overlaps(cropped, sizes[own])))
-    whole = (0, examples.shape[2], 0, examples.shape[3])
+        rows, columns = sizes[own].max(0)
+        cropped = np.ascontiguousarray(packed[own, :, :rows, :columns])
+        overlaps = _overlaps(cropped, sizes[own])
+        models.append((channels, cropped.reshape(per_model, -1, columns), sizes[own], offsets[own], overlaps))
+    whole = (0, height, 0, width)
 
     def search_some(start: int, end: int) -> None:
         for pair in range(start, end):
@@ -232,12 +236,13 @@ def _overlaps(atoms, sizes):
 
 @compiled
 @no_type_check
-def _begin(x, atoms, sizes, offsets, overlaps, squared):
+def _begin(x, channels, atoms, sizes, offsets, overlaps, squared):
     """Return a search without active atoms.
 
     Args:
-        x: float64 [channels, height, width], the example; it becomes the residual, which the search modifies.
-        atoms: float64 [kernels, channels, rows, columns], the atoms, padded with zeros at the end.
+        x: float64 [channels * height, width], the example; it becomes the residual, which the search modifies.
+        channels: int64, number of channels.
+        atoms: float64 [kernels, channels * rows, columns], the atoms, each channel padded with zeros at the end.
         sizes: int64 [kernels, 2], rows and columns of each atom.
         offsets: int64 [kernels, 2], rows and columns of each atom before its position.
         overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two atoms.
@@ -246,12 +251,13 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
     Returns:
         Search, the state of the search.
     """
-    kernels, (channels, height, width) = len(atoms), x.shape
+    kernels, height, width = len(atoms), len(x) // channels, x.shape[1]
     shape = (kernels, height, width)
     leaves = 1
     while leaves * BLOCK_SIZE < height * width:
         leaves *= 2
     search = Search(
+        channels,
         atoms,
         sizes,
         offsets,
@@ -271,15 +277,15 @@ def _begin(x, atoms, sizes, offsets, overlaps, squared):
     for kernel in range(kernels):
         squares = atoms[kernel] ** 2
         for channel in range(channels):
-            part = atoms[kernel, channel]
+            above, part = channel * height, channel * _rows(search)
             for row in range(height):
                 top, first_row, last_row = _range_inside(search, kernel, row, 0)
                 for r in range(first_row, last_row):
                     for c in range(sizes[kernel, 1]):
-                        shift = c - offsets[kernel, 1]
+                        shift, weight = c - offsets[kernel, 1], atoms[kernel, part + r, c]
                         for column in range(max(0, -shift), min(width, width - shift)):
-                            search.correlation[kernel, row, column] += part[r, c] * x[channel, top + r, column + shift]
-                            search.inverse_energy[kernel, row, column] += squares[channel, r, c]
+                            search.correlation[kernel, row, column] += weight * x[above + top + r, column + shift]
+                            search.inverse_energy[kernel, row, column] += squares[part + r, c]
         least = MIN_ENERGY_RATIO * squares.sum()
         energy = search.inverse_energy[kernel]
         search.inverse_energy[kernel] = np.where(energy > least, 1 / np.maximum(energy, least), 0.0)
@@ -335,7 +341,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
         kernel, row, column = changed[index]
         _change_amplitude(search, kernel, row, column, before[index] - search.amplitude[kernel, row, column])
     search.active[:] = search.amplitude != 0
-    _update_tree(search, 0, 0, max(search.residual.shape[1:]))
+    _update_tree(search, 0, 0, max(search.amplitude.shape[1:]))
 
 
 @compiled
@@ -354,7 +360,7 @@ def _adopt_maps(search, amplitude, max_activations):
             search.active[kernel, row, column] = True
             _change_amplitude(search, kernel, row, column, amplitude[kernel, row, column])
             n_active += 1
-    _update_tree(search, 0, 0, max(search.residual.shape[1:]))
+    _update_tree(search, 0, 0, max(search.amplitude.shape[1:]))
 
 
 @compiled
@@ -420,8 +426,8 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
         refinements: int64, largest number of sweeps over the atoms of an area.
         max_work: int64 or float64, multiplications after which no perturbation follows.
     """
-    height, width = search.residual.shape[1:]
-    rows, columns = search.atoms.shape[2:]
+    height, width = search.amplitude.shape[1:]
+    rows, columns = _rows(search), search.atoms.shape[2]
     n_active = search.active.sum()
     search.uses_tree[0] = False
     for draw in draws:
@@ -463,7 +469,7 @@ def _area_around(search, row, column, down, right):
     Returns:
         Four int64: first row, row after the last, first column, column after the last.
     """
-    height, width = search.residual.shape[1:]
+    height, width = search.amplitude.shape[1:]
     return max(0, row - down), min(height, row + down + 1), max(0, column - right), min(width, column + right + 1)
 
 
@@ -553,7 +559,7 @@ def _mark_neighbours_unrefined(search, row, column):
         row: int64, row of the position.
         column: int64, column of the position.
     """
-    down, right = search.atoms.shape[2] + MOVE_RADIUS, search.atoms.shape[3] + MOVE_RADIUS
+    down, right = _rows(search) + MOVE_RADIUS, search.atoms.shape[2] + MOVE_RADIUS
     search.refined[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
 
 
@@ -596,7 +602,7 @@ def _total_loss(residual, squared):
     """Return the sum of the squared or absolute samples of a residual.
 
     Args:
-        residual: float64 [channels, height, width], the residual.
+        residual: float64 [channels * height, width], the residual.
         squared: bool, whether the loss is the squared error.
 
     Returns:
@@ -606,6 +612,20 @@ def _total_loss(residual, squared):
     for value in residual.flat:
         total += value * value if squared else abs(value)
     return total
+
+
+@compiled
+@no_type_check
+def _rows(search):
+    """Return the largest number of rows of an atom.
+
+    Args:
+        search: The state of the search.
+
+    Returns:
+        int64, the number of rows of one channel.
+    """
+    return search.atoms.shape[1] // search.channels
 
 
 @compiled
@@ -641,7 +661,7 @@ def _range_inside(search, kernel, position, axis):
         one inside.
     """
     start = position - search.offsets[kernel, axis]
-    return start, max(0, -start), min(search.sizes[kernel, axis], search.residual.shape[1 + axis] - start)
+    return start, max(0, -start), min(search.sizes[kernel, axis], search.amplitude.shape[1 + axis] - start)
 
 
 @compiled
@@ -662,7 +682,7 @@ def _overlapping_positions(search, kernel, other, position, axis):
     start = position - search.offsets[kernel, axis]
     first = start - search.sizes[other, axis] + 1 + search.offsets[other, axis]
     last = start + search.sizes[kernel, axis] + search.offsets[other, axis]
-    return max(0, first), min(search.residual.shape[1 + axis], last)
+    return max(0, first), min(search.amplitude.shape[1 + axis], last)
 
 
 @compiled
@@ -689,8 +709,8 @@ def _change_amplitude(search, kernel, row, column, change):
             line = search.correlation[other, r]
             # The product of two atoms is their overlap if at least one of them is whole inside the example.
             known = columns if is_whole else _columns_of_whole_atoms(search, other, r, columns)
-            products = search.overlaps[kernel, other, down + search.atoms.shape[2] - 1]
-            shift = start + search.atoms.shape[3] - 1
+            products = search.overlaps[kernel, other, down + _rows(search) - 1]
+            shift = start + search.atoms.shape[2] - 1
             for index in range(known[0] - columns[0], known[1] - columns[0]):
                 line[columns[0] + index] -= change * products[shift + index]
             for index in range(columns[1] - columns[0]):
@@ -698,11 +718,12 @@ def _change_amplitude(search, kernel, row, column, change):
                     continue
                 right = start + index
                 product = 0.0
-                for channel in range(len(search.residual)):
-                    one, two = search.atoms[kernel, channel], search.atoms[other, channel]
+                for channel in range(search.channels):
+                    part = channel * _rows(search)
                     for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
                         for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
-                            product += one[i, j] * two[i - down, j - right]
+                            weight = search.atoms[kernel, part + i, j]
+                            product += weight * search.atoms[other, part + i - down, j - right]
                 line[columns[0] + index] -= change * product
         search.work[0] += (rows[1] - rows[0]) * (columns[1] - columns[0])
     search.amplitude[kernel, row, column] += change
@@ -722,7 +743,7 @@ def _columns_of_whole_atoms(search, kernel, row, columns):
     Returns:
         Two int64: first column and column after the last; they are equal if no atom is whole.
     """
-    top, (height, width) = row - search.offsets[kernel, 0], search.residual.shape[1:]
+    top, (height, width) = row - search.offsets[kernel, 0], search.amplitude.shape[1:]
     if top < 0 or top + search.sizes[kernel, 0] > height:
         return columns[1], columns[1]
     first = max(columns[0], search.offsets[kernel, 1])
@@ -745,10 +766,11 @@ def _subtract(search, kernel, row, column, amount):
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     search.loss[0] += _loss_change(search, kernel, row, column, amount)
-    for channel in range(len(search.residual)):
+    for channel in range(search.channels):
+        above, part = channel * search.amplitude.shape[1] + top, channel * _rows(search)
         for r in range(first_row, last_row):
             for c in range(first, last):
-                search.residual[channel, top + r, left + c] -= amount * search.atoms[kernel, channel, r, c]
+                search.residual[above + r, left + c] -= amount * search.atoms[kernel, part + r, c]
 
 
 @compiled
@@ -769,11 +791,12 @@ def _loss_change(search, kernel, row, column, amount):
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     total = 0.0
-    for channel in range(len(search.residual)):
+    for channel in range(search.channels):
+        above, part = channel * search.amplitude.shape[1] + top, channel * _rows(search)
         for r in range(first_row, last_row):
             for c in range(first, last):
-                before = search.residual[channel, top + r, left + c]
-                after = before - amount * search.atoms[kernel, channel, r, c]
+                before = search.residual[above + r, left + c]
+                after = before - amount * search.atoms[kernel, part + r, c]
                 total += after * after - before * before if search.squared else abs(after) - abs(before)
     return total
 
@@ -799,13 +822,13 @@ def _best_amplitude(search, kernel, row, column, values, masses):
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     count = 0
-    for channel in range(len(search.residual)):
+    for channel in range(search.channels):
+        above, part = channel * search.amplitude.shape[1] + top, channel * _rows(search)
         for r in range(first_row, last_row):
             for c in range(first, last):
-                weight = search.atoms[kernel, channel, r, c]
-                if weight != 0:
-                    values[count] = search.residual[channel, top + r, left + c] / weight
-                    masses[count] = abs(weight)
+                if search.atoms[kernel, part + r, c] != 0:
+                    values[count] = search.residual[above + r, left + c] / search.atoms[kernel, part + r, c]
+                    masses[count] = abs(search.atoms[kernel, part + r, c])
                     count += 1
     search.work[0] += count
     return _weighted_median(values, masses, count)
@@ -870,7 +893,7 @@ def _update_tree(search, row, column, extents):
     n = height * width
     correlation, inverse_energy = search.correlation.reshape(kernels, n), search.inverse_energy.reshape(kernels, n)
     active, leaves = search.active.reshape(kernels, n), len(search.tree) // 2
-    down, right = extents * search.atoms.shape[2], extents * search.atoms.shape[3]
+    down, right = extents * _rows(search), extents * search.atoms.shape[2]
     left, last, next_block = max(0, column - right), min(width - 1, column + right), 0
     for line in range(max(0, row - down), min(height, row + down + 1)):
         first_block = max(next_block, (line * width + left) // BLOCK_SIZE)
