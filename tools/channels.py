@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,9 +24,23 @@ from san.use.training import Trained, train_models
 PROJECT = Path(__file__).parents[1]
 RESULTS, PAGE = PROJECT / "docs" / "channels.json", PROJECT / "docs" / "channels.md"
 BEGIN, END = "<!-- written by tools/channels.py -->\n", "<!-- until here -->\n"
-TRAINING = {"activation.perturbations": 0, "trainer.max_epochs": 20}
-
 Results = dict[str, Any]
+
+
+class Trial(NamedTuple):
+    """What is tried on a recording.
+
+    Args:
+        splits: The examples.
+        sizes: Kernel sizes in samples.
+        counts: Numbers of kernels by way: of rank 1, full, and each channel alone.
+        epochs: Epochs of training.
+    """
+
+    splits: Splits
+    sizes: Sequence[int]
+    counts: Mapping[str, Sequence[int]]
+    epochs: int
 
 
 def main() -> int:
@@ -35,13 +49,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SAN_DATA_DIR", "data")))
     data: Path = parser.parse_args().data
     results: Results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for name, (splits, sizes, counts) in _recordings(data).items():
+    for name, trial in _recordings(data).items():
         if name in results:
             continue
         results[name] = {
-            "channels": splits.n_channels,
-            **{kernel: _selected(splits, sizes, counts[kernel], kernel) for kernel in ("rank1", "full")},
-            "alone": _alone(splits, sizes, counts["alone"]),
+            "channels": trial.splits.n_channels,
+            **{way: _selected(trial, trial.splits, way) for way in ("rank1", "full")},
+            "alone": _alone(trial),
         }
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         print(name, {way: round(found["test"], 4) for way, found in results[name].items() if way != "channels"})
@@ -51,8 +65,8 @@ def main() -> int:
     return 0
 
 
-def _recordings(data: Path) -> dict[str, tuple[Splits, Sequence[int], Mapping[str, Sequence[int]]]]:
-    """Return the examples of each recording, and the kernel sizes and the numbers of kernels of each way to try."""
+def _recordings(data: Path) -> dict[str, Trial]:
+    """Return what is tried on each recording."""
     known: dict[str, Any] = {
         "stride": None, "nan": "refuse", "fractions": [0.5, 0.2, 0.3], "scaling": "example", "value_range": [-1, 1],
         "scaled_by": "train",
@@ -65,20 +79,14 @@ def _recordings(data: Path) -> dict[str, tuple[Splits, Sequence[int], Mapping[st
     )  # fmt: skip
     electrodes = edf.load(path=str(own / "S001R02.edf"), channel="all", window=400, **known)
     return {
-        "ECG, 2 leads, 120 windows of 1,000 samples": (
-            _first(leads, 60, 24, 36),
-            (20, 30, 40),
-            {"rank1": (2, 3, 4, 5), "full": (1, 2, 3), "alone": (1, 2, 3)},
+        "ECG, 2 leads, 120 windows of 1,000 samples": Trial(
+            _first(leads, 60, 24, 36), (20, 30, 40), {"rank1": (2, 3, 4, 5), "full": (1, 2, 3), "alone": (1, 2, 3)}, 20
         ),
-        "accelerometer, 3 axes, 10 windows of 3,000": (
-            axes,
-            (50, 100),
-            {"rank1": (2, 3, 4), "full": (1, 2, 3), "alone": (1, 2)},
+        "accelerometer, 3 axes, 10 windows of 3,000": Trial(
+            axes, (50, 100), {"rank1": (2, 3, 4), "full": (1, 2, 3), "alone": (1, 2)}, 20
         ),
-        "EEG, 64 electrodes, 24 windows of 400": (
-            electrodes,
-            (10, 20, 40),
-            {"rank1": (1, 2, 4), "full": (1, 2), "alone": (1, 2)},
+        "EEG, 64 electrodes, 24 windows of 400": Trial(
+            electrodes, (10, 20), {"rank1": (4, 16), "full": (1, 2), "alone": (1, 2)}, 5
         ),
     }
 
@@ -102,13 +110,19 @@ def _again(splits: Splits, parts: Sequence[torch.Tensor], channels: Sequence[int
     )
 
 
-def _selected(splits: Splits, sizes: Sequence[int], counts: Sequence[int], kernel: str) -> Results:
+def _selected(trial: Trial, splits: Splits, way: str) -> Results:
     """Return the model of the lowest validation φ̄, with its test φ̄."""
     trained: list[tuple[Trained, int, int]] = []
-    for count in counts:
-        settings: Mapping[str, Any] = {**TRAINING, "n_kernels": count, "kernel": kernel, "batch_size": 2}
-        models = train_models("phi_pursuit", sizes, settings, splits)
-        trained += [(model, count, size) for model, size in zip(models, sizes, strict=True)]
+    for count in trial.counts[way]:
+        settings: Mapping[str, Any] = {
+            "activation.perturbations": 0,
+            "batch_size": 2,
+            "kernel": "rank1" if way == "rank1" else "full",
+            "n_kernels": count,
+            "trainer.max_epochs": trial.epochs,
+        }
+        models = train_models("phi_pursuit", trial.sizes, settings, splits)
+        trained += [(model, count, size) for model, size in zip(models, trial.sizes, strict=True)]
     best, count, size = min(trained, key=lambda one: one[0].phi)
     description = best.model.encode_scaled(splits.test)
     return {
@@ -121,11 +135,11 @@ def _selected(splits: Splits, sizes: Sequence[int], counts: Sequence[int], kerne
     }
 
 
-def _alone(splits: Splits, sizes: Sequence[int], counts: Sequence[int]) -> Results:
+def _alone(trial: Trial) -> Results:
     """Return the mean over channels of the models that describe each channel alone."""
+    parts = list(trial.splits.examples.values())
     found = [
-        _selected(_again(splits, list(splits.examples.values()), [channel]), sizes, counts, "full")
-        for channel in range(splits.n_channels)
+        _selected(trial, _again(trial.splits, parts, [channel]), "alone") for channel in range(trial.splits.n_channels)
     ]
     return {key: sum(one[key] for one in found) / len(found) for key in ("test", "cr_inverse", "loss_normalized")}
 

@@ -73,7 +73,7 @@ BASELINE_METHOD_STYLES = {
 }
 METHOD_STYLES = ACTIVATION_STYLES | FORM_STYLES | BASELINE_METHOD_STYLES
 MAX_DRAWN_KERNELS = 12
-OTHER_COLORS = ("#F0E442", "#999933", "#332288", "#AA4499")  # the last three are from Tol's muted scheme
+OTHER_COLORS = ("#F0E442", "#999933", "#332288", "#AA4499", "#DDCC77")  # the last four are from Tol's muted scheme
 IMAGE_COLORMAP = "RdBu_r"
 SUPERSCRIPT = re.compile(r"[^$]*\$\^\{\(\d+\)\}\$[^$]*")  # the only formula of the figures
 MATPLOTLIB_STYLE: Any = {
