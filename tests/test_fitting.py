@@ -82,9 +82,9 @@ def test_a_recording_is_fitted_in_one_call(signal):
 @pytest.mark.parametrize(
     ("x", "options", "said"),
     [
-        (np.zeros((1, 2, 3, 4)), {}, "x has the shape"),
+        (np.zeros((1, 2, 3, 4)), {}, "x has 4 axes, the shape"),
         (np.arange(9.0), {"window": 5}, "window=5 must be from 2 to half of the 9 samples"),
-        (np.arange(100.0).reshape(10, 10), {"window": 5}, "window=5 does not apply to examples"),
+        (np.arange(100.0).reshape(10, 10), {"window": 5}, "window=5 does not apply to 10 examples"),
         (np.arange(100.0), {"activations": ["sparse"]}, "sparse"),
         (np.arange(100.0), {"kernel_sizes": [0]}, "kernel_sizes=0 must be an integer of at least 1"),
         (np.arange(100.0), {"kernel_sizes": [50], "activations": ["extrema"]}, "kernel_size=50 exceeds"),

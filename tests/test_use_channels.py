@@ -458,8 +458,22 @@ def test_what_cannot_be_fitted_is_one_line(untyped):
     x = samples(1, 2, 1200)
     assert "kernel=rank2" in refusal(san.fit, x, activations=["extrema"], kernel_sizes=[5], kernel="rank2")
     said = refusal(san.fit, x.reshape(3, 2, 400), window=100)
-    assert said.startswith("window=100 does not apply to examples [examples, channels, samples]")
-    assert refusal(san.fit, x[None]).startswith("x has the shape [1, 1, 2, 1200]: give [samples], [examples, samples]")
+    assert said == "window=100 does not apply to 3 examples: leave it out"
+    assert refusal(san.fit, x[None]).startswith("x has 4 axes, the shape [1,1,2,1200]")
+    assert "give axes=[examples,time,channels]" in refusal(san.fit, x.reshape(1, 1200, 2))
+    assert "are of images" in refusal(san.fit, x.reshape(1, 40, 60), axes=["examples", "rows", "columns"])
+
+
+def test_an_array_that_may_be_channels_is_fitted_by_the_axes_that_are_named(untyped):
+    x = samples(1, 3, 1200)[0]
+    said = refusal(san.fit, x)
+    assert "may be channels by time of one recording, or examples by samples: give axes=[channels,time]" in said
+    assert said.endswith("or x[0] for one channel")
+    options = {"activations": ["extrema"], "kernel_sizes": [10], "max_epochs": 1, "window": 200}
+    by_channels = san.fit(x, axes=["channels", "time"], **options)
+    assert np.array_equal(by_channels.kernels[0], san.fit(x[None], **options).kernels[0])
+    assert np.array_equal(by_channels.kernels[0], san.fit(x.T, axes=["time", "channels"], **options).kernels[0])
+    assert san.fit(x, axes=["examples", "time"], **options | {"window": None}).network.channels == 1
 
 
 @pytest.mark.parametrize("form", ["full", "rank1"])

@@ -85,6 +85,7 @@ def axes_of(
     n_dims: int = 1,
     channel: Channels = None,
     is_recording: bool = False,
+    one_channel: str = "channel=0 to read one channel",
 ) -> ArrayAxes:
     """Return what each axis of an array is, and the channels chosen from it.
 
@@ -99,6 +100,7 @@ def axes_of(
         n_dims: 1 for signals; 2 if the last two axes are rows and columns.
         channel: Index of a channel, several, ``all``, or None for every channel that the array has.
         is_recording: Whether to refuse an array of examples.
+        one_channel: How the user chooses one channel, for errors.
 
     Raises:
         ValueError: If the array has no samples or other axes, its axes may be others, or it has no such channel.
@@ -110,7 +112,7 @@ def axes_of(
     if axes is not None:
         names = _given(shape, axes, n_dims, place)
     else:
-        names = _by_number(shape, n_dims, channel, place, is_recording)
+        names = _by_number(shape, n_dims, channel, place, is_recording, one_channel)
     if is_recording and "examples" in names:
         raise ValueError(f"{place} has the shape {brackets(shape)}, {' by '.join(names)}: give one recording")
     n_channels = shape[names.index("channels")] if "channels" in names else 1
@@ -162,7 +164,9 @@ def _given(shape: Sequence[int], axes: Sequence[str], n_dims: int, place: str) -
     return tuple(axes)
 
 
-def _by_number(shape: Sequence[int], n_dims: int, channel: Channels, place: str, is_recording: bool) -> tuple[str, ...]:
+def _by_number(
+    shape: Sequence[int], n_dims: int, channel: Channels, place: str, is_recording: bool, one_channel: str
+) -> tuple[str, ...]:
     """Return the axes that the number of axes says, and refuse a shape that may be read otherwise."""
     known = (SIGNALS if n_dims == 1 else IMAGES).get(len(shape))
     if known is None:
@@ -174,7 +178,6 @@ def _by_number(shape: Sequence[int], n_dims: int, channel: Channels, place: str,
             return likely
         if channel is not None:
             raise ValueError(f"channel={brackets(channel)}: {found}: give axes=[channels,time] or axes=[time,channels]")
-        one_channel = "channel=0 to read one channel"
         if is_recording:
             raise ValueError(f"{found}: to read it as one recording, give axes={brackets(likely)}, or {one_channel}")
         if min(shape) < FEW and max(shape) > MANY:

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
+from san.data.axes import axes_of, brackets
 from san.data.scale import Scaling
 from san.data.signal import Signal
 from san.extensions.fitting import CANDIDATES, fitting_sizes
@@ -27,6 +28,7 @@ def fit(
     x: ArrayLike | Signal,
     *,
     sampling_frequency: float | None = None,
+    axes: Sequence[str] | None = None,
     activations: Sequence[str] = CANDIDATES,
     kernel_sizes: Sequence[int] | None = None,
     n_kernels: int = 1,
@@ -46,6 +48,8 @@ def fit(
         x: The recording, [samples] or [1, channels, samples], or examples, [examples, samples] or [examples, channels,
             samples], in physical units; or a signal of :func:`san.read`, of one channel or several.
         sampling_frequency: In hertz; None if unknown.
+        axes: Names of the axes of an array, such as ``["channels", "time"]``; None to take them by their number; see
+            :func:`san.data.axes.axes_of`.
         activations: Choices of ``activation=``.
         kernel_sizes: Kernel sizes in samples; None for sizes that fit the signal; see
             :func:`san.extensions.fitting.fitting_sizes`.
@@ -80,8 +84,16 @@ def fit(
     if isinstance(x, Signal):
         name, channels, units = x.name, x.channels, x.channel_units
         sampling_frequency = x.sampling_frequency or sampling_frequency
-        x = x.samples if x.n_channels == 1 else x.samples[None]
-    examples = torch.from_numpy(_windows(as_numbers(x, SHAPES), window))
+        axes = ("time",) if x.n_channels == 1 else ("channels", "time")
+        x = x.samples
+    given = as_numbers(x, SHAPES)
+    found = axes_of(given.shape, axes=axes, place="x", one_channel="x[0] for one channel")
+    if found.n_dims != 1:
+        raise ValueError(f"axes={brackets(axes)} are of images: give {SHAPES}")
+    arranged = found.arranged(given)
+    if found.has_examples and len(arranged) == 1:
+        arranged = arranged[0]
+    examples = torch.from_numpy(_windows(arranged, window))
     splits = selecting_splits(
         examples,
         validation_fraction,
@@ -112,23 +124,18 @@ def fit(
 
 
 def _windows(given: Array, window: int | None) -> Array:
-    """Return the examples, [examples, channels, samples]: the given ones, or the windows of the one recording.
+    """Return the examples, [examples, channels, samples]: the given ones, or windows of one, [channels, samples].
 
     Raises:
-        ValueError: If there are several recordings and a window, the recording is shorter than two windows, or the
-            axes are others.
+        ValueError: If there are several examples and a window, or the recording is shorter than two windows.
     """
-    if given.ndim not in (1, 2, 3) or 0 in given.shape:
-        raise ValueError(f"x has the shape {list(given.shape)}: give {SHAPES}")
-    if given.ndim == 2 or (given.ndim == 3 and len(given) > 1):
+    if given.ndim == 3:
         if window is not None:
-            axes = "[examples, samples]" if given.ndim == 2 else "[examples, channels, samples]"
-            raise ValueError(f"window={window} does not apply to examples {axes}: leave it out")
-        return given[:, None] if given.ndim == 2 else given
-    recording = np.atleast_2d(given.squeeze(0) if given.ndim == 3 else given)
-    n_samples = recording.shape[1]
+            raise ValueError(f"window={window} does not apply to {len(given)} examples: leave it out")
+        return given
+    n_channels, n_samples = given.shape
     length = min(LONGEST_WINDOW, n_samples // FEWEST_WINDOWS) if window is None else window
     if not isinstance(length, int | np.integer) or length < 2 or n_samples < 2 * length:
         raise ValueError(f"window={length} must be from 2 to half of the {n_samples} samples of the recording")
-    whole = recording[:, : n_samples // length * length]
-    return whole.reshape(len(recording), -1, length).swapaxes(0, 1)
+    whole = given[:, : n_samples // length * length]
+    return whole.reshape(n_channels, -1, length).swapaxes(0, 1)
