@@ -85,8 +85,8 @@ def _recordings(data: Path) -> dict[str, Trial]:
         "accelerometer, 3 axes, 10 windows of 3,000": Trial(
             axes, (50, 100), {"rank1": (2, 3, 4), "full": (1, 2, 3), "alone": (1, 2)}, 20
         ),
-        "EEG, 64 electrodes, 24 windows of 400": Trial(
-            electrodes, (10, 20), {"rank1": (4, 16), "full": (1, 2), "alone": (1, 2)}, 5
+        "EEG, 64 electrodes, 11 windows of 400": Trial(
+            _first(electrodes, 6, 2, 3), (20,), {"rank1": (4, 8), "full": (1, 2), "alone": (1, 2)}, 5
         ),
     }
 
