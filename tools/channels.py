@@ -28,7 +28,7 @@ Results = dict[str, Any]
 
 
 class Trial(NamedTuple):
-    """What is tried on a recording.
+    """The examples of a recording, and the grid of its models.
 
     Args:
         splits: The examples.
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _recordings(data: Path) -> dict[str, Trial]:
-    """Return what is tried on each recording."""
+    """Return the trial of each recording."""
     known: dict[str, Any] = {
         "stride": None, "nan": "refuse", "fractions": [0.5, 0.2, 0.3], "scaling": "example", "value_range": [-1, 1],
         "scaled_by": "train",

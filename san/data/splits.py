@@ -173,7 +173,7 @@ def per_channel(texts: Sequence[str], n_channels: int, what: str, name: str) -> 
     Args:
         texts: The texts.
         n_channels: The number of channels.
-        what: What the texts are, for the error.
+        what: Name of the field, for the error.
         name: Name of the data, for the error.
 
     Raises:

@@ -323,9 +323,14 @@ def draw_map(axes: Axes, values: Array, times: Array, labels: Sequence[str], lim
     image = axes.imshow(
         values, cmap=IMAGE_COLORMAP, vmin=-high, vmax=high, aspect="auto", extent=extent, interpolation="nearest"
     )
-    named = range(0, len(labels), -(-len(labels) // MAX_LABELS))
-    axes.set_yticks(list(named), [labels[position] for position in named], fontsize=6.5)
+    axes.set_yticks(*_some_labels(labels), fontsize=6.5)
     return image
+
+
+def _some_labels(labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return the positions of the labels that fit, evenly spaced, and these labels."""
+    step = -(-len(labels) // MAX_LABELS)
+    return list(range(0, len(labels), step)), list(labels[::step])
 
 
 def _draw_weights(axes: Axes, weights: Array, labels: Sequence[str]) -> None:
@@ -333,8 +338,7 @@ def _draw_weights(axes: Axes, weights: Array, labels: Sequence[str]) -> None:
     places = np.arange(len(weights))
     axes.barh(places, weights, color=COLORS["kernel"], height=0.7)
     axes.axvline(0, color="0.5", linewidth=0.8)
-    named = range(0, len(labels), -(-len(labels) // MAX_LABELS))
-    axes.set_yticks(list(named), [labels[position] for position in named])
+    axes.set_yticks(*_some_labels(labels))
     if len(labels) > MAX_LEADS:
         axes.tick_params(axis="y", labelsize=6.5)
     axes.set_ylim(len(weights) - 0.5, -0.5)

@@ -43,7 +43,8 @@ def convolve(
         [batch, kernels, *space] for one channel, [batch, kernels, channels, *space] for several.
     """
     place_one = convolution.convolve if sign == 1 else convolution.correlate
-    return _joined([place_one(maps, own) for own in _of_channels(weight, maps.dim() - 2)])
+    placed = [place_one(maps, own) for own in _of_channels(weight, maps.dim() - 2)]
+    return placed[0] if len(placed) == 1 else torch.stack(placed, dim=2)
 
 
 def gather(
@@ -78,7 +79,7 @@ def place(
     """
     of_channels = _of_channels(weight, len(shape) - 2)
     placed = [placement.place(values, own, index, sizes, sign, shape) for own in of_channels]
-    return placed[0] if len(placed) == 1 else _joined(placed).flatten(1, 2)
+    return placed[0] if len(placed) == 1 else torch.stack(placed, dim=2).flatten(1, 2)
 
 
 def _of_channels(weight: Tensor, n_dims: int) -> Sequence[Tensor]:
@@ -94,7 +95,3 @@ def _channels(x: Tensor, n_channels: int) -> Sequence[Tensor]:
 def _sum(parts: Iterable[Tensor]) -> Tensor:
     """Add tensors in their order, without a zero before the first."""
     return reduce(torch.add, parts)
-
-
-def _joined(placed: list[Tensor]) -> Tensor:
-    return placed[0] if len(placed) == 1 else torch.stack(placed, dim=2)
