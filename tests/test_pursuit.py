@@ -48,7 +48,7 @@ def network_of(kernels, activation, decoder="adjoint", n_models=1):
 
 @torch.no_grad()
 def phi_of(network, maps, x, loss=torch.nn.functional.l1_loss):
-    ratio = inverse_compression_ratio(maps, network.n_weights()).double()
+    ratio = inverse_compression_ratio(maps, network.n_weights(), network.channels).double()
     return phi(ratio, normalized_reconstruction_loss(network.decode(maps), x, loss))
 
 
@@ -329,36 +329,42 @@ def test_planted_kernels_are_recovered():
 
 
 def _recovers(x, planted, seed):
+    found = torch.stack(learned(x, seed, pursuit, lr=0.02, steps=60))
+    similar = torch.stack([torch.stack([correlation(kernel, other) for other in planted]) for kernel in found])
+    return bool(max(similar.trace(), similar.flip(0).trace()) / 2 > 0.98 and similar.max(0).values.min() > 0.98)
+
+
+def learned(x, seed, encoder, *, lr, steps, **options):
+    """Return the two kernels of the lowest validation phi of four starts; the last four examples validate."""
     best, chosen = float("inf"), None
     for start_index in range(4):
         network = SparselyActivatedNetwork(
             [20, 20],
-            pursuit(),
+            encoder(),
             decoder="adjoint",
             seed=seed,
             start_indices=[start_index],
             sampler=window_sampler(x, mirrored=False),
+            **options,
         ).double()
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-        for step in range(60):
+        optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+        for step in range(steps):
             optimizer.zero_grad()
             with network.activation.during(training()):
                 (network(x[:8]) - x[:8]).abs().mean().backward()
                 optimizer.step()
                 network.constrain()
-                if step % 10 == 9 and step < 50:
+                if step % 10 == 9 and step < steps - 10:
                     renew_kernels(network, x[:8])
         validation = float(phi_of(network, network.encode(x[8:]), x[8:]).mean())
         if validation < best:
             best, chosen = validation, network
-    found = torch.stack(chosen.kernels).detach()
-    similar = torch.stack([torch.stack([_correlation(kernel, other) for other in planted]) for kernel in found])
-    return bool(max(similar.trace(), similar.flip(0).trace()) / 2 > 0.98 and similar.max(0).values.min() > 0.98)
+    return [kernel.detach() for kernel in chosen.kernels]
 
 
-def _correlation(kernel, other):
-    """Return the largest correlation of two kernels over shifts."""
-    padded = torch.nn.functional.pad(other.view(1, 1, -1), [19, 19])
+def correlation(kernel, other, shifts=19):
+    """Return the largest correlation of two kernels over shifts, in absolute value."""
+    padded = torch.nn.functional.pad(other.view(1, 1, -1), [shifts, shifts])
     return torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1)).abs().max()
 
 
