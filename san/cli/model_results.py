@@ -40,7 +40,7 @@ def model_results(
         "activation": config.activation_name,
         "kernel_sizes": module.network.sizes_of_models[model],
         "seed": config.seed,
-        "n_weights": module.n_weights[model],
+        "n_weights": module.network.n_weights(module.count_weights, model),
         "dead_kernels": [kernel % per_model for kernel in module.dead_kernels if kernel // per_model == model],
         "test": {**metrics, "accuracy": classification["test"]["accuracy"] if classification else None},
         **({"classifier": classification} if classification else {}),

@@ -198,7 +198,7 @@ def _compose(config: DictConfig, number: int, activation: str, protocol: str) ->
             f"activation={activation}",
             f"activation_name={activation}",
             f"protocol={protocol}",
-            "logger=csv",
+            "logger=[]",
             "trainer.enable_progress_bar=false",
             *config.overrides,
         ],

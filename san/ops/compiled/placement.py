@@ -127,10 +127,11 @@ def _kernel_ranges(sizes: Sequence[int], extent: int, n_dims: int) -> Array:
     Returns:
         int64 [2, kernels, 2]: for rows and columns, of each kernel.
     """
-    starts = [start_in_padding(extent, size) for size in sizes]
-    columns = [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
-    rows = columns if n_dims == 2 else [(0, 1)] * len(columns)
-    return np.array([rows, columns], dtype=np.int64)
+    size = torch.tensor(sizes, device="cpu")
+    start = start_in_padding(extent, size)
+    columns = torch.stack([start, start + size], dim=1)
+    rows = columns if n_dims == 2 else torch.tensor([[0, 1]], device="cpu").expand_as(columns)
+    return as_array(torch.stack([rows, columns]))
 
 
 def _work(index: Tensor, sizes: Sequence[int], n_dims: int) -> int:
