@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAN", "Description", "Model", "fit", "load", "read"]
 __version__ = "0.1.0"
+DISTRIBUTION = "sparsely-activated-networks"  # what pip installs; the name "san" on PyPI is another project's
 
 PLACES = {
     "Description": ("san.use.description", "Description"),

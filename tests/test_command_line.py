@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import san
+
 PROJECT = Path(__file__).parents[1]
+SCRIPT_NAMES = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -154,4 +158,13 @@ def test_help_is_printed_without_loading_what_a_run_needs(tmp_path, flag):
 def test_other_options_of_hydra_still_work(tmp_path):
     assert "kernel_size: 9" in start(SCRIPTS / "san-train", "--cfg", "job", "kernel_size=9", cwd=tmp_path).stdout
     assert "hydra/launcher" in start(SCRIPTS / "san-train", "--hydra-help", cwd=tmp_path).stdout
-    assert start(SCRIPTS / "san-train", "--version", cwd=tmp_path).stdout.startswith("Hydra 1.3")
+
+
+@pytest.mark.parametrize("script", SCRIPT_NAMES)
+def test_the_version_is_that_of_the_package_whatever_is_installed_under_the_name(tmp_path, script):
+    other = tmp_path / "other" / "san-9.9.dist-info" / "METADATA"
+    other.parent.mkdir(parents=True)
+    other.write_text("Metadata-Version: 2.1\nName: san\nVersion: 9.9\n", encoding="utf-8")
+    module = [sys.executable, "-m", script.replace("-", ".")]
+    said = start(*module, "--version", cwd=tmp_path, PYTHONPATH=f"{PROJECT}{os.pathsep}{other.parents[1]}")
+    assert said.stdout == f"san {san.__version__}\n"

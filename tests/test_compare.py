@@ -43,10 +43,13 @@ def run_compare(run, tmp_path):
     return run_compare
 
 
+PEERS_ARE_MISSING = "the baseline methods are not installed: pip install 'sparsely-activated-networks[peers]'"
+
+
 @pytest.fixture
 def installed():
-    pytest.importorskip("sklearn", reason="the baseline methods are not installed: pip install 'san[peers]'")
-    pytest.importorskip("sporco", reason="the baseline methods are not installed: pip install 'san[peers]'")
+    for package in ("sklearn", "sporco"):
+        pytest.importorskip(package, reason=PEERS_ARE_MISSING)
 
 
 @pytest.fixture
@@ -316,7 +319,7 @@ def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run
     monkeypatch.setattr(tuning, "find_spec", lambda _: None)
     folder, said = run_compare("run", f"peers=[{name}]", fails=True)
     assert said.startswith("san: ")
-    assert "pip install 'san[peers]'" in said
+    assert "pip install 'sparsely-activated-networks[peers]'" in said
     assert "\n" not in said.strip()
     assert not (folder / "trainings").exists()
 

@@ -289,7 +289,7 @@ def test_files_that_need_another_program_say_so(tmp_path, monkeypatch):
                 context.setitem(sys.modules, module, None)
             context.setitem(sys.modules, package, None)
             said = refusal(read_recording, str(file))
-        assert f"needs the package {package}: pip install 'san[formats]'" in said
+        assert f"needs the package {package}: pip install 'sparsely-activated-networks[formats]'" in said
 
 
 @pytest.mark.parametrize(

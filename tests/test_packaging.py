@@ -1,4 +1,4 @@
-"""The installed packages are locked, with hashes, for every supported Python."""
+"""The distribution and its extras have one name, and what is installed is locked, with hashes, for every Python."""
 
 import re
 import tomllib
@@ -8,15 +8,24 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+import san
+
 PROJECT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WRITTEN = [path for files in ("*.md", "docs/*.md", "conf/**/*.yaml", "san/**/*.py") for path in PROJECT.glob(files)]
 PYTHONS = [line.rpartition(" ")[2] for line in PYPROJECT["classifiers"] if "Python :: 3." in line]
 LOCK = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
 LOCKED = [Requirement(line) for line in re.findall(r"^(\w.*==.*?) \\$", LOCK, re.MULTILINE)]
-ASKED = [
-    *PYPROJECT["dependencies"],
-    *(requirement for extra in PYPROJECT["optional-dependencies"].values() for requirement in extra),
-]
+EXTRAS = PYPROJECT["optional-dependencies"]
+ASKED = [*PYPROJECT["dependencies"], *(requirement for extra in EXTRAS.values() for requirement in extra)]
+
+
+def test_every_instruction_to_install_an_extra_names_this_distribution_and_an_extra_that_it_has():
+    assert PYPROJECT["name"] == san.DISTRIBUTION
+    told = [name for file in WRITTEN for name in re.findall(r"pip install '(.*?)'", file.read_text(encoding="utf-8"))]
+    assert len(told) > 5
+    known = {f"{name}[{extra}]" for name in (san.DISTRIBUTION, "{DISTRIBUTION}") for extra in EXTRAS}
+    assert set(told) <= known
 
 
 @pytest.mark.parametrize("python", PYTHONS)

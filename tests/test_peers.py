@@ -28,7 +28,7 @@ def walks(*shape, seed=0):
 
 
 def peer(name, x, n_kernels=3, kernel_size=5):
-    pytest.importorskip(METHODS[name].package, reason="not installed: pip install 'san[peers]'")
+    pytest.importorskip(METHODS[name].package, reason="not installed: pip install 'sparsely-activated-networks[peers]'")
     return METHODS[name](x, kernel_size=kernel_size, n_kernels=n_kernels, seed=0, **SETTINGS[name])
 
 

@@ -596,7 +596,7 @@ def test_a_killed_job_of_a_launcher_is_reported(tmp_path, launcher):
 
 def test_a_launcher_that_is_not_installed_is_reported(run_train):
     _, line = run_train("sweep", "-m", "seed=1,2", "hydra/launcher=nowhere", fails=True)
-    assert "pip install 'san[launchers]'" in line
+    assert "pip install 'sparsely-activated-networks[launchers]'" in line
     assert "\n" not in line.strip()
 
 

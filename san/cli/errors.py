@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from san import DISTRIBUTION
 from san.storage.text import printable
 
 __all__ = [
@@ -35,7 +36,7 @@ PROGRAM = "san: "
 MISTAKES = (ValueError, OSError, MemoryError, FloatingPointError, YAMLError, HydraException, OmegaConfBaseException)
 MAX_MESSAGE = 2000  # characters of a message, which may quote a file
 OUTPUT_OVERRIDES = ("hydra.run.dir=", "hydra.sweep.dir=")
-LAUNCHER_ADVICE = "; install the launchers by pip install 'san[launchers]'"
+LAUNCHER_ADVICE = f"; install the launchers by pip install '{DISTRIBUTION}[launchers]'"
 LOST_PROCESS_ADVICE = (
     "; a job's process was lost and the multirun ended; finished jobs are kept in its folder, "
     "resume san.train there by hydra.sweep.dir=FOLDER skip_finished=true"

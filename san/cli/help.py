@@ -25,6 +25,7 @@ Usage: python -m san.{name} [KEY=VALUE ...] [GROUP=CHOICE ...]
 
   --config-dir FOLDER   adds groups and choices of your own
   --cfg job             prints the configuration, and runs nothing
+  --version             prints the version
   --hydra-help          lists the other options, which are Hydra's"""
 
 Rows = list[tuple[str, str]]

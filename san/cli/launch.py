@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from san import __version__
 from san.cli import processes
 from san.cli.allow_list import ALLOW_VARIABLE, take_allowed_packages
 from san.cli.config import CONF, check_kinds, paper_databases
@@ -79,6 +80,9 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
         os.environ[FULL_ERROR] = "1"
         with interrupt_on_signal() as received, silence_disk_errors(), command_environment():
             try:
+                if "--version" in arguments:
+                    print(f"san {__version__}")
+                    return
                 sys.argv[1:] = _prepared(arguments)
                 given = get_args()
                 if given.experimental_rerun is not None:

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from san import DISTRIBUTION
+
 __all__ = ["imported"]
 
 
@@ -20,4 +22,4 @@ def imported(module: str, path: str) -> Any:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise ValueError(f"path={path} needs the package {package}: pip install 'san[formats]'") from error
+        raise ValueError(f"path={path} needs the package {package}: pip install '{DISTRIBUTION}[formats]'") from error

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from san import DISTRIBUTION
 from san.metrics import Loss, MeanPerModel, MeanPhi, inverse_compression_ratio, normalized_reconstruction_loss
 from san.networks import WeightCount
 from san.ops.shapes import Float
@@ -36,7 +37,7 @@ def require_installed(names: Sequence[str]) -> None:
         if find_spec(METHODS[name].package) is None:
             raise ValueError(
                 f"peers={list(names)}: {name} needs {METHODS[name].package}, which is not installed; "
-                f"run pip install 'san[peers]' or remove {name}"
+                f"run pip install '{DISTRIBUTION}[peers]' or remove {name}"
             )
 
 
