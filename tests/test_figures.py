@@ -1,12 +1,16 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from conftest import choices
+from matplotlib.axes import Axes
 
 from san.activations import Extrema
 from san.cli.parts import instantiate
+from san.extensions.recovery import Recovery
 from san.figures.kernels import draw_kernels
+from san.figures.planted import draw_planted
 from san.figures.style import MAX_DRAWN_KERNELS, Run, method_color, save
 from san.figures.sweep import draw_sweep
 from san.networks import SparselyActivatedNetwork
@@ -103,6 +107,28 @@ def row(**values):
 )
 def test_sweep_draws_whatever_was_swept(tmp_path, rows):
     check(draw_sweep(rows), tmp_path / "sweep.png")
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_planted_kernels_are_drawn_over_the_learned_ones(n_dims):
+    kernel = torch.arange(1.0, 4**n_dims + 1).view([4] * n_dims)
+    atom = -2 * kernel.roll(1, 0)
+    atom[0] = 0
+    drawn = draw_planted([kernel], [torch.zeros(3), atom], [Recovery(1, 0.9, (1, 0)[:n_dims], 0.8)], "mine")
+    axes = drawn.findobj(Axes)
+    if n_dims == 1:
+        planted, learned = (line.get_ydata() for line in axes[0].lines[1:])
+        title, labels = axes[0].get_title(loc="left"), (axes[0].get_xlabel(), axes[0].get_ylabel())
+        assert labels == ("time (samples)", "weight")
+    else:
+        planted, learned = (one.images[0].get_array().filled(np.nan) for one in axes)
+        title = drawn.subfigs[0].get_suptitle()
+    np.testing.assert_array_equal(planted, kernel)
+    assert np.isnan(learned[-1]).all()
+    ratio = learned[:-1] / kernel[:-1].numpy()
+    np.testing.assert_allclose(ratio, ratio.flat[0])
+    assert ratio.flat[0] > 0
+    assert title.startswith("planted kernel 0, learned kernel 1:\ncorrelation 0.900")
 
 
 def test_activations_have_distinct_colors():

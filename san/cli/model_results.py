@@ -7,6 +7,8 @@ from omegaconf import DictConfig
 
 from san.data.recording import Recording
 from san.data.splits import Splits
+from san.extensions.recovery import recoveries
+from san.ops.kernels import sizes_text
 from san.reporting.provenance import versions
 from san.training.san_module import SANModule
 
@@ -35,6 +37,8 @@ def model_results(
     """
     metrics = {name: values[model] for name, values in module.metrics["test"].items()}
     per_model = len(module.network.kernel_sizes) // module.network.n_models
+    planted = splits.planted if isinstance(splits, Splits) else []
+    found = recoveries(planted, module.network.atoms[model * per_model : (model + 1) * per_model])
     return {
         "dataset": splits.name,
         "activation": config.activation_name,
@@ -42,6 +46,7 @@ def model_results(
         "seed": config.seed,
         "n_weights": module.network.n_weights(module.count_weights, model),
         "dead_kernels": [kernel % per_model for kernel in module.dead_kernels if kernel // per_model == model],
+        **({"planted": [one._asdict() for one in found]} if found else {}),
         "test": {**metrics, "accuracy": classification["test"]["accuracy"] if classification else None},
         **({"classifier": classification} if classification else {}),
         "versions": versions(),
@@ -55,7 +60,7 @@ def warn_of_dead_kernels(results: Results) -> None:
         log.warning(
             "%s, kernel size %s: %d of %d kernels are dead (%s), without an activation in any test example%s",
             results["activation"],
-            "+".join(map(str, sizes)),
+            sizes_text(sizes),
             len(dead),
             len(sizes),
             ", ".join(map(str, dead)),

@@ -1,17 +1,25 @@
-"""What to use of the models that a sweep compared, why, and the command that trains it."""
+"""What to use of the models that a sweep compared, why, and the command to run next."""
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
 from san.cli.model_results import Results
-from san.reporting.results import SelectionSplit, lowest_phi
+from san.reporting.results import SelectionSplit, lowest_phi, relative_to_here
 
-__all__ = ["recommendation"]
+__all__ = ["next_command", "recommendation"]
 
 # Overrides of a sweep that the command of one model replaces or does not have.
 OF_SWEEPS = ("activation", "activations", "checkpoint", "kernel_sizes", "max_memory", "n_kernels", "n_starts")
+# Overrides of a training that choosing φ pursuit replaces.
+OF_ACTIVATIONS = (
+    "activation", "border_tolerance", "checkpoint", "debug", "decoder", "experiment", "initial_deviation",
+    "initial_kernels", "initial_mean", "initialization", "network", "restart_every",
+)  # fmt: skip
+PURSUIT = "phi_pursuit"
+OF_PACKAGE = ("hydra", "main", "schema")  # providers of configurations
 
 
 def recommendation(models: Sequence[Results], seconds: Mapping[str, float], split: SelectionSplit) -> list[str]:
@@ -38,14 +46,38 @@ def recommendation(models: Sequence[Results], seconds: Mapping[str, float], spli
         f"Use {best['activation']} with kernels of {size} samples: {split} φ̄ {best[split]['phi']:.3f}"
         + (f" ({', '.join(others)})" if others else ""),
         f"Seconds of training: {times}",
-        f"To train it alone: {' '.join(['python -m san.train', *_overrides(), *chosen])}",
+        f"To train it alone: {' '.join(['python -m san.train', *_overrides(OF_SWEEPS), *chosen])}",
     ]
+
+
+def next_command(activation: str, folder: Path) -> str:
+    """Return the command to run after a training: φ pursuit on the same data, and after it the use of the model.
+
+    A training with configuration files of the user is not repeated, because these may not suit φ pursuit.
+
+    Args:
+        activation: Name of the trained activation function.
+        folder: The run folder.
+    """
+    is_own = not HydraConfig.initialized() or any(
+        source.provider not in OF_PACKAGE for source in HydraConfig.get().runtime.config_sources
+    )
+    if is_own or activation == PURSUIT:
+        place = shlex.quote(relative_to_here(folder))
+        return f"To describe a recording: python -m san.encode checkpoint={place} path=FILE"
+    overrides = _overrides(OF_ACTIVATIONS)
+    return f"For a lower φ̄: {' '.join(['python -m san.train', *overrides, f'activation={PURSUIT}'])}"
 
 
 def _given() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def _overrides() -> list[str]:
-    """Return the overrides of the running command that also apply to one model, quoted for a shell."""
-    return [shlex.quote(override) for override in _given() if override.lstrip("+~").partition("=")[0] not in OF_SWEEPS]
+def _overrides(without: Sequence[str]) -> list[str]:
+    """Return the overrides of the running command but those of some keys and below them, quoted for a shell."""
+    keys = {override: override.lstrip("+~").partition("=")[0] for override in _given()}
+    return [
+        shlex.quote(override)
+        for override, key in keys.items()
+        if key not in without and not key.startswith(tuple(f"{name}." for name in without))
+    ]

@@ -31,11 +31,14 @@ from san.cli.config import kernel_sizes_of, stored_configuration
 from san.cli.model_results import Results, model_results, warn_of_dead_kernels
 from san.cli.parts import instantiate
 from san.cli.random_numbers import RandomNumbers
+from san.cli.recommendation import next_command
 from san.cli.resume import resumed_provenance
 from san.cli.settings import effective_settings
 from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
+from san.extensions.recovery import Recovery
 from san.figures.confusion_matrix import draw_confusion
+from san.figures.planted import draw_planted
 from san.figures.style import Run, save
 from san.reporting.provenance import Provenance, data_fingerprint
 from san.reporting.results import print_next_steps, print_run, sweep_row
@@ -110,7 +113,7 @@ def train(config: DictConfig) -> float:
         if page is not None:
             write_test_page(trained_model(module, splits, config.activation_name), splits, page)
         if not (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
-            print_next_steps(config.activation_name, folder, page)
+            print_next_steps(page, next_command(config.activation_name, folder))
     return per_epoch[best_epoch]["phi"]
 
 
@@ -191,6 +194,9 @@ def _write_run(
     )
     for name, draw in figures.items():
         save(draw(run), folder / "figures" / f"{name}.png")
+    if "planted" in results and figures:
+        found = [Recovery(**one) for one in results["planted"]]
+        save(draw_planted(splits.planted, run.network.atoms, found, splits.name), folder / "figures" / "planted.png")
     confusion = None
     if "classifier" in results:
         confusion = draw_confusion(results["classifier"], splits.name)

@@ -79,7 +79,7 @@ def load(
     examples = clean + noise * clean.std() * torch.randn(clean.shape, generator=generator)
     train, validation, test = examples.split(list(split))
     return Splits(
-        name=f"synthetic/{'x'.join(str(size) for size in kernel_sizes)}",
+        name=f"synthetic/{'+'.join(str(size) for size in kernel_sizes)}",
         train=train,
         validation=validation,
         test=test,

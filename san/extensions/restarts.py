@@ -47,7 +47,7 @@ def renew_kernels(network: SparselyActivatedNetwork, x: Float[Tensor, "batch cha
             _, window = highest_mean_window(undescribed[:, model], size)
             _set_atom(network, kernel, x[window])
             undescribed[:, model][window] = 0
-            log.info("kernel %d was dead and is restarted", kernel + 1)
+            log.info("kernel %d was dead and is restarted", kernel)
             continue
         extended = _extended_atom(network, kernel, activations, residual[:, model])
         space = extended.shape[-network.n_dims :]

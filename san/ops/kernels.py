@@ -20,6 +20,7 @@ __all__ = [
     "padding_mask",
     "resized",
     "separated",
+    "sizes_text",
     "start_in_padding",
 ]
 
@@ -38,6 +39,11 @@ def start_in_padding(extent: int, size: Integer) -> Integer:
         size: m, samples of the kernel along that axis, at most M; an integer or a tensor of them.
     """
     return (extent - 1) // 2 - (size - 1) // 2
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Return the kernel sizes of a model as they are printed and written: 64 of equal sizes, else ``12+40``."""
+    return "+".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
 
 
 def mirror(kernel: Tensor, n_dims: int) -> Tensor:

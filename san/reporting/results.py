@@ -1,7 +1,6 @@
 """The results of trained models: selection by phi, the rows of sweep.csv, and the tables on the console."""
 
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from rich.table import Table
 from san.figures.style import save
 from san.figures.sweep import SelectionSplit, draw_surface, draw_sweep
 from san.ops.choices import check_choice
+from san.ops.kernels import sizes_text
 from san.reporting.console import column, console, print_table
 from san.storage.files import write_csv
 
@@ -63,11 +63,11 @@ def lowest_phi(models: Iterable[R], split: SelectionSplit) -> R | None:
 
 
 def sweep_row(results: Results) -> dict[str, Any]:
-    """Return the row of sweep.csv for the results of a model; different kernel sizes are joined by a plus sign."""
+    """Return the row of sweep.csv for the results of a model; the kernel size is an integer if all are equal."""
     sizes = results["kernel_sizes"]
     return {
         **{key: results[key] for key in ("dataset", "activation", "seed", "best_epoch")},
-        "kernel_size": sizes[0] if len(set(sizes)) == 1 else "+".join(map(str, sizes)),
+        "kernel_size": sizes[0] if len(set(sizes)) == 1 else sizes_text(sizes),
         N_KERNELS: len(sizes),
         **{f"{split}_{metric}": results[split][metric] for split in ("validation", "test") for metric in METRICS},
         **({} if results["test"]["accuracy"] is None else {ACCURACY: results["test"]["accuracy"]}),
@@ -75,49 +75,69 @@ def sweep_row(results: Results) -> dict[str, Any]:
 
 
 def print_run(results: Results, folder: Path) -> None:
-    """Print the metrics of a run and its folder.
+    """Print the metrics of a run, what was learned, and the run folder.
 
     Args:
         results: The results of the run.
         folder: The run folder.
     """
-    sizes = results["kernel_sizes"]
-    equal = len(set(sizes)) == 1 < len(sizes)
-    kernels = f"{len(sizes)} kernels of size {sizes[0]}" if equal else f"kernel size {', '.join(map(str, sizes))}"
     headings = ("φ̄", "CR⁻¹", "L̃")
     table = Table(column(results["dataset"]), *(column(heading, "right") for heading in headings))
     for split in ("validation", "test"):
         if split in results:
             table.add_row(split, *(f"{results[split][metric]:.4f}" for metric in METRICS))
     print_table(table)
+    if "planted" in results:
+        _print_planted(results["planted"])
     out = console()
     if "classifier" in results:
         line = f"test accuracy {results['test']['accuracy']:.2%} on the reconstructions"
         if "baseline" in results["classifier"]:
             baseline, change = (results["classifier"][key] for key in ("baseline", "accuracy_change"))
             line += f", {baseline['test']['accuracy']:.2%} on the original data ({change:+.2f} percentage points)"
-        out.print(line, soft_wrap=True, highlight=False)
-    out.print(f"{results['activation']}, {kernels}, best epoch {results['best_epoch']}", highlight=False)
+        out.print(line, highlight=False)
+    out.print(_learned(results), highlight=False)
     out.print(relative_to_here(folder), soft_wrap=True, highlight=False)
 
 
-def print_next_steps(activation: str, folder: Path, page: Path | None) -> None:
-    """Print what φ̄ means, and what to do with a trained model.
+def _learned(results: Results) -> str:
+    """Return what a run learned, in one sentence."""
+    sizes, test = results["kernel_sizes"], results["test"]
+    kernels = f"{len(sizes)} kernel{'s' if len(sizes) > 1 else ''} of size {sizes_text(sizes)}"
+    return (
+        f"Learned {kernels} ({results['activation']}, best epoch {results['best_epoch']}): "
+        f"{100 * test['cr_inverse']:.3g} numbers describe 100 test samples and leave {test['loss_normalized']:.0%} of "
+        "the signal unexplained."
+    )
+
+
+def _print_planted(planted: Sequence[Results]) -> None:
+    """Print which learned kernel is most like each planted kernel, and the energy that its border cuts off."""
+    headings = ("planted kernel", "learned kernel", "correlation", "shift", "cut off")
+    table = Table(*(column(heading, "right") for heading in headings))
+    for index, found in enumerate(planted):
+        shift = ", ".join(f"{samples:+d}" if samples else "0" for samples in found["shift"])
+        cut_off = f"{1 - found['energy_inside']:.1%}"
+        table.add_row(str(index), str(found["kernel"]), f"{found['correlation']:.4f}", shift, cut_off)
+    print_table(table)
+
+
+def print_next_steps(page: Path | None, command: str) -> None:
+    """Print what φ̄ means, and what to do after a training.
 
     Args:
-        activation: Name of its activation function.
-        folder: The run folder.
-        page: The page about its kernels, if there is one.
+        page: The page about the kernels of the model, if there is one.
+        command: The command to try next, and what it is for.
     """
-    place = relative_to_here(folder)
-    lines = ["φ̄ is 0 for a perfect description and 1 for an empty one."]
+    out = console()
+    out.print(
+        "φ̄ is 0 for a perfect description and 1 for one that says nothing. Test and validation are different parts of "
+        "the data, so their φ̄ may differ.",
+        highlight=False,
+    )
     if page is not None:
-        lines.append(f"What each kernel does: {relative_to_here(page)}")
-    lines.append(f"To describe a recording: python -m san.encode checkpoint={shlex.quote(place)} path=FILE")
-    if activation != "phi_pursuit":
-        lines.append("For a lower φ̄: activation=phi_pursuit, or python -m san.sweep activations=auto on the same data")
-    for line in lines:
-        console().print(line, soft_wrap=True, highlight=False)
+        out.print(f"What each kernel does: {relative_to_here(page)}", soft_wrap=True, highlight=False)
+    out.print(command, soft_wrap=True, highlight=False)
 
 
 def summarize_models(
