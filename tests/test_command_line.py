@@ -155,6 +155,15 @@ def test_help_is_printed_without_loading_what_a_run_needs(tmp_path, flag):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_help_that_nobody_reads_to_its_end_is_no_mistake(tmp_path):
+    command, environment = [sys.executable, "-m", "san.train", "--help"], {**os.environ, "PYTHONPATH": str(PROJECT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as shown:
+        shown.stdout.close()
+        assert shown.stderr.read() == b""
+        assert shown.wait(120) == 0
+
+
 def test_other_options_of_hydra_still_work(tmp_path):
     assert "kernel_size: 9" in start(SCRIPTS / "san-train", "--cfg", "job", "kernel_size=9", cwd=tmp_path).stdout
     assert "hydra/launcher" in start(SCRIPTS / "san-train", "--hydra-help", cwd=tmp_path).stdout

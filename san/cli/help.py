@@ -1,5 +1,6 @@
 """The help of a command, read from the YAML files of its configuration and their comments."""
 
+import re
 import shutil
 import textwrap
 from argparse import Namespace
@@ -17,8 +18,10 @@ from san.cli.yaml_comments import MOST_USED, TO_APPEND, Group, Source
 __all__ = ["help_text"]
 
 REQUIRED = "???"
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # to another key
+SHARED = "base"  # the file of keys that all commands that train have
 SEARCH_PATH = "hydra.searchpath"
-MAX_WIDTH, MIN_WIDTH, MAX_LEFT = 120, 60, 42  # characters of a line, and of its left column
+MAX_WIDTH, MIN_WIDTH, LEFT_SHARE = 120, 60, 1 / 3  # characters of a line, and how much of them the left column may have
 USAGE = """\
 Usage: python -m san.{name} [KEY=VALUE ...] [GROUP=CHOICE ...]
        python -m san.{name} -m KEY=VALUE,VALUE GROUP=CHOICE,CHOICE ...     one job for each combination
@@ -58,6 +61,7 @@ def help_text(command: str, given: Namespace) -> str:
     ]
     values = {entry.name: entry.value for source in merged for entry in source.entries if entry.value}
     values |= {override.key_or_group: override.input_line.partition("=")[2] for override in composed.config_overrides}
+    values = {key: _resolved(value, values) for key, value in values.items()}
     primary = next(source for source in merged if source.name == name)
     sources = [primary, *sorted((source for source in merged if source is not primary), key=_is_choice)]
     groups = _groups(primary, sources, folders)
@@ -65,11 +69,11 @@ def help_text(command: str, given: Namespace) -> str:
         [f"san.{command}: {primary.summary}"],
         [USAGE.format(name=command)],
         ["Most used:", *_table(_most_used(primary.words(MOST_USED), sources, groups, values))],
+        ["Examples:", *(f"  {example}" for example in primary.examples)],
         ["GROUPS, with their choices; * is selected"],
         *([_title(group), *_table(_choices(group, sources, folders))] for group in groups),
         ["KEYS, with their values"],
         *([_origin(source), *_table(rows)] for source in sources if (rows := _keys(source, sources, values))),
-        ["Examples:", *(f"  {example}" for example in primary.examples)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks)
 
@@ -90,6 +94,13 @@ def _quoted(text: str) -> str:
 
 def _find(file: str, folders: Sequence[Path]) -> Path | None:
     return next((folder / file for folder in folders if (folder / file).is_file()), None)
+
+
+def _resolved(value: str, values: Mapping[str, str]) -> str:
+    """Return a value with the values of other keys in the place of references to them."""
+    while (found := REFERENCE.sub(lambda match: values.get(match[1], match[0]), value)) != value:
+        value = found
+    return value
 
 
 def _is_choice(source: Source) -> bool:
@@ -138,8 +149,16 @@ def _row(key: str, value: str, comment: str) -> tuple[str, str]:
     return f"{key}={value}", f"{'required: ' if value == REQUIRED else ''}{comment}"
 
 
+def _as_another(value: str) -> str:
+    """Return the description of a key that has the value of another key, empty if it has one of its own."""
+    refers = REFERENCE.fullmatch(value)
+    return f"by default as {refers[1]}" if refers else ""
+
+
 def _origin(source: Source) -> str:
     group, _, choice = source.name.rpartition("/")
+    if source.name == SHARED:
+        return f"{choice}: {source.summary}"
     elsewhere = f" in {source.package}" if source.package not in ("", group) else ""
     return f"{group}={choice}{elsewhere}" if group else choice
 
@@ -160,9 +179,9 @@ def _keys(source: Source, sources: Sequence[Source], values: Mapping[str, str]) 
             continue
         below = [other for other in source.entries if other.name.startswith(f"{entry.name}.")]
         if described[entry.name] is not source:
-            also += [] if entry.value is None else [f"{entry.name}={entry.value}"]
+            also += [] if entry.value is None else [f"{entry.name}={_resolved(entry.value, values)}"]
         elif entry.value is not None:
-            rows.append(_row(entry.name, values[entry.name], entry.comment))
+            rows.append(_row(entry.name, values[entry.name], entry.comment or _as_another(entry.value)))
         elif entry.comment:
             joined = "" if any(other.comment for other in below) else f"{entry.name}."
             leaves = [f"{other.name.removeprefix(joined)}={values[other.name]}" for other in below if joined]
@@ -173,7 +192,7 @@ def _keys(source: Source, sources: Sequence[Source], values: Mapping[str, str]) 
 def _table(rows: Rows) -> list[str]:
     """Return lines of two columns, of which the right is wrapped."""
     width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 0)).columns))
-    margin = 2 + min(MAX_LEFT, max((len(left) for left, _ in rows), default=0)) + 2
+    margin = 2 + min(int(width * LEFT_SHARE), max((len(left) for left, _ in rows), default=0)) + 2
     lines: list[str] = []
     for left, right in rows:
         wrapped = textwrap.wrap(right, max(width - margin, 20), break_long_words=False, break_on_hyphens=False)

@@ -90,7 +90,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
                         "--experimental-rerun would unpickle a file: repeat the overrides of the run instead"
                     )
                 if given.help:
-                    print(printable(help_text(name, given)))
+                    _print(printable(help_text(name, given)))
                 else:
                     with summarized_if_stopped():
                         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -198,6 +198,14 @@ def _explain(error: Exception) -> tuple[str, bool]:
     """Return why a job failed, and whether that is a user's mistake."""
     cause = resource_error_behind(error)
     return one_line(cause).removeprefix(PROGRAM), is_mistake(cause)
+
+
+def _print(text: str) -> None:
+    """Print a text to a reader that may have read enough, such as ``head``."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit(reason: str) -> NoReturn:
