@@ -1,6 +1,7 @@
 """Callbacks and loggers that a user chooses by configuration."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_logger_whose_package_is_missing_is_one_line(run_train):
     _, said = run_train("run", "logger=wandb", "trainer.max_epochs=1", fails=True)
     assert said.startswith("san: logger.wandb needs a package that is not installed: ")
     assert "pip install" in said
+
+
+@pytest.mark.parametrize(("rate", "learns"), [(0.01, True), (0, False)])
+def test_overfitting_says_whether_one_batch_is_learned(run_train, rate, learns):
+    short = ["debug=overfit", "trainer.max_epochs=20", f"optimizer.lr={rate}", "logger=csv", "figure=[]"]
+    folder, _ = run_train("run", *short)
+    said = (folder / "train.log").read_text(encoding="utf-8")
+    losses = re.findall(r"training loss ([\d.]+),", said)
+    expected = "it learns" if learns else "it does not learn; try another optimizer.lr"
+    assert f"the training loss went from {losses[0]} to {losses[-1]} in 20 epochs: {expected}" in said
 
 
 def test_early_stopping_ends_the_training_and_the_phi_checkpoint_stays_on(run_train):

@@ -54,9 +54,10 @@ RULES = (
     ),
     Rule(
         r"callbacks\.\w+",
-        rf"san\.checkpoint\.PhiCheckpoint|san\.training\.callbacks\.kernel_figures\.KernelFigures|{CALLBACKS}",
-        "PhiCheckpoint or KernelFigures of san, or EarlyStopping, LearningRateMonitor, DeviceStatsMonitor or Timer of "
-        "Lightning",
+        r"san\.checkpoint\.PhiCheckpoint|san\.training\.callbacks\.kernel_figures\.KernelFigures|"
+        rf"san\.training\.callbacks\.overfit_check\.OverfitCheck|{CALLBACKS}",
+        "PhiCheckpoint, KernelFigures or OverfitCheck of san, or EarlyStopping, LearningRateMonitor, "
+        "DeviceStatsMonitor or Timer of Lightning",
     ),
     Rule(r"classifier", r"san\.training\.stacking\.Stacking", "san.training.stacking.Stacking"),
     Rule(

@@ -45,6 +45,7 @@ CALLBACKS_WITHOUT_EFFECT = {
     "pytorch_lightning.callbacks.DeviceStatsMonitor": NO_EFFECT,
     "pytorch_lightning.callbacks.LearningRateMonitor": NO_EFFECT,
     "san.training.callbacks.kernel_figures.KernelFigures": NO_EFFECT,
+    "san.training.callbacks.overfit_check.OverfitCheck": NO_EFFECT,
 }
 LAST_PART_COUNTS = {"dataset.path": FOLDER}  # the results have the name of the file
 # These keys can change a result, but a training can be resumed with other values of them.
