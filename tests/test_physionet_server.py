@@ -64,6 +64,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr("wfdb.io.download.PN_CONTENT_URL", f"{address}/content/")
     monkeypatch.setattr("wfdb.io.download.config.db_index_url", f"{address}/files/")
     monkeypatch.setattr("san.data.wfdb_files.WAITS", (0.0, 0.0))
+    monkeypatch.setattr("san.data.wfdb_files._was_reached", True)
     yield server
     server.shutdown()
     thread.join()
@@ -147,6 +148,17 @@ def test_a_dropped_connection_is_tried_again(server, load, tmp_path):
     with pytest.raises(FileNotFoundError, match="PhysioNet cannot be reached"):
         load("dataset.record=a1")
     assert kept(tmp_path) == ["b2-channel_0-12000.dat", "b2-channel_0-12000.hea"]
+
+
+def test_a_server_that_was_not_reached_is_tried_once_until_it_answers(server, load, caplog):
+    server.drops = 4
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match="PhysioNet cannot be reached"):
+            load("dataset.record=a1")
+    assert (server.drops, caplog.text.count("trying again")) == (0, 2)
+    load()
+    server.drops = 2
+    load("dataset.channel=1")
 
 
 def test_a_silent_server_is_given_up(server, load, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 from conftest import table
 
 from san.reporting.comparison import comparison_markdown, comparison_row, summarize_comparison
-from san.reporting.results import lowest_phi, print_sweep, summarize_models, sweep_row
+from san.reporting.results import lowest_phi, print_failures, print_sweep, summarize_models, sweep_row
 
 
 def metrics(phi, cr_inverse, loss_normalized):
@@ -68,6 +68,18 @@ def test_models_are_printed_in_the_order_of_phi_on_the_split_that_selects(tmp_pa
     assert [cells[0] for cells in rows] == sizes
     assert rows[sizes.index("8")] == ["8", "3", "0.3000", "0.5000", "0.1200", "0.4900"]
     assert "extrema, kernel size 7 failed: reason" in printed
+
+
+def test_several_failures_are_a_table_and_their_common_advice_is_printed_once(capsys):
+    print_failures({f"job {job}": f"no record {job}, and no server; put it; or check it" for job in (2, 11)})
+    lines = [line.strip().split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert lines[:3] == [["failed", "reason"], ["job", "2", "no record 2, and no server; put it"],
+                         ["job", "11", "no record 11, and no server; put it"]]  # fmt: skip
+    assert " ".join(lines[3]) == "For all of these: or check it"
+    print_failures({"job 2": "a; b", "job 3": "no semicolon"})
+    assert [line.split()[2:] for line in capsys.readouterr().out.splitlines()[1:]] == [["a;", "b"], ["no", "semicolon"]]
+    print_failures({"job 2": "a; b"})
+    assert capsys.readouterr().out == "job 2 failed: a; b\n"
 
 
 def test_a_summary_of_models_writes_their_rows_in_their_order(tmp_path, capsys):

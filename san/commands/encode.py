@@ -78,7 +78,7 @@ def encode(config: DictConfig) -> float:
     write_json(folder / "results.json", results)
     _print(rows, scores, failures, folder)
     if failures:
-        raise ValueError(f"{len(failures)} of {len(recordings)} recordings are not described; the lines above say why")
+        raise ValueError(f"{len(failures)} of {len(recordings)} recordings are not described; the reasons are above")
     return float(np.mean([row["phi"] for row in rows.values()]))
 
 

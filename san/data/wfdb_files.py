@@ -44,6 +44,8 @@ Content = TypeVar("Content")
 
 log = logging.getLogger(__name__)
 
+_was_reached = True  # PhysioNet, by the last attempts of this process; all jobs of a multirun may need it
+
 
 def find_record(
     database: str, record: str, channel: Channels, n_samples: int, databases: Path
@@ -276,18 +278,26 @@ def _file_name(channel: Channels) -> str:
 
 
 def _with_retries(read: Callable[[], Content]) -> Content:
-    """Read from PhysioNet; after a failed connection, pause and try again."""
+    """Read from PhysioNet; after a failed connection, pause and try again, unless PhysioNet was just not reached."""
+    global _was_reached
     for scheme in ("http://", "https://"):
         _url._get_session().mount(scheme, _TimeoutAdapter())
-    for wait in WAITS:
+    waits = iter(WAITS if _was_reached else ())
+    while True:
         try:
-            return read()
+            content = read()
         except FileNotFoundError:
             raise
         except OSError as error:
+            wait = next(waits, None)
+            if wait is None:
+                _was_reached = False
+                raise
             log.warning("PhysioNet: %s, trying again in %g s", type(error).__name__, wait)
             time.sleep(wait)
-    return read()
+        else:
+            _was_reached = True
+            return content
 
 
 class _TimeoutAdapter(HTTPAdapter):
@@ -315,9 +325,8 @@ def _unavailable(database: str, item: str, file: Path, error: Exception) -> File
     is_absent = isinstance(error, FileNotFoundError | ValueError | IndexError)
     physionet = "PhysioNet does not have it" if is_absent else f"PhysioNet cannot be reached ({type(error).__name__})"
     return FileNotFoundError(
-        f"no {item} of the database {database}: {file.resolve()} is not there, the package has only "
-        f"{SHIPPED_DATABASE}/{SHIPPED_RECORD}, and {physionet}; check database and record, or put the WFDB files there "
-        "(data_dir is the folder above physionet)"
+        f"no {item} of the database {database}: {file.resolve()} is not there, and {physionet}; check database and "
+        "record, or put the WFDB files there (data_dir is the folder above physionet)"
     )
 
 

@@ -180,9 +180,9 @@ def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mappin
         folder: The folder of the sweep, printed last.
     """
     varying = [key for key in ("dataset", "activation", "seed", N_KERNELS) if len({row[key] for row in rows}) > 1]
-    numbers = ["kernel size m", "epoch", "validation φ̄", "test φ̄", "CR⁻¹", "L̃"]
+    numbers = ["kernel\nsize m", "epoch", "validation\nφ̄", "test\nφ̄", "test\nCR⁻¹", "test\nL̃"]
     if any(ACCURACY in row for row in rows):
-        numbers.append("test accuracy")
+        numbers.append("test\naccuracy")
     table = Table(
         *(column("kernels" if key == N_KERNELS else key) for key in varying),
         *(column(heading, "right") for heading in numbers),
@@ -203,14 +203,24 @@ def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mappin
 
 
 def print_failures(failures: Mapping[str, str]) -> None:
-    """Print each failure in a line.
+    """Print a failure in a line, several in a table, with the advice that ends all their reasons once.
 
     Args:
         failures: The reason of each failure, by the name of the job or model.
     """
     out = console()
-    for name, reason in failures.items():
+    if len(failures) == 1:
+        ((name, reason),) = failures.items()
         out.print(f"{name} failed: {reason}", style="red", soft_wrap=True, highlight=False)
+    elif failures:
+        advices = {reason.rpartition("; ")[2] for reason in failures.values() if "; " in reason}
+        has_one = len(advices) == 1 and all("; " in reason for reason in failures.values())
+        table = Table("failed", "reason", style="red", box=None)
+        for name, reason in failures.items():
+            table.add_row(name, reason.rpartition("; ")[0] if has_one else reason)
+        print_table(table)
+        if has_one:
+            out.print(f"For all of these: {advices.pop()}", style="red", soft_wrap=True, highlight=False)
 
 
 def relative_to_here(path: Path) -> str:

@@ -146,7 +146,10 @@ class Stacking:
         labels = _labels(splits)
         data = data_fingerprint(splits)
 
-        def train(name: str, x: Mapping[str, Tensor], of_models: Sequence[Start]) -> tuple[list[Stacked], Strategy]:
+        def train(
+            name: str, kind: str, x: Mapping[str, Tensor], of_models: Sequence[Start]
+        ) -> tuple[list[Stacked], Strategy]:
+            log.info("training the classifier of the %s", kind)
             classifiers = [self.new_classifier(splits, start.state) for start in of_models]
             order = order_of_models([start.order for start in of_models])
             module = SplitsDataModule(x, self.batch_size, order, labels.by_split, num_workers)
@@ -156,12 +159,12 @@ class Stacking:
         reconstructions = self._reconstructions(network, splits.examples, cache)
         for name, of_models, of_baseline in starts:
             suffix = f"-{name}" if len(starts) > 1 else ""
-            results, strategy = train(f"classifier{suffix}", reconstructions, of_models)
+            results, strategy = train(f"classifier{suffix}", "reconstructions", reconstructions, of_models)
             provenance = Provenance.of({"start": name, "epoch": tested_epoch, **settings}, data)
             cached = cache / f"baseline-{provenance.key}.json"
             baseline = strategy.broadcast(read_json(cached))
             if baseline is None:
-                ((baseline, _),), _ = train(f"baseline{suffix}", splits.examples, [of_baseline])
+                ((baseline, _),), _ = train(f"baseline{suffix}", "original examples", splits.examples, [of_baseline])
                 if strategy.is_global_zero:
                     write_json(cached, baseline)
             else:
