@@ -89,8 +89,8 @@ def test_the_epoch_is_selected_by_validation_accuracy_or_is_the_last(run_train, 
     events = EventAccumulator(str(folder / "tensorboard" / "classifier")).Reload()
     accuracies = [event.value for event in events.Scalars("validation/accuracy")]
     found = results(folder)["classifier"]
-    assert found["best_epoch"] == (accuracies.index(max(accuracies)) if selected == "best" else 11)
-    assert found["validation_accuracy"] == pytest.approx(accuracies[found["best_epoch"]])
+    assert found["best_epoch"] == (1 + accuracies.index(max(accuracies)) if selected == "best" else 12)
+    assert found["validation_accuracy"] == pytest.approx(accuracies[found["best_epoch"] - 1])
     assert accuracies.index(max(accuracies)) < 11
 
 

@@ -28,6 +28,7 @@ from san.training.callbacks.bank_selection import BankSelection
 from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.callbacks.training_state import copy_once, fit
 from san.training.data_module import SplitsDataModule
+from san.training.epochs import epoch_number
 from san.training.san_module import SANModule
 
 __all__ = ["TrainedBank", "bank_name", "evaluate_bank", "refuse_other_banks", "shares", "train_bank"]
@@ -188,7 +189,7 @@ def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], lis
         result = {
             **model_results(config, bank.splits, module, model, outcome),
             "random_numbers": bank.random_numbers.sources[model],
-            "best_epoch": epoch,
+            "best_epoch": epoch_number(epoch),
             "validation": {name: values[model] for name, values in validation.items()},
             "phi_per_epoch": [phi if math.isfinite(phi) else None for phi in history],
         }

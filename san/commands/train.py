@@ -43,6 +43,7 @@ from san.storage.checkpoints import add_parts, load_weights
 from san.storage.files import read_json, write_json
 from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.callbacks.training_state import fit
+from san.training.epochs import epoch_number
 from san.training.san_module import SANModule
 from san.use.kernel_page import write_test_page
 from san.use.training import trained_model
@@ -97,7 +98,7 @@ def train(config: DictConfig) -> float:
         results = {
             **model_results(config, splits, module, 0, outcome),
             "random_numbers": random_numbers.sources[0],
-            "best_epoch": best_epoch,
+            "best_epoch": epoch_number(best_epoch),
             "validation": per_epoch[best_epoch],
             "phi_per_epoch": [phi if isfinite(phi := metrics["phi"]) else None for metrics in per_epoch],
             "wall_seconds": time.perf_counter() - start,
@@ -105,7 +106,7 @@ def train(config: DictConfig) -> float:
             "config": stored,
         }
         warn_of_dead_kernels(results)
-        _write_run(config, results, splits, module, trainer, figures)
+        _write_run(config, results, best_epoch, splits, module, trainer, figures)
         page = folder / "report.html" if has_page else None
         if page is not None:
             write_test_page(trained_model(module, splits, config.activation_name), splits, page)
@@ -159,7 +160,7 @@ def _resume(
 def _selected_epoch(
     config: DictConfig, module: SANModule, checkpoint: PhiCheckpoint | None
 ) -> tuple[int, list[dict[str, float]]]:
-    """Return the selected epoch, and the validation metrics of each epoch.
+    """Return the index of the selected epoch, and the validation metrics of each epoch.
 
     Raises:
         ValueError: If no epoch was validated.
@@ -173,7 +174,13 @@ def _selected_epoch(
 
 
 def _write_run(
-    config: DictConfig, results: Results, splits: Splits, module: SANModule, trainer: pl.Trainer, figures: Figures
+    config: DictConfig,
+    results: Results,
+    best_epoch: int,
+    splits: Splits,
+    module: SANModule,
+    trainer: pl.Trainer,
+    figures: Figures,
 ) -> None:
     """Write the results and the figures, log the hyperparameters, and print the table."""
     folder = Path(config.paths.output_dir)
@@ -184,7 +191,7 @@ def _write_run(
         network=module.network.cpu(),
         example=splits.test[0],
         phi_per_epoch=results["phi_per_epoch"],
-        best_epoch=results["best_epoch"],
+        best_epoch=best_epoch,
         sampling_frequency=splits.sampling_frequency,
         units=splits.units,
         channels=splits.channels,

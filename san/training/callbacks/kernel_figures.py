@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.figures.kernels import draw_kernels
+from san.training.epochs import epoch_number
 
 __all__ = ["KernelFigures"]
 
@@ -34,4 +35,4 @@ class KernelFigures(pl.Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     drawn = draw_kernels(module.network, data.dataset_name, data.sampling_frequency, data.channels)
-                    logger.experiment.add_figure("kernels", drawn, trainer.current_epoch)
+                    logger.experiment.add_figure("kernels", drawn, epoch_number(trainer.current_epoch))
