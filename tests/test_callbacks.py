@@ -18,9 +18,13 @@ def rows(path):
 
 def test_two_loggers_write_side_by_side(run_train):
     folder, _ = run_train("run", "logger=[tensorboard,csv]", "trainer.max_epochs=2", "figure=[]")
-    assert list((folder / "tensorboard").glob("events*"))
-    logged = [row["validation/phi"] for row in rows(folder / "csv" / "metrics.csv") if row["validation/phi"]]
-    assert [float(value) for value in logged] == pytest.approx(results(folder)["phi_per_epoch"])
+    assert list((folder / "tensorboard").glob("*/events*"))
+    logged = {
+        row["epoch"]: row["validation/phi"] for row in rows(folder / "csv" / "metrics.csv") if row["validation/phi"]
+    }
+    assert {float(epoch): float(value) for epoch, value in logged.items()} == pytest.approx(
+        dict(enumerate(results(folder)["phi_per_epoch"], start=1))
+    )
 
 
 def test_a_run_without_loggers_writes_its_results(run_train):

@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from conftest import activations, datasets, results, table
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from san import evaluate, train
 from san.checkpoint import read
@@ -25,8 +24,6 @@ from san.reporting import provenance
 from san.training.callbacks.epoch_lines import progress
 from san.training.data_module import SplitsDataModule
 from san.training.san_module import SANModule
-
-METRICS = ["phi", "cr_inverse", "loss_normalized"]
 
 
 def numbers(folder):
@@ -75,18 +72,6 @@ def test_the_bar_on_a_terminal_counts_epochs_from_1(monkeypatch):
     assert bar._get_train_description(29) == "Epoch 30/30"
     trainer.fit_loop.max_epochs = -1
     assert bar._get_train_description(0).strip() == "Epoch 1"
-
-
-def test_tensorboard_has_the_curves_the_hyperparameters_and_the_kernels(run_train):
-    folder, _ = run_train("run", "trainer.max_epochs=3")
-    events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    tags = events.Tags()
-    for tag in ["train/loss", *(f"validation/{name}" for name in METRICS)]:
-        assert len(events.Scalars(tag)) == 3
-    assert events.Scalars("test/phi")[-1].value == pytest.approx(results(folder)["test"]["phi"])
-    assert "hp_metric" not in tags["scalars"]
-    assert tags["images"] == ["kernels"]
-    assert "_hparams_/session_start_info" in events.summary_metadata
 
 
 def test_the_metrics_of_the_selected_epoch_are_as_defined(run_train, compose):

@@ -131,13 +131,14 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits, roundin
     settings = settings_of_bank(effective_settings(config), sizes) | random_numbers.settings
     provenance = Provenance.of(settings, data_fingerprint(splits))
     stopped = _checkpoint_to_resume(config, path.name)
+    resumed = None if stopped is None else Path(config.checkpoint)
     if stopped is not None:
         content = read(stopped)
         provenance = resumed_provenance(content, provenance, config, data_name=splits.name, sizes=sizes)
         load_weights(module, content, stopped)
         copy_once(stopped, path)
     observers = [selection, StoredProvenance(asdict(provenance))]
-    trainer = build_trainer(config, [*build_callbacks(config, splits, module.network), *observers], version=name)
+    trainer = build_trainer(config, [*build_callbacks(config, splits, module.network), *observers], name, resumed)
     fit(trainer, module, data, None if stopped is None else path)
     refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
     if n_starts > 1:
