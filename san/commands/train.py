@@ -110,7 +110,7 @@ def train(config: DictConfig) -> float:
             "config": stored,
         }
         warn_of_dead_kernels(results)
-        _write_run(config, results, best_epoch, splits, module, trainer, figures)
+        _write_run(config, results, splits, module, trainer, figures)
         page = folder / "report.html" if has_page else None
         if page is not None:
             write_test_page(trained_model(module, splits, config.activation_name), splits, page)
@@ -178,13 +178,7 @@ def _selected_epoch(
 
 
 def _write_run(
-    config: DictConfig,
-    results: Results,
-    best_epoch: int,
-    splits: Splits,
-    module: SANModule,
-    trainer: pl.Trainer,
-    figures: Figures,
+    config: DictConfig, results: Results, splits: Splits, module: SANModule, trainer: pl.Trainer, figures: Figures
 ) -> None:
     """Write the results and the figures, log the hyperparameters, and print the table."""
     folder = Path(config.paths.output_dir)
@@ -195,7 +189,7 @@ def _write_run(
         network=module.network.cpu(),
         example=splits.test[0],
         phi_per_epoch=results["phi_per_epoch"],
-        best_epoch=best_epoch,
+        best_epoch=results["best_epoch"],
         sampling_frequency=splits.sampling_frequency,
         units=splits.units,
         channels=splits.channels,
