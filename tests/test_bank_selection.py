@@ -183,9 +183,9 @@ def test_the_results_and_the_checkpoint_of_each_model_are_of_its_selected_epoch(
     assert (len(set(epochs)) > 1) == (tested_epoch == "best")
     for size, result, checkpoint in zip(sizes, results, checkpoints, strict=True):
         per_epoch = result["phi_per_epoch"]
-        assert result["best_epoch"] == (per_epoch.index(min(per_epoch)) if tested_epoch == "best" else 4)
-        assert result["validation"]["phi"] == per_epoch[result["best_epoch"]]
-        assert (checkpoint["epoch"], result["kernel_sizes"]) == (result["best_epoch"], [size, size])
+        assert result["best_epoch"] == (1 + per_epoch.index(min(per_epoch)) if tested_epoch == "best" else 5)
+        assert result["validation"]["phi"] == per_epoch[result["best_epoch"] - 1]
+        assert (checkpoint["epoch"], result["kernel_sizes"]) == (result["best_epoch"] - 1, [size, size])
         assert (checkpoint["config"]["kernel_size"], checkpoint["config"]["kernel_sizes"]) == (size, None)
         network = SparselyActivatedNetwork([size, size], ReLU())
         network.load_state_dict({"weight": checkpoint["state_dict"]["network.weight"]})

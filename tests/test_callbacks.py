@@ -19,14 +19,18 @@ def rows(path):
 
 def test_two_loggers_write_side_by_side(run_train):
     folder, _ = run_train("run", "logger=[tensorboard,csv]", "trainer.max_epochs=2", "figure=[]")
-    assert list((folder / "tensorboard").glob("events*"))
-    logged = [row["validation/phi"] for row in rows(folder / "csv" / "metrics.csv") if row["validation/phi"]]
-    assert [float(value) for value in logged] == pytest.approx(results(folder)["phi_per_epoch"])
+    assert list((folder / "tensorboard").glob("*/events*"))
+    logged = {
+        row["epoch"]: row["validation/phi"] for row in rows(folder / "csv" / "metrics.csv") if row["validation/phi"]
+    }
+    assert {float(epoch): float(value) for epoch, value in logged.items()} == pytest.approx(
+        dict(enumerate(results(folder)["phi_per_epoch"], start=1))
+    )
 
 
 def test_a_run_without_loggers_writes_its_results(run_train):
     folder, _ = run_train("run", "logger=[]", "trainer.max_epochs=1", "figure=[]")
-    assert results(folder)["best_epoch"] == 0
+    assert results(folder)["best_epoch"] == 1
     assert not (folder / "tensorboard").exists()
 
 
@@ -99,6 +103,6 @@ def test_a_checkpoint_of_an_earlier_version_still_loads(run, tmp_path):
     code, said = run(evaluate.main, f"checkpoint={LEGACY}", f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 0, said
     left = results(tmp_path / "run")
-    assert (left["activation"], left["n_weights"], left["best_epoch"]) == ("dropout_extrema", 16, 1)
+    assert (left["activation"], left["n_weights"], left["best_epoch"]) == ("dropout_extrema", 16, 2)
     expected = {"phi": 0.6521353721618652, "cr_inverse": 0.2905000150203705, "loss_normalized": 0.5807181000709534}
     assert {name: left["test"][name] for name in expected} == pytest.approx(expected, abs=1e-6)

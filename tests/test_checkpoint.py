@@ -55,9 +55,9 @@ def names(folder):
 def test_best_is_the_epoch_of_the_lowest_phi_and_last_is_the_last_epoch(callback):
     folder = callback.dirpath
     end_epochs(callback, 0.9, 0.44231, 0.7)
-    assert names(folder) == ["best.ckpt", "epoch01-phi0.4423.ckpt", "last.ckpt"]
+    assert names(folder) == ["best.ckpt", "epoch02-phi0.4423.ckpt", "last.ckpt"]
     assert read(folder / "best.ckpt")["state_dict"]["weight"] == 1
-    assert read(folder / "epoch01-phi0.4423.ckpt")["epoch"] == 1
+    assert read(folder / "epoch02-phi0.4423.ckpt")["epoch"] == 1
     assert read(folder / "last.ckpt")["state_dict"]["weight"] == 2
     assert callback.best_model_score == pytest.approx(0.44231)
     assert [set(metrics) for metrics in callback.validation_per_epoch] == [{"phi"}] * 3
@@ -99,7 +99,7 @@ def test_only_the_first_rank_deletes_the_best_epoch_before(callback, monkeypatch
     monkeypatch.setattr(pl.Trainer, "is_global_zero", False)
     end_epochs(callback, 0.9, 0.4)
     assert names(callback.dirpath) == [
-        "best.ckpt", "epoch00-phi0.9000.ckpt", "epoch01-phi0.4000.ckpt", "last.ckpt",
+        "best.ckpt", "epoch01-phi0.9000.ckpt", "epoch02-phi0.4000.ckpt", "last.ckpt",
     ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_the_papers_protocol_keeps_the_last_epoch(tmp_path):
     callback = PhiCheckpoint(tmp_path, {}, tested_epoch="last")
     end_epochs(callback, 0.4, 0.5, math.nan)
     assert callback.best_epoch == 1
-    assert names(tmp_path) == ["best.ckpt", "epoch01-phi0.5000.ckpt", "last.ckpt"]
+    assert names(tmp_path) == ["best.ckpt", "epoch02-phi0.5000.ckpt", "last.ckpt"]
     with pytest.raises(ValueError, match=r"tested_epoch=first must be one of best, last"):
         PhiCheckpoint(tmp_path, {}, tested_epoch="first")
 
@@ -131,7 +131,7 @@ def test_an_epoch_without_a_finite_phi_is_never_the_best(callback):
     assert callback.best_model_score == math.inf
     end_epochs(callback, math.nan, -math.inf, 0.9, math.nan)
     assert callback.best_epoch == 2
-    assert names(callback.dirpath) == ["best.ckpt", "epoch02-phi0.9000.ckpt", "last.ckpt"]
+    assert names(callback.dirpath) == ["best.ckpt", "epoch03-phi0.9000.ckpt", "last.ckpt"]
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -140,11 +140,11 @@ def test_resuming_carries_the_best_epoch_and_the_history_over(callback, tmp_path
     folder = tmp_path / "other" if elsewhere else callback.dirpath
     resumed = PhiCheckpoint(folder, {})
     assert resumed.adopt(callback.dirpath / "last.ckpt") == folder / "last.ckpt"
-    assert names(folder) == ["best.ckpt", "epoch01-phi0.4000.ckpt", "last.ckpt"]
+    assert names(folder) == ["best.ckpt", "epoch02-phi0.4000.ckpt", "last.ckpt"]
     assert resumed.phi_per_epoch == pytest.approx([0.9, 0.4, 0.7])
     end_epochs(resumed, 0.9, 0.4, 0.7, 0.5, 0.3, 0.6, ckpt_path=folder / "last.ckpt")
     assert resumed.phi_per_epoch == pytest.approx([0.9, 0.4, 0.7, 0.5, 0.3, 0.6])
-    assert names(folder) == ["best.ckpt", "epoch04-phi0.3000.ckpt", "last.ckpt"]
+    assert names(folder) == ["best.ckpt", "epoch05-phi0.3000.ckpt", "last.ckpt"]
 
 
 def test_resuming_from_the_best_epoch_goes_back_to_it(callback, tmp_path):
@@ -162,8 +162,20 @@ def test_resuming_without_the_best_epoch_is_refused(callback, tmp_path):
     end_epochs(callback, 0.4, 0.9)
     alone = tmp_path / "last.ckpt"
     alone.write_bytes((callback.dirpath / "last.ckpt").read_bytes())
-    with pytest.raises(FileNotFoundError, match=r"epoch00-phi0.4000.ckpt, the best epoch before last.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"epoch01-phi0.4000.ckpt, the best epoch before last.ckpt"):
         PhiCheckpoint(tmp_path / "other", {}).adopt(alone)
+
+
+def test_the_best_epoch_that_an_earlier_version_named_by_its_index_is_resumed(callback, tmp_path):
+    """Skip a file of the same name whose epoch is another one."""
+    end_epochs(callback, 0.9, 0.4, 0.7)
+    folder = callback.dirpath
+    (folder / "epoch02-phi0.4000.ckpt").rename(folder / "epoch01-phi0.4000.ckpt")
+    (folder / "epoch02-phi0.4000.ckpt").write_bytes((folder / "last.ckpt").read_bytes())
+    resumed = PhiCheckpoint(tmp_path / "other", {})
+    resumed.adopt(folder / "last.ckpt")
+    assert names(resumed.dirpath) == ["best.ckpt", "epoch02-phi0.4000.ckpt", "last.ckpt"]
+    assert read(resumed.dirpath / "best.ckpt")["epoch"] == 1
 
 
 def test_weights_alone_are_not_resumed(callback, tmp_path):

@@ -468,7 +468,7 @@ def test_a_training_that_diverges_keeps_the_last_good_epoch(run, tmp_path):
     folder = tmp_path / "run"
     code, said = run(train.main, "optimizer.lr=1e30", f"hydra.run.dir={folder}")
     assert code == 1
-    assert "the training loss is not finite in epoch 0, batch 1: lower optimizer.lr" in said
+    assert "the training loss is not finite in epoch 1, batch 2: lower optimizer.lr" in said
     assert read(find(folder, "last"))["state_dict"]["network.weight"].isfinite().all()
     expect_whole(folder)
 
@@ -480,7 +480,7 @@ def test_a_recording_of_huge_values_diverges_with_the_epoch_and_the_batch_named(
     where = ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "dataset.scaling=none", f"hydra.run.dir={tmp_path / 'run'}"]
     code, said = run(train.main, *where)
     assert code == 1
-    assert "loss is not finite in epoch 0, batch " in said
+    assert "loss is not finite in epoch 1, batch " in said
     expect_whole(tmp_path / "run")
 
 
@@ -498,7 +498,7 @@ def test_weights_that_break_in_mid_training_keep_the_best_checkpoint(run, tmp_pa
         patch.setattr(SANModule, "training_step", broken)
         code, said = run(train.main, "trainer.max_epochs=6", f"hydra.run.dir={folder}")
     assert code == 1
-    assert "the training loss is not finite in epoch 3, batch 1" in said
+    assert "the training loss is not finite in epoch 4, batch 2" in said
     for kind in ("best", "last"):
         checkpoint = read(find(folder, kind))
         assert checkpoint["epoch"] == 2

@@ -56,7 +56,7 @@ def test_the_validation_and_test_metrics_of_images_count_weights_by_the_protocol
                 assert found == pytest.approx(expected, abs=1e-5), (protocol, split)
     for honest, paper in zip(by_protocol["honest"], by_protocol["paper"], strict=True):
         assert None not in honest["phi_per_epoch"]
-        assert honest["phi_per_epoch"][honest["best_epoch"]] == honest["validation"]["phi"]
+        assert honest["phi_per_epoch"][honest["best_epoch"] - 1] == honest["validation"]["phi"]
         assert paper["phi_per_epoch"] == [None, None, paper["validation"]["phi"]]
 
 
@@ -65,6 +65,6 @@ def test_the_metrics_of_signals_are_those_of_the_training_in_both_protocols(bank
     per_epoch = bank.selection.validation_per_epoch
     for protocol, epoch in (("honest", None), ("paper", 2)):
         for index, model in enumerate(by_protocol[protocol]):
-            tested = model["best_epoch"] if epoch is None else epoch
+            tested = model["best_epoch"] - 1 if epoch is None else epoch
             assert model["validation"] == {name: values[index] for name, values in per_epoch[tested].items()}
             assert model["phi_per_epoch"] == bank.selection.phi_per_epoch(index)

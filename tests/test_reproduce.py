@@ -18,7 +18,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from san import reproduce
-from san.cli.config import CONF
+from san.cli.config import CONF, paper_databases
 from san.cli.trials import complete
 from san.commands import reproduce as implementation
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
@@ -231,6 +231,35 @@ def test_the_report_shows_the_verdict_and_is_self_contained(tmp_path):
     assert page.count("data:image/png;base64,") == 1
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     assert page.count("<tr>") == 76 + 5
+
+
+def test_the_report_shows_phi_first_and_folds_the_cells_without_data(tmp_path):
+    relu = [model(61, 0.5)]
+    reasons = {name: "not in paths.data_dir" for name in paper_databases() if name != "mitdb"}
+    table = table_of_databases({("mitdb", "relu"): {"honest": [relu], "paper": [relu]}}, reasons)
+    found = reproduction_record(
+        {1: table}, absent=reasons, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0
+    )
+    write_report(found, {1: table}, tmp_path)
+    present, absent = (tmp_path / "report.html").read_text().split("<h2>")[1].split("<details>")
+    head = r"<th(?: class=\"text\")?>([^<]*)"
+    assert re.findall(head, present)[1:5] == ["activation", "φ̄, printed", "φ̄, replayed", "φ̄, honest"]
+    assert re.findall(head, absent)[2:] == ["φ̄, printed", "m, printed", "CR⁻¹, printed", "L̃, printed"]
+    assert "<summary>70 cells whose data is absent, as printed</summary>" in absent
+    assert (present.count("<tr>"), absent.count("<tr>")) == (1 + 5, 1 + 70)
+    assert ("wrist" in present, "mitdb" in absent) == (False, False)
+
+
+def test_a_dark_page_inverts_figures_but_no_image(tmp_path):
+    for name in ("3", "2b"):
+        save(draw_planes(cells()), tmp_path / f"figure{name}.png")
+    found = reproduction_record({}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0)
+    write_report(found, {}, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "@media (prefers-color-scheme: dark) { figure:not(.picture) > img { filter: invert" in page
+    assert re.findall(r"<figure( class=\"picture\")?><img alt=\"Figure (\w+)", page) == [
+        (' class="picture"', "2b"), ("", "3"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("phis", "reached"), [((0.5, 0.7, 0.73), 1), ((0.5, 0.7), 0), ((1.2, 1.4), 0)])

@@ -86,11 +86,11 @@ def test_training_the_classifier_is_adam_on_the_cross_entropy(run_train, compose
 @pytest.mark.parametrize(("protocol", "selected"), [("honest", "best"), ("paper", "last")])
 def test_the_epoch_is_selected_by_validation_accuracy_or_is_the_last(run_train, arguments, protocol, selected):
     folder, _ = run_train("run", *arguments, f"protocol={protocol}", "classifier.max_epochs=12")
-    events = EventAccumulator(str(folder / "tensorboard" / "classifier")).Reload()
+    events = EventAccumulator(str(folder / "tensorboard" / "mnist-extrema-2-kernels-m3" / "classifier")).Reload()
     accuracies = [event.value for event in events.Scalars("validation/accuracy")]
     found = results(folder)["classifier"]
-    assert found["best_epoch"] == (accuracies.index(max(accuracies)) if selected == "best" else 11)
-    assert found["validation_accuracy"] == pytest.approx(accuracies[found["best_epoch"]])
+    assert found["best_epoch"] == (1 + accuracies.index(max(accuracies)) if selected == "best" else 12)
+    assert found["validation_accuracy"] == pytest.approx(accuracies[found["best_epoch"] - 1])
     assert accuracies.index(max(accuracies)) < 11
 
 
@@ -149,8 +149,8 @@ def test_memory_mapped_reconstructions_give_the_same_results(run_train, argument
 def test_a_classifier_leaves_figures_and_is_evaluated_from_its_checkpoint(run, run_train, arguments, tmp_path):
     folder, _ = run_train("run", *arguments)
     assert (folder / "figures" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
-    events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert "confusion_matrix" in events.Tags()["images"]
+    events = EventAccumulator(str(folder / "tensorboard" / "mnist-extrema-2-kernels-m3")).Reload()
+    assert "selected/confusion_matrix" in events.Tags()["images"]
     where = [f"paths.data_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'evaluated'}"]
     code, said = run(evaluate.main, f"checkpoint={folder}", *where)
     assert code == 0, said

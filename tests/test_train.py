@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from conftest import activations, datasets, results, table
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from san import evaluate, train
 from san.checkpoint import read
@@ -23,10 +22,9 @@ from san.cli.parts import instantiate
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
 from san.reporting import provenance
+from san.training.callbacks.epoch_lines import progress
 from san.training.data_module import SplitsDataModule
 from san.training.san_module import SANModule
-
-METRICS = ["phi", "cr_inverse", "loss_normalized"]
 
 
 def numbers(folder):
@@ -39,7 +37,7 @@ def test_a_run_writes_the_files_that_the_readme_promises(run_train):
     assert left["dataset"] == "physionet/mitdb/208"
     assert (left["activation"], left["kernel_sizes"], left["n_weights"], left["seed"]) == ("extrema", [20], 20, 0)
     assert len(left["phi_per_epoch"]) == 4
-    assert left["validation"]["phi"] == min(left["phi_per_epoch"]) == left["phi_per_epoch"][left["best_epoch"]]
+    assert left["validation"]["phi"] == min(left["phi_per_epoch"]) == left["phi_per_epoch"][left["best_epoch"] - 1]
     assert left["test"]["accuracy"] is None
     assert {"python", "torch", "pytorch-lightning", "torchmetrics", "numpy", "numba", "hydra-core", "san"} <= set(
         left["versions"]
@@ -54,16 +52,27 @@ def test_a_run_writes_the_files_that_the_readme_promises(run_train):
     assert torch.load(folder / "checkpoints" / "best.ckpt")["config"]["kernel_size"] == 20
 
 
-def test_tensorboard_has_the_curves_the_hyperparameters_and_the_kernels(run_train):
-    folder, _ = run_train("run", "trainer.max_epochs=3")
-    events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    tags = events.Tags()
-    for tag in ["train/loss", *(f"validation/{name}" for name in METRICS)]:
-        assert len(events.Scalars(tag)) == 3
-    assert events.Scalars("test/phi")[-1].value == pytest.approx(results(folder)["test"]["phi"])
-    assert "hp_metric" not in tags["scalars"]
-    assert tags["images"] == ["kernels"]
-    assert "_hparams_/session_start_info" in events.summary_metadata
+def test_the_selected_epoch_has_the_same_number_from_1_wherever_it_is_read(run_train):
+    folder, _ = run_train("run", "trainer.max_epochs=3", "kernel_size=30", "logger=[]", "figure=[]")
+    left = results(folder)
+    best = 1 + left["phi_per_epoch"].index(min(left["phi_per_epoch"]))
+    assert left["best_epoch"] == best
+    lines = re.findall(r"epoch (\d) of 3: .* phi ([\d.]+)", (folder / "train.log").read_text(encoding="utf-8"))
+    assert lines == [(str(epoch), f"{phi:.4f}") for epoch, phi in enumerate(left["phi_per_epoch"], start=1)]
+    assert [path.name for path in (folder / "checkpoints").glob("epoch*")] == [
+        f"epoch{best:02d}-phi{left['validation']['phi']:.4f}.ckpt"
+    ]
+    assert read(folder / "checkpoints" / "best.ckpt")["epoch"] == best - 1
+
+
+def test_the_bar_on_a_terminal_counts_epochs_from_1(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    (bar,) = progress(True)
+    trainer = pl.Trainer(max_epochs=30, logger=False, enable_checkpointing=False, callbacks=[bar])
+    bar.setup(trainer, pl.LightningModule(), "fit")
+    assert bar._get_train_description(29) == "Epoch 30/30"
+    trainer.fit_loop.max_epochs = -1
+    assert bar._get_train_description(0).strip() == "Epoch 1"
 
 
 def test_the_metrics_of_the_selected_epoch_are_as_defined(run_train, compose):
@@ -77,7 +86,7 @@ def test_the_metrics_of_the_selected_epoch_are_as_defined(run_train, compose):
         "initialization=normal",
     )
     left = results(folder)
-    assert left["best_epoch"] < 5
+    assert left["best_epoch"] < 6
     network = SparselyActivatedNetwork([30], instantiate(compose("activation=extrema"), "activation"))
     network.load_state_dict({"weight": read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"]})
     splits = instantiate(compose(), "dataset")
@@ -211,7 +220,7 @@ def test_the_papers_protocol_tests_the_last_epoch_and_selects_by_test(run_train,
     arguments = ("-m", "kernel_size=8,30", "trainer.max_epochs=6", "optimizer.lr=0.5", "protocol=paper")
     folder, _ = run_train("sweep", *arguments)
     rows = table(folder / "sweep.csv")
-    assert [row["best_epoch"] for row in rows] == ["5", "5"]
+    assert [row["best_epoch"] for row in rows] == ["6", "6"]
     code, said = run(evaluate.main, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'evaluated'}")
     assert code == 0, said
     assert results(tmp_path / "evaluated")["test"]["phi"] == min(float(row["test_phi"]) for row in rows)
@@ -353,7 +362,7 @@ def test_finished_jobs_are_skipped_on_request(run_train):
         (["batch_size=0"], "batch_size=0"),
         (["trainer.max_epochs=0"], "left nothing to train"),
         (["checkpoint=nowhere"], "checkpoint=nowhere is neither"),
-        (["optimizer.lr=1e30"], "the training loss is not finite in epoch 0, batch 1"),
+        (["optimizer.lr=1e30"], "the training loss is not finite in epoch 1, batch 2"),
         (["activation._target_=os.system"], "_target_=os.system is not allowed"),
     ],
 )

@@ -133,9 +133,9 @@ def test_an_epoch_is_selected_among_those_with_a_validation(run_train):
         for folder, more in (("each", []), ("second", EVERY_SECOND[1:]))
     )
     assert every_second["phi_per_epoch"] == validated(each["phi_per_epoch"])
-    best = min((1, 3), key=lambda epoch: each["phi_per_epoch"][epoch])
+    best = min((2, 4), key=lambda epoch: each["phi_per_epoch"][epoch - 1])
     assert every_second["best_epoch"] == best
-    assert every_second["validation"]["phi"] == each["phi_per_epoch"][best]
+    assert every_second["validation"]["phi"] == each["phi_per_epoch"][best - 1]
 
 
 def test_a_bank_is_selected_among_epochs_with_a_validation(run, tmp_path):
@@ -145,7 +145,7 @@ def test_a_bank_is_selected_among_epochs_with_a_validation(run, tmp_path):
     models = [results(tmp_path / folder)["models"] for folder in ("each", "second")]
     for each, every_second in zip(*models, strict=True):
         assert every_second["phi_per_epoch"] == validated(each["phi_per_epoch"])
-        assert every_second["best_epoch"] == min((1, 3), key=lambda epoch: each["phi_per_epoch"][epoch])
+        assert every_second["best_epoch"] == min((2, 4), key=lambda epoch: each["phi_per_epoch"][epoch - 1])
 
 
 def test_a_training_that_is_resumed_after_an_epoch_without_validation_ends_as_one_that_ran_through(run_train):

@@ -32,8 +32,8 @@ CHOICES = {
     "annealing": (
         "annealing",
         ["n_kernels=2", "activation=annealed_extrema"],
-        "the extrema distance grows during training: in epoch e of E it is d (1 − cos(π e / (E − 1))) / 2, at least 1; "
-        "in validation and test it is d",
+        "the extrema distance grows during training: in epoch e of E it is d (1 − cos(π (e − 1) / (E − 1))) / 2, "
+        "at least 1; in validation and test it is d",
     ),
     "territory": (
         "territory",

@@ -70,7 +70,11 @@ RULES = (
     Rule(
         r"figure\.\w+", r"san\.figures\.[a-z]\w*\.draw", "the function draw of a module of san.figures", n_positional=1
     ),
-    Rule(r"logger\.\w+", r"pytorch_lightning\.loggers\.[A-Z]\w*Logger", "a logger of pytorch_lightning.loggers"),
+    Rule(
+        r"logger\.\w+",
+        r"san\.training\.tensorboard\.TensorBoard|pytorch_lightning\.loggers\.[A-Z]\w*Logger",
+        "TensorBoard of san or a logger of pytorch_lightning.loggers",
+    ),
     Rule(
         r"loss",
         r"torch\.nn\.functional\.[a-z]\w*_loss",

@@ -28,6 +28,7 @@ from san.training.callbacks.bank_selection import BankSelection
 from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.callbacks.training_state import copy_once, fit
 from san.training.data_module import SplitsDataModule
+from san.training.epochs import epoch_number
 from san.training.san_module import SANModule
 
 __all__ = ["TrainedBank", "bank_name", "evaluate_bank", "refuse_other_banks", "shares", "train_bank"]
@@ -130,13 +131,14 @@ def train_bank(config: DictConfig, sizes: Sequence[int], splits: Splits, roundin
     settings = settings_of_bank(effective_settings(config), sizes) | random_numbers.settings
     provenance = Provenance.of(settings, data_fingerprint(splits))
     stopped = _checkpoint_to_resume(config, path.name)
+    resumed = None if stopped is None else Path(config.checkpoint)
     if stopped is not None:
         content = read(stopped)
         provenance = resumed_provenance(content, provenance, config, data_name=splits.name, sizes=sizes)
         load_weights(module, content, stopped)
         copy_once(stopped, path)
     observers = [selection, StoredProvenance(asdict(provenance))]
-    trainer = build_trainer(config, [*build_callbacks(config, splits, module.network), *observers], version=name)
+    trainer = build_trainer(config, [*build_callbacks(config, splits, module.network), *observers], name, resumed)
     fit(trainer, module, data, None if stopped is None else path)
     refuse_training_without_validation(config.trainer, selection.validation_per_epoch)
     if n_starts > 1:
@@ -188,7 +190,7 @@ def evaluate_bank(bank: TrainedBank) -> tuple[list[Results], dict[str, str], lis
         result = {
             **model_results(config, bank.splits, module, model, outcome),
             "random_numbers": bank.random_numbers.sources[model],
-            "best_epoch": epoch,
+            "best_epoch": epoch_number(epoch),
             "validation": {name: values[model] for name, values in validation.items()},
             "phi_per_epoch": [phi if math.isfinite(phi) else None for phi in history],
         }

@@ -17,6 +17,7 @@ from san.activations import SparseActivation, TopKAbsolutes
 from san.cli.config import check_numbers
 from san.cli.initial_kernels import initialize, kernel_sampler
 from san.cli.parts import instantiate
+from san.cli.run_name import run_name
 from san.cli.settings import effective_settings
 from san.cli.trainer_settings import refuse_rare_validation, refuse_void_trainer_settings
 from san.data.recording import Recording
@@ -28,6 +29,7 @@ from san.ops.choices import shown
 from san.training.callbacks.epoch_lines import progress
 from san.training.callbacks.kernel_growth import KernelGrowth
 from san.training.callbacks.kernel_restarts import KernelRestarts
+from san.training.callbacks.logged_epochs import LoggedEpochs
 from san.training.data_module import Order, SplitsDataModule
 from san.training.san_module import SANModule
 from san.training.stacking import Starts
@@ -193,7 +195,8 @@ def build_loggers(config: DictConfig, version: str | None = None) -> list[Logger
 
     Args:
         config: The configuration.
-        version: Replaces the version of each logger that has one, so that several trainings of a run stay apart.
+        version: Replaces the version of each logger that has one, so that several trainings of a run stay apart. A
+            logger whose version is null has the name of the run before it; see :mod:`san.cli.run_name`.
 
     Raises:
         ValueError: If a part is invalid, or a number of steps between two writes of a file is below 1.
@@ -203,13 +206,18 @@ def build_loggers(config: DictConfig, version: str | None = None) -> list[Logger
         steps = logger.get(EVERY_STEPS, 1)
         if isinstance(steps, int) and steps < 1:
             raise ValueError(f"logger.{name}.{EVERY_STEPS}={steps} must be 1 or more")
-        renamed = {"version": version} if version is not None and "version" in logger else {}
+        named = version if logger.get("version", "") is not None else run_name(config, version)
+        renamed = {"version": named} if named is not None and "version" in logger else {}
         loggers.append(instantiate(config, f"logger.{name}", **renamed))
     return loggers
 
 
 def build_trainer(
-    config: DictConfig, callbacks: list[pl.Callback], version: str | None = None, **settings: Any
+    config: DictConfig,
+    callbacks: list[pl.Callback],
+    version: str | None = None,
+    resumed: Path | None = None,
+    **settings: Any,
 ) -> pl.Trainer:
     """Return the trainer of a training, which logs and writes into the folder of the run; refuse void settings.
 
@@ -217,6 +225,7 @@ def build_trainer(
         config: The configuration.
         callbacks: The callbacks.
         version: Replaces the version of each logger; see :func:`build_loggers`.
+        resumed: Checkpoint or run folder that the training resumes; None to start anew.
         **settings: Settings that replace those of the configuration.
     """
     refuse_void_trainer_settings(config.trainer)
@@ -227,7 +236,7 @@ def build_trainer(
         "trainer",
         default_root_dir=config.paths.output_dir,
         logger=build_loggers(config, version) or False,
-        callbacks=callbacks,
+        callbacks=[LoggedEpochs(resumed), *callbacks],
         enable_checkpointing=selects,
         **settings,
     )

@@ -23,6 +23,7 @@ from san.storage.checkpoints import load_state, load_weights, refuse_other_sizes
 from san.storage.files import write_json
 from san.training.callbacks.epoch_lines import progress
 from san.training.data_module import SplitsDataModule
+from san.training.epochs import epoch_number
 from san.training.san_module import SANModule
 from san.training.trainer_checks import refuse_inexact_trainer
 
@@ -60,7 +61,7 @@ def evaluate(config: DictConfig) -> float:
         )
     results = {
         **model_results(trained, splits, module, 0, classification),
-        "best_epoch": checkpoint["epoch"],
+        "best_epoch": epoch_number(checkpoint["epoch"]),
         "checkpoint": str(path),
         "config": OmegaConf.to_container(config),
         "trained": checkpoint["config"],

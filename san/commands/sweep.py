@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.cli.bank import TrainedBank, bank_name, evaluate_bank, refuse_other_banks, shares, train_bank
 from san.cli.build import check_counts, check_densities, load_dataset, wants_page
@@ -22,6 +21,7 @@ from san.reporting.console import console
 from san.reporting.results import lowest_phi, summarize_models, sweep_row
 from san.storage.checkpoints import save
 from san.storage.files import write_json
+from san.training.tensorboard import TensorBoard
 from san.use.kernel_page import write_test_page
 from san.use.loading import load
 
@@ -106,7 +106,7 @@ def _with_n_kernels(config: DictConfig, n_kernels: int) -> DictConfig:
 def _log_figure(bank: TrainedBank, results: Sequence[Results]) -> None:
     """Add φ over the kernel size to TensorBoard."""
     for logger in bank.trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and results:
+        if isinstance(logger, TensorBoard) and results:
             drawn = draw_sweep([sweep_row(model) for model in results], bank.config.protocol.selected_by)
-            logger.experiment.add_figure("phi over kernel size", drawn)
-            logger.finalize("success")
+            logger.experiment.add_figure("phi over kernel size", drawn, bank.trainer.current_epoch)
+            logger.save()

@@ -13,7 +13,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from san.checkpoint import PhiCheckpoint, find, read
 from san.cli.build import (
@@ -46,7 +45,9 @@ from san.storage.checkpoints import add_parts, load_weights
 from san.storage.files import read_json, write_json
 from san.training.callbacks.stored_provenance import StoredProvenance
 from san.training.callbacks.training_state import fit
+from san.training.epochs import epoch_number
 from san.training.san_module import SANModule
+from san.training.tensorboard import TensorBoard
 from san.use.kernel_page import write_test_page
 from san.use.training import trained_model
 
@@ -83,7 +84,11 @@ def train(config: DictConfig) -> float:
     callbacks = build_callbacks(config, splits, module.network)
     checkpoint = next((callback for callback in callbacks if isinstance(callback, PhiCheckpoint)), None)
     resumed, provenance = _resume(config, module, checkpoint, provenance, splits.name)
-    trainer = build_trainer(config, [*callbacks, StoredProvenance(asdict(provenance))])
+    trainer = build_trainer(
+        config,
+        [*callbacks, StoredProvenance(asdict(provenance))],
+        resumed=None if resumed is None else Path(config.checkpoint),
+    )
     fit(trainer, module, data, resumed)
     best_epoch, per_epoch = _selected_epoch(config, module, checkpoint)
     if checkpoint is not None:
@@ -100,7 +105,7 @@ def train(config: DictConfig) -> float:
         results = {
             **model_results(config, splits, module, 0, outcome),
             "random_numbers": random_numbers.sources[0],
-            "best_epoch": best_epoch,
+            "best_epoch": epoch_number(best_epoch),
             "validation": per_epoch[best_epoch],
             "phi_per_epoch": [phi if isfinite(phi := metrics["phi"]) else None for metrics in per_epoch],
             "wall_seconds": time.perf_counter() - start,
@@ -162,7 +167,7 @@ def _resume(
 def _selected_epoch(
     config: DictConfig, module: SANModule, checkpoint: PhiCheckpoint | None
 ) -> tuple[int, list[dict[str, float]]]:
-    """Return the selected epoch, and the validation metrics of each epoch.
+    """Return the index of the selected epoch, and the validation metrics of each epoch.
 
     Raises:
         ValueError: If no epoch was validated.
@@ -192,15 +197,14 @@ def _write_run(
         units=splits.units,
         channels=splits.channels,
     )
-    for name, draw in figures.items():
-        save(draw(run), folder / "figures" / f"{name}.png")
+    drawn = {name: draw(run) for name, draw in figures.items()}
     if "planted" in results and figures:
         found = [Recovery(**one) for one in results["planted"]]
-        save(draw_planted(splits.planted, run.network.atoms, found, splits.name), folder / "figures" / "planted.png")
-    confusion = None
+        drawn["planted"] = draw_planted(splits.planted, run.network.atoms, found, splits.name)
     if "classifier" in results:
-        confusion = draw_confusion(results["classifier"], splits.name)
-        save(confusion, folder / "figures" / "confusion_matrix.png")
+        drawn["confusion_matrix"] = draw_confusion(results["classifier"], splits.name)
+    for name, figure in drawn.items():
+        save(figure, folder / "figures" / f"{name}.png")
     row = sweep_row(results)
     hyperparameters = {
         **{key: row[key] for key in ("dataset", "activation", "kernel_size", "seed")},
@@ -208,10 +212,7 @@ def _write_run(
         "n_kernels": len(results["kernel_sizes"]),
     }
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            metrics = {f"test/{name}": value for name, value in results["test"].items() if value is not None}
-            if confusion is not None:
-                logger.experiment.add_figure("confusion_matrix", confusion)
-            logger.log_hyperparams(hyperparameters, metrics, step=trainer.global_step)
-            logger.finalize("success")
+        if isinstance(logger, TensorBoard):
+            metrics = {name: row[name] for name in row if name.startswith(("validation_", "test_"))}
+            logger.log_selected(results["best_epoch"], hyperparameters, metrics, drawn)
     print_run(results, folder)

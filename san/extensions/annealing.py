@@ -12,9 +12,9 @@ __all__ = ["AnnealedExtrema"]
 class AnnealedExtrema(Extrema):
     r"""Increase the minimum distance of Extrema from one sample to the kernel's, by half a cosine over the epochs.
 
-    .. math:: d_e = \max\left(1, \mathrm{round}\left(d \, \frac{1 - \cos(\pi e / (E - 1))}{2}\right)\right)
+    .. math:: d_e = \max\left(1, \mathrm{round}\left(d \, \frac{1 - \cos(\pi (e - 1) / (E - 1))}{2}\right)\right)
 
-    in epoch e of E, counted from 0; from the last epoch on, and at validation and test, the distance is d.
+    in epoch e of E, counted from 1; from the last epoch on, and at validation and test, the distance is d.
 
     Args:
         epochs: E, >= 1.

@@ -10,11 +10,11 @@ __all__ = ["draw"]
 
 @styled
 def draw(run: Run) -> Figure:
-    """Draw validation phi over the epochs, with a ring at the selected epoch."""
+    """Draw validation phi over the epochs, counted from 1, with a ring at the selected epoch."""
     drawn = figure(5.0, 3.2)
     axes = drawn.add_subplot()
     color = method_color(run.activation)
-    validated = {epoch: phi for epoch, phi in enumerate(run.phi_per_epoch) if phi is not None}
+    validated = {epoch: phi for epoch, phi in enumerate(run.phi_per_epoch, start=1) if phi is not None}
     axes.plot(list(validated), list(validated.values()), color=color, marker=".", label=method_label(run.activation))
     best = validated[run.best_epoch]
     axes.plot(run.best_epoch, best, "o", markersize=8, markerfacecolor="none", markeredgecolor="black")

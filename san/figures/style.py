@@ -97,7 +97,7 @@ class Run:
         network: The selected network, on the CPU.
         example: An example of the test split, [channels, *space].
         phi_per_epoch: Validation phi of each epoch, None for an epoch without validation.
-        best_epoch: Index of the selected epoch.
+        best_epoch: Number of the selected epoch, from 1.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
         units: Label of the amplitude axis.
         channels: Name of each channel; none if they are unknown.

@@ -36,6 +36,7 @@ CAPTIONS = {
     "4": "Figure 4: density of all models, and means over databases with one standard deviation, replayed",
     "5": "Figure 5: the selected kernels, as the decoder places them, replayed",
 }
+PICTURES = ("2b",)  # figures of an image, whose colors a dark page keeps
 Record = dict[str, Any]
 Cell = dict[str, Any]
 
@@ -109,7 +110,11 @@ def write_report(record: Record, tables: Mapping[int, pd.DataFrame], folder: Pat
         **_template_values(record),
         tables=[_html_table(number, table) for number, table in tables.items()],
         figures=[
-            {"title": title, "address": png_address((folder / f"figure{number}.png").read_bytes())}
+            {
+                "title": title,
+                "address": png_address((folder / f"figure{number}.png").read_bytes()),
+                "is_picture": number in PICTURES,
+            }
             for number, title in CAPTIONS.items()
             if (folder / f"figure{number}.png").is_file()
         ],
@@ -209,14 +214,18 @@ def _baseline(table: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def _html_table(number: int, table: pd.DataFrame) -> dict[str, Any]:
-    """Return the title, heads and rows of a table: each number as printed, as replayed, and by the honest protocol."""
+    """Return the title, heads and rows of a table: each number as printed, as replayed, and by the honest protocol.
+
+    φ̄ is the first number. The cells whose data is absent follow with their printed numbers alone.
+    """
     keys = list(table.columns[:2])
-    printed_numbers = [name for name in NUMBER_LABELS if f"printed_{name}" in table]
+    printed_numbers = sorted((name for name in NUMBER_LABELS if f"printed_{name}" in table), key="phi".__ne__)
     heads = ["database" if number == 1 else "kernel size m", "activation"]
     heads += [
         f"{NUMBER_LABELS[name]}, {kind}" for name in printed_numbers for kind in ("printed", "replayed", "honest")
     ]
     rows: list[list[Cell]] = []
+    absent: list[list[Cell]] = []
     for row in table.to_dict("records"):
         cells = [_text_cell(row[keys[0]]), _text_cell(method_label(row["activation"]))]
         for name in printed_numbers:
@@ -227,22 +236,23 @@ def _html_table(number: int, table: pd.DataFrame) -> dict[str, Any]:
                 found = [_metric_cell(row, kind, name) for kind in ("printed", "replayed", "honest")]
             found[1]["kind"] = distance_class(name, ours, printed)
             cells += found
-        reason = row.get(ABSENT_COLUMN)
-        if isinstance(reason, str) and reason:
-            cells[3] |= {"text": "data absent", "title": reason}
-        rows.append(cells)
-    return {"title": TITLES[number], "heads": heads, "rows": rows}
+        if isinstance(reason := row.get(ABSENT_COLUMN), str) and reason:
+            absent.append([*cells[:2], *cells[2::3]])
+        else:
+            rows.append(cells)
+    parts = [{"heads": heads, "rows": rows}, {"heads": [*heads[:2], *heads[2::3]], "rows": absent}]
+    return {"title": TITLES[number], "present": parts[0], "absent": parts[1]}
 
 
 def _text_cell(value: Any) -> Cell:
     text = "–" if value is None or pd.isna(value) else str(value)
-    return {"text": text, "value": text, "kind": "" if text.isdecimal() else "text", "title": ""}
+    return {"text": text, "value": text, "kind": "" if text.isdecimal() else "text"}
 
 
 def _metric_cell(row: Mapping[str, Any], prefix: str, metric: str) -> Cell:
     value, deviation = row.get(f"{prefix}_{metric}"), row.get(f"{prefix}_{metric}_sd")
     digits = (2 if prefix == "printed" else 3) if metric in METRIC_LABELS else 1
     if value is None or pd.isna(value):
-        return {"text": "–", "value": "", "kind": "", "title": ""}
+        return {"text": "–", "value": "", "kind": ""}
     text = f"{value:.{digits}f}" + ("" if deviation is None or pd.isna(deviation) else f" ± {deviation:.{digits}f}")
-    return {"text": text, "value": value, "kind": "", "title": ""}
+    return {"text": text, "value": value, "kind": ""}

@@ -13,6 +13,7 @@ from san.extensions.bank_metrics import metrics_per_model, models_as_examples
 from san.metrics import Loss, MeanPerModel, MeanPhi, loss_per_example
 from san.networks import SparselyActivatedNetwork, TrainingStep, WeightCount
 from san.ops.choices import check_choice
+from san.training.epochs import epoch_number
 from san.training.global_mean import mean_over_global_batch
 from san.training.trainer_checks import (
     OptimizerFactory,
@@ -52,7 +53,7 @@ class SANModule(pl.LightningModule):
     Raises:
         ValueError: If the choice is unknown; when training or testing, if the trainer or the optimizer does not fit.
         FloatingPointError: While training or evaluating a single model, if its loss is not finite; the error names the
-            epoch and the batch. The models of a bank continue.
+            epoch and the batch, from 1. The models of a bank continue.
 
     Reference:
         Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section III-B, Algorithm 4.
@@ -176,8 +177,9 @@ class SANModule(pl.LightningModule):
 
     def _refuse_non_finite(self, losses: Tensor, split: str, batch_index: int) -> None:
         if self.network.n_models == 1 and not losses.isfinite().all():
+            epoch = "" if split == "test" else f"epoch {epoch_number(self.current_epoch)}, "
             raise FloatingPointError(
-                f"the {split} loss is not finite in epoch {self.current_epoch}, batch {batch_index}: "
+                f"the {split} loss is not finite in {epoch}batch {batch_index + 1}: "
                 "lower optimizer.lr; the best checkpoint so far is kept"
             )
 

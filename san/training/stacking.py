@@ -22,6 +22,7 @@ from san.training.callbacks.classifier_selection import ClassifierSelection
 from san.training.callbacks.phi_checkpoint import TestedEpoch
 from san.training.classifier_module import ClassifierModule
 from san.training.data_module import Order, SplitsDataModule, order_of_models
+from san.training.epochs import epoch_number
 
 __all__ = ["Stacking", "Start", "Starts"]
 
@@ -138,10 +139,10 @@ class Stacking:
 
         Returns:
             For each comparison and model, the outcome and the classifier with the selected weights. An outcome has the
-            selected epoch, its validation accuracy, and under ``test`` the accuracy, the precision and recall per
-            class, and the confusion matrix (a row per true class). ``baseline`` is the same on the original examples;
-            ``random_numbers`` is the name of the starts; ``accuracy_change`` is the test accuracy minus the baseline's,
-            in percentage points.
+            number of the selected epoch, its validation accuracy, and under ``test`` the accuracy, the precision and
+            recall per class, and the confusion matrix (a row per true class). ``baseline`` is the same on the original
+            examples; ``random_numbers`` is the name of the starts; ``accuracy_change`` is the test accuracy minus the
+            baseline's, in percentage points.
         """
         labels = _labels(splits)
         data = data_fingerprint(splits)
@@ -239,7 +240,7 @@ class Stacking:
             classifier.load_state_dict(state)
         trainer.test(module, data, verbose=False)
         results = [
-            ({"best_epoch": epoch, "validation_accuracy": accuracy, "test": outcome}, classifier)
+            ({"best_epoch": epoch_number(epoch), "validation_accuracy": accuracy, "test": outcome}, classifier)
             for epoch, accuracy, outcome, classifier in zip(
                 selection.epochs, selection.accuracies, module.outcomes, classifiers, strict=True
             )

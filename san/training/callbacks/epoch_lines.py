@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
 from san.training.callbacks.phi_checkpoint import MONITOR, is_validated
+from san.training.epochs import epoch_number
 
 __all__ = ["EpochLines", "progress"]
 
@@ -22,7 +23,7 @@ def progress(enabled: bool, monitor: str = MONITOR) -> list[ProgressBar]:
     """
     if not enabled:
         return []
-    return [RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines(monitor)]
+    return [_EpochBar(leave=False) if sys.stdout.isatty() else EpochLines(monitor)]
 
 
 class EpochLines(ProgressBar):
@@ -55,8 +56,17 @@ class EpochLines(ProgressBar):
             )
             log.info(
                 "epoch %d of %s: training loss %.4f%s",
-                trainer.current_epoch + 1,
+                epoch_number(trainer.current_epoch),
                 trainer.max_epochs,
                 metrics["train/loss"],
                 validated,
             )
+
+
+class _EpochBar(RichProgressBar):
+    """The bar of Lightning, with epochs counted from 1."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        n_epochs = self.trainer.max_epochs or -1
+        of_all = f"/{n_epochs}" if n_epochs > 0 else ""
+        return f"Epoch {epoch_number(current_epoch)}{of_all}".ljust(len(self.validation_description))

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from san.ops.choices import check_choice
 from san.storage.checkpoints import read
 from san.training.callbacks.training_state import copy_once, save_initial, save_training
+from san.training.epochs import epoch_number
 
 __all__ = ["MONITOR", "PhiCheckpoint", "TestedEpoch", "is_validated"]
 
@@ -28,11 +29,13 @@ def is_validated(trainer: pl.Trainer) -> bool:
 class PhiCheckpoint(Checkpoint):
     """Keep the epoch of the lowest validation φ, over all examples and ranks, and the last epoch.
 
-    ``best.ckpt`` is a copy of the best epoch, which is also kept under a name with its φ, such as
-    ``epoch03-phi0.4423.ckpt``. Training resumes from ``last.ckpt``; it is written before the first epoch with the
+    ``best.ckpt`` is a copy of the best epoch, which is also kept under a name with its number, from 1, and its φ, such
+    as ``epoch03-phi0.4423.ckpt``. Training resumes from ``last.ckpt``; it is written before the first epoch with the
     initial weights, and after each epoch. Ties go to the first epoch; an epoch whose φ is not finite, or that was not
     validated, is never the best.
     Each file is complete at any moment, and the best epoch and the history of φ survive resuming.
+
+    ``best_epoch`` is the index of the best epoch in ``phi_per_epoch``, None while there is none.
 
     Args:
         dirpath: Folder of the checkpoints.
@@ -145,21 +148,31 @@ class PhiCheckpoint(Checkpoint):
         try:
             self.load_state_dict(state if isinstance(state, dict) else {})
             if (n_epochs := len(self.validation_per_epoch)) != checkpoint["epoch"] + bool(n_epochs):
-                raise ValueError(f"it has metrics of {n_epochs} epochs, and is of epoch {checkpoint['epoch']}")
+                number = epoch_number(checkpoint["epoch"])
+                raise ValueError(f"it has metrics of {n_epochs} epochs, and is of epoch {number}")
         except ValueError as error:
             raise ValueError(f"{path} is not a checkpoint of san, or is damaged: {error}") from error
         if self.best_epoch is not None:
-            source = path if checkpoint["epoch"] == self.best_epoch else path.with_name(self._best_name)
-            if not source.is_file():
-                raise FileNotFoundError(f"{source}, the best epoch before {path.name}, is missing")
+            source = path if checkpoint["epoch"] == self.best_epoch else self._best_beside(path)
             copy_once(source, self.dirpath / self._best_name)
             copy_once(source, self.dirpath / "best.ckpt")
         copy_once(path, self.dirpath / "last.ckpt")
         return self.dirpath / "last.ckpt"
 
+    def _best_beside(self, path: Path) -> Path:
+        """Return the best epoch beside a checkpoint; earlier versions named it by its index."""
+        best = path.with_name(self._best_name)
+        for candidate in (best, path.with_name(self._name_of(cast("int", self.best_epoch)))):
+            if candidate.is_file() and read(candidate)["epoch"] == self.best_epoch:
+                return candidate
+        raise FileNotFoundError(f"{best}, the best epoch before {path.name}, is missing")
+
     @property
     def _best_name(self) -> str:
-        return "" if self.best_epoch is None else f"epoch{self.best_epoch:02d}-phi{self.best_model_score:.4f}.ckpt"
+        return "" if self.best_epoch is None else self._name_of(epoch_number(self.best_epoch))
+
+    def _name_of(self, number: int) -> str:
+        return f"epoch{number:02d}-phi{self.best_model_score:.4f}.ckpt"
 
 
 def _are_metrics(metrics: Any) -> bool:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from san.storage.checkpoints import copy as copy_file
 from san.storage.checkpoints import nodes, read, refuse_unreadable, save
+from san.training.epochs import epoch_number
 
 __all__ = ["copy_once", "fit", "save_initial", "save_training"]
 
@@ -180,7 +181,7 @@ def _refuse_parts_of_epochs(progress: Any, checkpoint: Mapping[str, Any]) -> Non
         raise _DamagedStateError("its progress is damaged") from error
     is_whole = len(set(batches.values())) == 1 and is_last == (batches["ready"] > 0)
     if not is_whole or n_epochs != checkpoint["epoch"] + is_last:
-        raise _DamagedStateError(f"its progress is not that of the whole epoch {checkpoint['epoch']}")
+        raise _DamagedStateError(f"its progress is not that of the whole epoch {epoch_number(checkpoint['epoch'])}")
     for state in checkpoint["callbacks"].values():
         per_epoch = state.get(HISTORY) if isinstance(state, dict) else None
         if per_epoch is not None and not (isinstance(per_epoch, list) and len(per_epoch) == n_epochs):
