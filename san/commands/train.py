@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -32,11 +31,12 @@ from san.cli.model_results import Results, model_results, warn_of_dead_kernels
 from san.cli.parts import instantiate
 from san.cli.random_numbers import RandomNumbers
 from san.cli.resume import resumed_provenance
+from san.cli.run_figures import Figures, write_figures
 from san.cli.settings import effective_settings
 from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
 from san.figures.confusion_matrix import draw_confusion
-from san.figures.style import Run, save
+from san.figures.style import save
 from san.reporting.provenance import Provenance, data_fingerprint
 from san.reporting.results import print_next_steps, print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
@@ -48,8 +48,6 @@ from san.use.kernel_page import write_test_page
 from san.use.training import trained_model
 
 __all__ = ["train"]
-
-Figures = Mapping[str, Callable[[Run], Figure]]
 
 log = logging.getLogger(__name__)
 
@@ -178,23 +176,11 @@ def _write_run(
     """Write the results and the figures, log the hyperparameters, and print the table."""
     folder = Path(config.paths.output_dir)
     write_json(folder / "results.json", results)
-    run = Run(
-        name=splits.name,
-        activation=results["activation"],
-        network=module.network.cpu(),
-        example=splits.test[0],
-        phi_per_epoch=results["phi_per_epoch"],
-        best_epoch=results["best_epoch"],
-        sampling_frequency=splits.sampling_frequency,
-        units=splits.units,
-        channels=splits.channels,
-    )
-    for name, draw in figures.items():
-        save(draw(run), folder / "figures" / f"{name}.png")
+    write_figures(figures, results, module.network, splits, folder)
     confusion = None
     if "classifier" in results:
         confusion = draw_confusion(results["classifier"], splits.name)
-        save(confusion, folder / "figures" / "confusion_matrix.png")
+        save(confusion, folder / "figures" / "confusion_matrix")
     row = sweep_row(results)
     hyperparameters = {
         **{key: row[key] for key in ("dataset", "activation", "kernel_size", "seed")},

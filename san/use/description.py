@@ -130,10 +130,11 @@ class Description:
         """The events: ``example``, ``kernel``, ``sample`` (``row`` and ``column`` in an image) and ``amplitude``.
 
         All indices count from 0. The largest deflection of each kernel is positive, so that the sign of an amplitude is
-        the direction of the largest deflection of its event. If the sampling frequency is known, ``time`` is in seconds from the first sample. An
-        event adds its kernel times its amplitude to the reconstruction, in the unit of the recordings. If several
-        channels have different units or are scaled by different numbers, the amplitudes are of the scaled channels: an
-        event then adds its kernel times its amplitude times the number of each channel in ``sizes``.
+        the direction of the largest deflection of its event. If the sampling frequency is known, ``time`` is in seconds
+        from the first sample. An event adds its kernel times its amplitude to the reconstruction, in the unit of the
+        recordings. If several channels have different units or are scaled by different numbers, the amplitudes are of
+        the scaled channels: an event then adds its kernel times its amplitude times the number of each channel in
+        ``sizes``.
         """
         return self._events[0]
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from san.data.splits import Splits
 from san.extensions.signs import shown_atoms
-from san.figures.channels import MAX_LEADS, RGB, channels_first
+from san.figures.channels import MAX_LEADS, channels_first
+from san.figures.images import RGB
 from san.figures.kernel_page import (
     MAX_DRAWN_SAMPLES,
     Chart,
