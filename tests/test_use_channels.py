@@ -363,7 +363,7 @@ def run_of(n_channels, n_dims, form):
         network=SparselyActivatedNetwork([5, 8], Extrema(), n_dims, seed=0, channels=n_channels, kernel=form),
         example=torch.randn(n_channels, *((200,) if n_dims == 1 else (20, 20))),
         phi_per_epoch=[0.5],
-        best_epoch=0,
+        best_epoch=1,
         sampling_frequency=100.0 if n_dims == 1 else None,
         units="amplitude (SD)",
         channels=[f"lead {index}" for index in range(n_channels)],

@@ -159,14 +159,15 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(drawn: Figure, path: Path) -> None:
+def save(drawn: Figure, path: Path, formats: Sequence[str] = FORMATS) -> None:
     """Write a figure in each of the formats; no reader sees a file half-written, and equal figures are equal files.
 
     Args:
         drawn: The figure.
         path: Path of the files without their suffix.
+        formats: Suffixes of the files.
     """
-    for suffix in FORMATS:
+    for suffix in formats:
         buffer = io.BytesIO()
         with own_style():
             drawn.savefig(buffer, format=suffix, dpi=150, metadata={"CreationDate": None} if suffix == "pdf" else None)
