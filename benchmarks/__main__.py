@@ -309,9 +309,9 @@ def main() -> None:
             "versions": versions(),
         },
     )
-    save(draw_growth(growth), RESULTS / "growth.png")
+    save(draw_growth(growth), RESULTS / "growth", ["png"])
     if sweep_times["sizes"]:
-        save(draw_sweep_times(sweep_times), RESULTS / "sweep.png")
+        save(draw_sweep_times(sweep_times), RESULTS / "sweep", ["png"])
     Console(width=200).print(console_table(rows))
     write_text(RESULTS / "README.md", markdown_table(rows))
     print(

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from matplotlib.axes import Axes
 from san.activations import Extrema
 from san.cli.parts import instantiate
 from san.extensions.recovery import Recovery
+from san.figures import forward_pass, phi_per_epoch
 from san.figures.kernels import draw_kernels
 from san.figures.planted import draw_planted
 from san.figures.style import MAX_DRAWN_KERNELS, Run, method_color, save
-from san.figures.sweep import draw_sweep
+from san.figures.sweep import draw_surface, draw_sweep
 from san.networks import SparselyActivatedNetwork
 
 
@@ -25,22 +27,33 @@ def finished_run(n_dims, sizes):
         network=SparselyActivatedNetwork(sizes, Extrema(), n_dims),
         example=torch.randn(1, *space),
         phi_per_epoch=[0.9, 0.5, 0.6],
-        best_epoch=1,
+        best_epoch=2,
         sampling_frequency=100.0 if n_dims == 1 else None,
         units="amplitude (SD)",
     )
 
 
 def check(drawn, path):
-    for axes in drawn.axes:
-        assert axes.get_title() or axes.get_title(loc="left")
+    for axes in panels(drawn):
+        assert axes.get_title(loc="left")
+        assert not axes.get_title()
         if not axes.images:
             assert axes.get_ylabel()
-    if not all(axes.images for axes in drawn.axes):
+    if not all(axes.images for axes in panels(drawn)):
         assert any(axes.get_xlabel() for axes in drawn.axes)
+    if heading := drawn.get_suptitle():
+        (text,) = (text for text in drawn.texts if text.get_text() == heading)
+        assert (text.get_ha(), text.get_position()[0]) == ("left", 0.01)
     save(drawn, path)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    png, pdf = (path.with_suffix(f".{suffix}").read_bytes() for suffix in ("png", "pdf"))
+    assert png.startswith(b"\x89PNG")
+    assert pdf.startswith(b"%PDF")
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def panels(drawn):
+    """Return the axes of a figure that are not colour bars."""
+    return [axes for axes in drawn.axes if axes.get_label() != "<colorbar>"]
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
@@ -48,7 +61,7 @@ def check(drawn, path):
 @pytest.mark.parametrize("name", choices("figure"))
 def test_every_figure_draws_with_labels(compose, tmp_path, name, n_dims, sizes):
     (draw,) = instantiate(compose(f"figure=[{name}]"), "figure").values()
-    check(draw(finished_run(n_dims, sizes)), tmp_path / "figure.png")
+    check(draw(finished_run(n_dims, sizes)), tmp_path / "figure")
 
 
 def texts(drawn):
@@ -91,6 +104,93 @@ def test_kernels_of_a_bank_are_drawn_evenly_spaced():
     assert (said[1], said[-1]) == ("kernel 0, m = 1 samples", "kernel 99, m = 100 samples")
 
 
+def test_equal_figures_are_equal_files(tmp_path):
+    for name in ("one", "two"):
+        save(forward_pass.draw(finished_run(1, [5, 8])), tmp_path / name)
+    for suffix in ("png", "pdf"):
+        one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
+        assert one == two
+
+
+def signal_and_kernels(drawn):
+    """Return the panels over the time of the signal and those of the kernels."""
+    of_kernels = [axes for axes in panels(drawn) if axes.get_title(loc="left").startswith("kernel ")]
+    return [axes for axes in panels(drawn) if axes not in of_kernels], of_kernels
+
+
+def test_kernels_have_a_time_axis_of_their_own():
+    drawn = forward_pass.draw(finished_run(1, [5, 8]))
+    drawn.draw_without_rendering()
+    of_signal, of_kernels = signal_and_kernels(drawn)
+    assert {axes.get_xlim() for axes in of_signal} == {(0.0, 1.99)}
+    assert (
+        len({axes.get_position().x0 for axes in of_signal}) == len({axes.get_position().x1 for axes in of_signal}) == 1
+    )
+    for axes, duration in zip(of_kernels, (0.04, 0.07), strict=True):
+        assert axes.get_xlabel() == "time (s)"
+        assert duration < axes.get_xlim()[1] < 1.2 * duration
+        assert axes.get_position().width > 0.2
+        assert all(label.get_text() for label in axes.get_xticklabels())
+    numbered = [axes for axes in of_signal if axes.xaxis.get_tick_params()["labelbottom"]]
+    assert [axes.get_xlabel() for axes in numbered] == ["time (s)"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_deflection_of_a_kernel_is_drawn_upwards_with_activations_of_its_sign(sign):
+    run = finished_run(1, [5, 8])
+    with torch.no_grad():
+        run.network.weight[0] = sign * torch.tensor([0, 0, 0.1, 0.2, 0.9, 0.2, -0.3, 0])
+    drawn = forward_pass.draw(run)
+    of_signal, of_kernels = signal_and_kernels(drawn)
+    atom = of_kernels[0].lines[1].get_ydata()
+    assert atom.max() == pytest.approx(0.9)
+    maps = run.network.encode(run.example.unsqueeze(0))[0, 0]
+    activations = next(axes for axes in of_signal if "activations" in axes.get_title(loc="left"))
+    assert activations.get_ylabel() == "activation (SD)"
+    assert np.allclose(activations.lines[-1].get_ydata(), sign * maps[maps != 0].detach().numpy())
+    assert np.allclose(draw_kernels(run.network, "mine", None).axes[0].lines[1].get_ydata(), atom)
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_a_kernel_without_activations_has_no_row(n_dims):
+    run = finished_run(n_dims, [5, 5, 5])
+    with torch.no_grad():
+        run.network.weight[1] = 0
+    drawn = forward_pass.draw(run)
+    assert drawn.get_suptitle().endswith("no activations of kernel 1")
+    said = [text for text in texts(drawn) if text.startswith("activations")]
+    assert ["(0)" in said[0], "(2)" in said[1], len(said)] == [True, True, 2]
+
+
+def test_images_of_one_quantity_share_a_scale_and_a_color_bar():
+    drawn = forward_pass.draw(finished_run(2, [5, 8]))
+    bars = [axes for axes in drawn.axes if axes.get_label() == "<colorbar>"]
+    assert [bar.get_xlabel() for bar in bars] == [
+        "amplitude (SD)", "weight", "similarity", "activation (SD)", "amplitude (SD)", "amplitude (SD)",
+    ]  # fmt: skip
+    limits = {}
+    for axes in panels(drawn):
+        limits.setdefault(axes.get_title(loc="left").split()[0], set()).add(axes.images[0].get_clim())
+    assert all(len(own) == 1 for own in limits.values())
+    assert limits["input"] == limits["reconstruction"] == limits["partial"]
+
+
+@pytest.mark.parametrize(("phis", "best"), [([0.9, 0.5, 0.6], 2), ([0.7], 1), ([None, 0.8, None, 0.4], 4)])
+def test_epochs_count_from_1_and_the_legend_names_the_best(phis, best):
+    drawn = phi_per_epoch.draw(replace(finished_run(1, [5]), phi_per_epoch=phis, best_epoch=best))
+    drawn.draw_without_rendering()
+    (axes,) = drawn.axes
+    first, last = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if first <= tick <= last]
+    assert ticks
+    assert all(tick == round(tick) and 1 <= tick <= len(phis) for tick in ticks)
+    assert axes.lines[1].get_xdata() == best
+    assert axes.lines[0].get_ydata()[list(axes.lines[0].get_xdata()).index(best)] == phis[best - 1]
+    (legend,) = drawn.legends
+    assert legend.get_texts()[1].get_text() == f"best epoch {best}: φ̄ = {phis[best - 1]:.3f}"
+    assert legend.get_window_extent().y1 <= axes.get_window_extent().y0  # not over the curve
+
+
 def row(**values):
     common = {"dataset": "mine", "activation": "extrema", "kernel_size": 8, "seed": 0, "validation_phi": 0.5}
     return common | values
@@ -106,7 +206,31 @@ def row(**values):
     ids=["one", "many", "mixed"],
 )
 def test_sweep_draws_whatever_was_swept(tmp_path, rows):
-    check(draw_sweep(rows), tmp_path / "sweep.png")
+    check(draw_sweep(rows), tmp_path / "sweep")
+
+
+def test_the_sweep_names_the_best_model_and_clips_what_would_squeeze_the_others():
+    good = [row(kernel_size=size, validation_phi=0.4 + size / 100) for size in (4, 8)]
+    bad = [row(kernel_size=size, validation_phi=size * 10.0, activation="identity") for size in (4, 8)]
+    (axes,) = draw_sweep([*good, *bad]).axes
+    name, best, above = axes.get_title(loc="left").split("\n")
+    assert (name, best) == ("mine", "best: Extrema, m = 4, φ̄ = 0.440")
+    assert above.replace("\xa0", " ") == "▲ above the axis: Identity 40.00 to 80.00"
+    low, high = axes.get_ylim()
+    assert low < 0.44
+    assert high == pytest.approx(1.1)
+    (triangles,) = (line for line in axes.lines if line.get_marker() == "^")
+    assert list(triangles.get_xdata()) == [4, 8]
+    (axes,) = draw_sweep(good).axes
+    assert "above" not in axes.get_title(loc="left")
+    assert axes.get_ylim()[1] < 0.5
+
+
+def test_the_surface_names_the_best_cell_of_each_panel():
+    rows = [row(kernel_size=size, n_kernels=n, validation_phi=size / 10 + n) for size in (4, 8) for n in (1, 2)]
+    drawn = draw_surface([*rows, row(kernel_size=8, n_kernels=2, validation_phi=90.0, seed=1)])
+    assert texts(drawn)[1] == "mine, Extrema\nbest: m = 4, 1 kernel, φ̄ = 1.400"
+    assert drawn.axes[0].images[0].get_clim() == pytest.approx((1.4, 2.8))
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from san import reproduce
 from san.cli.config import CONF, paper_databases
 from san.cli.trials import complete
 from san.commands import reproduce as implementation
+from san.extensions.signs import sign_of
 from san.figures.reproduction import draw_density, draw_kernel_grid, draw_planes
 from san.figures.style import save
 from san.reporting import provenance
@@ -176,9 +178,22 @@ def cells():
 def test_the_figures_of_the_reproduction_draw(tmp_path, draw):
     drawn = draw(cells())
     assert any("(" in axes.get_xlabel() for axes in drawn.axes)
+    save(drawn, tmp_path / "figure")
     for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-        save(drawn, tmp_path / f"figure.{suffix}")
         assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
+
+
+def test_the_kernels_of_figure_3_are_named_beside_the_axes():
+    drawn = draw_planes(cells())
+    drawn.draw_without_rendering()
+    for axes in drawn.axes:
+        insets = axes.child_axes
+        assert [inset.get_title(loc="left") for inset in insets] == ["ReLU,\nm = 3", "Extrema,\nm = 3"]
+        right = axes.get_window_extent().x1
+        assert all(right < inset.get_window_extent().x0 for inset in insets)
+        boxes = [inset.get_tightbbox() for inset in insets]
+        assert all(below.y1 <= above.y0 for above, below in pairwise(boxes))
+        assert all(box.x1 <= drawn.bbox.x1 for box in boxes)
 
 
 def test_the_forward_pass_is_that_of_the_selected_model(tmp_path, write_images):
@@ -191,15 +206,15 @@ def test_the_forward_pass_is_that_of_the_selected_model(tmp_path, write_images):
         initialize_config_dir(str(CONF), version_base="1.3"),
         pytest.MonkeyPatch.context() as patched,
     ):
-        patched.setattr(implementation, "_save", lambda *given: drawn.append(given[:2]))
+        patched.setattr(implementation, "save", lambda *given: drawn.append(given))
         overrides = ["dataset.n_validation=10", "batch_size=5", "classifier=none"]
         paths = {"data_dir": str(tmp_path), "output_dir": str(tmp_path)}
         config = OmegaConf.create({"paths": paths, "overrides": overrides})
         implementation._draw_forward_pass(config, 3, models, tmp_path)
-    ((figure, name),) = drawn
-    assert name == "figure2b"
+    ((figure, path),) = drawn
+    assert path == tmp_path / "figure2b"
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.get_title(loc="left").startswith("kernel")]
-    assert all(np.allclose(image, atom) for image, atom in zip(shown, atoms, strict=True))
+    assert all(np.allclose(image, sign_of(atom) * atom) for image, atom in zip(shown, atoms, strict=True))
 
 
 def test_the_report_shows_the_verdict_and_is_self_contained(tmp_path):
@@ -209,7 +224,7 @@ def test_the_report_shows_the_verdict_and_is_self_contained(tmp_path):
         ("mitdb", "relu"): {"honest": [relu], "paper": [relu]},
         ("mitdb", "extrema"): {"honest": [extrema], "paper": [extrema]},
     })  # fmt: skip
-    save(draw_planes(cells()), tmp_path / "figure3.png")
+    save(draw_planes(cells()), tmp_path / "figure3")
     found = reproduction_record(
         {1: table}, absent={"mnist": "<not> there"}, config={"seeds": 1}, versions={"torch": "2"}, jobs=2,
         seconds_of_tables={1: 300.0}, wall_seconds=3.0,

@@ -45,8 +45,8 @@ def test_a_run_writes_the_files_that_the_readme_promises(run_train):
     for split in ("validation", "test"):
         assert left[split]["phi"] >= math.hypot(left[split]["cr_inverse"], left[split]["loss_normalized"]) - 1e-6
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
-        "forward_pass.png", "kernels.png", "phi_per_epoch.png",
-    ]  # fmt: skip
+        f"{name}.{suffix}" for name in ("forward_pass", "kernels", "phi_per_epoch") for suffix in ("pdf", "png")
+    ]
     assert {"best.ckpt", "last.ckpt"} <= {path.name for path in (folder / "checkpoints").iterdir()}
     assert not list(folder.rglob("*unfinished*"))
     assert torch.load(folder / "checkpoints" / "best.ckpt")["config"]["kernel_size"] == 20

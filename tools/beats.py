@@ -102,7 +102,7 @@ def main() -> int:
         ],
         "shipped": shipped(arguments.outputs, models[best]),
     }
-    save(draw(descriptions[best], annotation), PROJECT / "docs" / "beats.png")
+    save(draw(descriptions[best], annotation), PROJECT / "docs" / "beats", ["png"])
     (PROJECT / "docs" / "beats.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     page = PROJECT / "docs" / "beats.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

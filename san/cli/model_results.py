@@ -38,7 +38,7 @@ def model_results(
     metrics = {name: values[model] for name, values in module.metrics["test"].items()}
     per_model = len(module.network.kernel_sizes) // module.network.n_models
     planted = splits.planted if isinstance(splits, Splits) else []
-    found = recoveries(planted, module.network.atoms[model * per_model : (model + 1) * per_model])
+    found = recoveries(planted, module.network.atoms[model * per_model : (model + 1) * per_model]) if planted else []
     return {
         "dataset": splits.name,
         "activation": config.activation_name,

@@ -135,7 +135,7 @@ def _write(config: DictConfig, model: Model, description: Description, name: str
     """Write the files of a description."""
     save_description(description, folder)
     if config.plot:
-        save(description.plot(), folder / "figures" / "description.png")
+        save(description.plot(), folder / "figures" / "description")
     if config.report:
         names = [name] if description.is_single else [f"{name} {index}" for index in range(description.shape[0])]
         write_kernel_page(model, description, folder / "report.html", names=names)

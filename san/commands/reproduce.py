@@ -18,7 +18,6 @@ from hydra import compose
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -282,7 +281,7 @@ def _draw_activations(config: DictConfig, folder: Path) -> None:
     sizes = (len(signal) // 9, 6)
     with torch.no_grad():
         drawn = draw_activations(functions, signal, images.test[0, 0], sizes, signals.sampling_frequency)
-    _save(drawn, "figure1", folder)
+    save(drawn, folder / "figure1")
 
 
 def _load(config: DictConfig, dataset: str, *overrides: str) -> Splits:
@@ -305,12 +304,7 @@ def _draw_forward_pass(config: DictConfig, number: int, models: list[Any], folde
         for kernel, mirrored in zip(network.kernels, network.atoms, strict=True):
             kernel.copy_(mirrored)
     run = Run(splits.name, "extrema", network, splits.test[0], [], 0, splits.sampling_frequency, splits.units)
-    _save(draw(run), "figure2a" if number == 2 else "figure2b", folder)
-
-
-def _save(drawn: Figure, name: str, folder: Path) -> None:
-    for suffix in ("png", "pdf"):
-        save(drawn, folder / f"{name}.{suffix}")
+    save(draw(run), folder / ("figure2a" if number == 2 else "figure2b"))
 
 
 def _draw_models(cells: Mapping[tuple[str, str], Any], figures: Sequence[int], folder: Path) -> None:
@@ -327,7 +321,7 @@ def _draw_models(cells: Mapping[tuple[str, str], Any], figures: Sequence[int], f
         5: lambda: draw_kernel_grid(cells, frequencies),
     }
     for number in sorted(set(drawn) & set(figures)):
-        _save(drawn[number](), f"figure{number}", folder)
+        save(drawn[number](), folder / f"figure{number}")
 
 
 def _print_verdict(record: Mapping[str, Any], folder: Path) -> None:

@@ -14,7 +14,9 @@ from san.cli.build import check_counts, check_densities, load_dataset, wants_pag
 from san.cli.calls import callable_from_python
 from san.cli.config import parse_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
+from san.cli.parts import instantiate
 from san.cli.recommendation import recommendation
+from san.cli.run_figures import Figures, write_figures
 from san.extensions.fitting import CANDIDATES, fitting_sizes
 from san.figures.sweep import draw_sweep
 from san.reporting.console import console
@@ -41,6 +43,7 @@ def sweep(config: DictConfig) -> float:
     if not (is_automatic or config.activations is None or OmegaConf.is_list(config.activations)):
         raise ValueError(f"activations={config.activations} must be a list such as [extrema,relu], or auto")
     names = CANDIDATES if is_automatic else config.activations or [None]
+    figures: Figures = instantiate(config, "figure")
     has_page = wants_page(config.report, is_automatic)
     sizes = [] if config.kernel_sizes is None else parse_numbers("kernel_sizes", config.kernel_sizes)
     choices = [
@@ -58,7 +61,9 @@ def sweep(config: DictConfig) -> float:
     for choice in choices:
         check_densities(choice, choice.n_kernels, splits.shape[1:])
     batch = splits.train[: config.batch_size]
+    split = config.protocol.selected_by
     results: list[Results] = []
+    best: Results | None = None
     failures: dict[str, str] = {}
     checkpoints: list[dict[str, Any]] = []
     banks = [
@@ -75,10 +80,13 @@ def sweep(config: DictConfig) -> float:
         tested, failed, kept = evaluate_bank(bank)
         _log_figure(bank, tested)
         results += tested
+        best = lowest_phi(results, split)
+        if best is not None and any(best is one for one in tested):
+            network = bank.module.network
+            best_network = network.model(network.sizes_of_models.index(best["kernel_sizes"]))
         failures |= failed
         checkpoints += kept
-    folder, split = Path(config.paths.output_dir), config.protocol.selected_by
-    best = lowest_phi(results, split)
+    folder = Path(config.paths.output_dir)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         if best is not None:
             save(checkpoints[results.index(best)], folder / "checkpoints" / "best.ckpt")
@@ -86,6 +94,8 @@ def sweep(config: DictConfig) -> float:
         stored = stored_configuration(config)
         write_json(folder / "results.json", {"models": results, "wall_seconds": wall_seconds, "config": stored})
         summarize_models(results, split, failures, folder)
+        if best is not None:
+            write_figures(figures, best, best_network, splits, folder)
         if best is not None and has_page:
             write_test_page(load(folder), splits, folder / "report.html")
         if is_automatic:

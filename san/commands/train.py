@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from san.checkpoint import PhiCheckpoint, find, read
@@ -32,13 +31,10 @@ from san.cli.parts import instantiate
 from san.cli.random_numbers import RandomNumbers
 from san.cli.recommendation import next_command
 from san.cli.resume import resumed_provenance
+from san.cli.run_figures import Figures, write_figures
 from san.cli.settings import effective_settings
 from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.splits import Splits
-from san.extensions.recovery import Recovery
-from san.figures.confusion_matrix import draw_confusion
-from san.figures.planted import draw_planted
-from san.figures.style import Run, save
 from san.reporting.provenance import Provenance, data_fingerprint
 from san.reporting.results import print_next_steps, print_run, sweep_row
 from san.storage.checkpoints import add_parts, load_weights
@@ -52,8 +48,6 @@ from san.use.kernel_page import write_test_page
 from san.use.training import trained_model
 
 __all__ = ["train"]
-
-Figures = Mapping[str, Callable[[Run], Figure]]
 
 log = logging.getLogger(__name__)
 
@@ -186,25 +180,7 @@ def _write_run(
     """Write the results and the figures, log the hyperparameters, and print the table."""
     folder = Path(config.paths.output_dir)
     write_json(folder / "results.json", results)
-    run = Run(
-        name=splits.name,
-        activation=results["activation"],
-        network=module.network.cpu(),
-        example=splits.test[0],
-        phi_per_epoch=results["phi_per_epoch"],
-        best_epoch=results["best_epoch"],
-        sampling_frequency=splits.sampling_frequency,
-        units=splits.units,
-        channels=splits.channels,
-    )
-    drawn = {name: draw(run) for name, draw in figures.items()}
-    if "planted" in results and figures:
-        found = [Recovery(**one) for one in results["planted"]]
-        drawn["planted"] = draw_planted(splits.planted, run.network.atoms, found, splits.name)
-    if "classifier" in results:
-        drawn["confusion_matrix"] = draw_confusion(results["classifier"], splits.name)
-    for name, figure in drawn.items():
-        save(figure, folder / "figures" / f"{name}.png")
+    drawn = write_figures(figures, results, module.network, splits, folder)
     row = sweep_row(results)
     hyperparameters = {
         **{key: row[key] for key in ("dataset", "activation", "kernel_size", "seed")},

@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from san.activations import SparseActivation
-from san.figures.style import COLORS, figure, in_paper_order, method_color, method_label, show_image, styled, time_axis
+from san.figures.style import (
+    COLORS,
+    add_colorbar,
+    figure,
+    in_paper_order,
+    method_color,
+    method_label,
+    show_image,
+    styled,
+    time_axis,
+)
 
 __all__ = ["draw_activations"]
 
@@ -29,9 +40,11 @@ def draw_activations(
         sampling_frequency: Sampling frequency of the signal in hertz; None if it is unknown.
     """
     names = in_paper_order(activations)
-    drawn = figure(2.6 * len(names), 4.6)
+    drawn = figure(2.6 * len(names), 5.2)
     grid = drawn.add_gridspec(2, len(names), height_ratios=(1.0, 1.2))
     times, time_label = time_axis(len(signal), sampling_frequency)
+    limit = float(image.abs().max())  # of all activations, which are kept similarities
+    panels: list[Axes] = []
     for column, name in enumerate(names):
         activation_map = activations[name](signal.view(1, 1, -1), kernel_sizes[0])[0, 0]
         axes = drawn.add_subplot(grid[0, column])
@@ -42,8 +55,10 @@ def draw_activations(
         axes.plot(times[kept], activation_map[kept], "o", color=color, markersize=2.5)
         axes.set(title=f"{method_label(name)}: {len(kept)} of {len(signal)}", xlabel=time_label)
         if column == 0:
-            axes.set_ylabel("similarity")
+            axes.set_ylabel("activation over similarity")
         image_map = activations[name](image[None, None], kernel_sizes[1])[0, 0]
         title = f"{int(image_map.count_nonzero())} of {image.numel()}"
-        show_image(drawn.add_subplot(grid[1, column]), image_map, title)
+        panels.append(drawn.add_subplot(grid[1, column]))
+        show_image(panels[-1], image_map, title, limit)
+    add_colorbar(drawn, panels, "activation")
     return drawn

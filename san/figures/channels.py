@@ -1,10 +1,9 @@
-"""Recordings, kernels and images of several channels: leads below one another, or a heat map of many channels."""
+"""Signals, their kernels and events: channels below one another, or a heat map of many channels."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
@@ -14,13 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.figures.style import COLORS, IMAGE_COLORMAP, show_image, time_axis
+from san.extensions.signs import shown_atoms
+from san.figures.style import COLORS, IMAGE_COLORMAP, set_heading, time_axis
 from san.networks import SparselyActivatedNetwork
 from san.ops.kernels import separated
 
 __all__ = [
     "MAX_LEADS",
-    "RGB",
     "Curve",
     "EventRow",
     "channel_labels",
@@ -29,7 +28,6 @@ __all__ = [
     "draw_map",
     "draw_traces",
     "kernel_height",
-    "show_channels",
     "stacked_figure",
 ]
 
@@ -37,8 +35,7 @@ Array = NDArray[np.float64]
 
 MAX_LEADS = 12  # channels that are drawn as traces; more are a heat map
 MAX_LABELS = 16  # of the channels of a heat map
-LEAD_HEIGHT, ROW_HEIGHT, MAP_HEIGHT = 0.62, 1.35, 2.1  # inches
-RGB = 3  # channels of an image that is drawn in its colors
+LEAD_HEIGHT, PARTIAL_HEIGHT, ROW_HEIGHT, MAP_HEIGHT = 0.62, 1.15, 1.7, 2.3  # inches
 GAP = 1.1  # from one trace to the next, in peak-to-peak values of the largest
 
 
@@ -59,7 +56,7 @@ class Curve(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """The events of one kernel, and the similarity that they are selected from.
+    """The events of one kernel, the similarity that they are selected from, and what they add to the reconstruction.
 
     Args:
         kernel: Index of the kernel.
@@ -67,6 +64,7 @@ class EventRow(NamedTuple):
         times: Time of each event, [events].
         amplitudes: Amplitude of each event, [events].
         similarity: Similarity at each sample, [samples]; None to draw the events alone.
+        partial: Title and samples of the partial reconstruction, [samples]; None to draw none.
     """
 
     kernel: int
@@ -74,6 +72,7 @@ class EventRow(NamedTuple):
     times: Array
     amplitudes: Array
     similarity: Array | None = None
+    partial: tuple[str, Array] | None = None
 
 
 def channel_labels(names: Sequence[str]) -> tuple[str, ...]:
@@ -100,9 +99,10 @@ def stacked_figure(
     event_label: str,
     sampling_frequency: float | None,
 ) -> Figure:
-    """Draw the leads of a recording below one another, the events of each kernel beneath, and the kernels at the right.
+    """Draw the channels of a recording below one another, then the events of each kernel, and the kernels at the right.
 
-    More than 12 channels are a heat map of each curve, without the mean of each channel.
+    All panels at the left have one time axis, and each kernel has its own. More than 12 channels are a heat map of each
+    curve, without the mean of each channel.
 
     Args:
         title: Title.
@@ -117,38 +117,57 @@ def stacked_figure(
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
     """
     is_map = len(labels) > MAX_LEADS
-    heights = [MAP_HEIGHT] * len(curves) if is_map else [max(LEAD_HEIGHT, 1.8 / len(labels))] * len(labels)
-    row_height, n_upper = kernel_height(network), len(heights)
-    heights += [row_height] * len(rows)
+    heights = [MAP_HEIGHT] * len(curves) if is_map else [max(LEAD_HEIGHT, 1.6 / len(labels))] * len(labels)
+    n_upper, n_panels = len(heights), [1 if row.partial is None else 2 for row in rows]
+    heights += [kernel_height(network) if n == 1 else PARTIAL_HEIGHT for n in n_panels for _ in range(n)]
     layout = ConstrainedLayoutEngine(hspace=0.0, h_pad=0.02)  # leads touch
-    drawn = Figure(figsize=(9.5, sum(heights) + 0.8), layout=layout)
+    drawn = Figure(figsize=(9.5, sum(heights) + 1.1), layout=layout)
     grid = drawn.add_gridspec(len(heights), 2, width_ratios=(3, 1.35), height_ratios=heights)
-    upper = [drawn.add_subplot(grid[position, 0]) for position in range(n_upper)]
-    (_draw_maps if is_map else _draw_leads)(drawn, upper, times, curves, labels, units)
-    upper[0].set_title(title)
-    for place, row in enumerate(rows, start=n_upper):
-        axes = drawn.add_subplot(grid[place, 0])
-        axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-        if row.similarity is not None:
-            axes.plot(times, row.similarity, color=COLORS["similarity"], alpha=0.4)
-        axes.vlines(row.times, 0, row.amplitudes, color=COLORS["activation"], linewidth=0.8)
-        axes.plot(row.times, row.amplitudes, "o", color=COLORS["activation"], markersize=2.5)
-        axes.set(title=row.title, ylabel=event_label, xlim=(times[0], times[-1]))
-        is_last = place == len(heights) - 1
-        axes.tick_params(labelbottom=is_last)
-        if is_last:
-            axes.set_xlabel(time_label)
-        draw_kernel(
-            drawn,
-            grid[place, 1],
-            network,
-            row.kernel,
-            labels,
-            sampling_frequency,
-            has_time_label=is_last,
-            title="m = {m}",
-        )
+    left = [drawn.add_subplot(grid[0, 0])]
+    left += [drawn.add_subplot(grid[place, 0], sharex=left[0]) for place in range(1, len(heights))]
+    upper = left[:n_upper]
+    if is_map:
+        _draw_maps(drawn, upper, times, curves, labels, units)
+    else:
+        _draw_leads(upper, times, curves, labels, units)
+        upper[0].set_title(" and ".join(curve.label for curve in curves))
+    place = n_upper
+    for row, n in zip(rows, n_panels, strict=True):
+        _draw_events(left[place], times, row, event_label)
+        if row.partial is not None:
+            partial_title, values = row.partial
+            left[place + 1].axhline(0, color="0.85", linewidth=0.8, zorder=0)
+            left[place + 1].plot(times, values, color=COLORS["reconstruction"])
+            left[place + 1].set(title=partial_title, ylabel=_with_unit("amplitude", units[0], " "))
+        number = f"kernel {row.kernel}" if len(network.kernel_sizes) > 1 else "kernel"
+        cell = grid[place : place + n, 1]
+        draw_kernel(drawn, cell, network, row.kernel, labels, sampling_frequency, title=number + ", m = {m}")
+        place += n
+    for axes in left[:-1]:
+        axes.tick_params(axis="x", labelbottom=False)
+    left[-1].set(xlabel=time_label, xlim=(times[0], times[-1]))
+    _add_legend(drawn, left)
+    set_heading(drawn, title)
     return drawn
+
+
+def _draw_events(axes: Axes, times: Array, row: EventRow, label: str) -> None:
+    """Draw each event as a stem, over the similarity."""
+    axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+    if row.similarity is not None:
+        axes.plot(times, row.similarity, color=COLORS["similarity"], alpha=0.4, label="similarity s")
+    axes.vlines(row.times, 0, row.amplitudes, color=COLORS["activation"], linewidth=0.8)
+    name = "event" if row.similarity is None else "activation α"
+    axes.plot(row.times, row.amplitudes, "o", color=COLORS["activation"], markersize=2.5, label=name)
+    axes.set(title=row.title, ylabel=label)
+
+
+def _add_legend(drawn: Figure, panels: Sequence[Axes]) -> None:
+    """Name each kind of line once, below the panels."""
+    lines = {str(line.get_label()): line for axes in panels for line in axes.lines}
+    named = {label: line for label, line in lines.items() if not label.startswith("_")}
+    if named:
+        drawn.legend(list(named.values()), list(named), loc="outside lower center", ncols=len(named))
 
 
 def kernel_height(network: SparselyActivatedNetwork) -> float:
@@ -164,10 +183,9 @@ def draw_kernel(
     labels: Sequence[str],
     sampling_frequency: float | None,
     *,
-    has_time_label: bool,
     title: str,
 ) -> None:
-    """Draw a kernel of several channels as the decoder places it: a trace for each, or a heat map of more than 12.
+    """Draw a kernel of signals as the decoder places it: a trace for each channel, or a heat map of more than 12.
 
     A kernel of rank 1 is drawn as its factors: a waveform, and a bar for the weight of each channel.
 
@@ -178,32 +196,32 @@ def draw_kernel(
         kernel: Index of the kernel.
         labels: Label of each channel.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
-        has_time_label: Whether to label the time axis.
         title: Title, with {m} for the number of samples.
     """
-    atom = channels_first(network.atoms[kernel], 1)
+    atom = channels_first(shown_atoms(network)[kernel], 1)
     values = atom.double().numpy()
     times, time_label = time_axis(values.shape[1], sampling_frequency)
-    size = title.format(m=values.shape[1])
-    is_factored = network.kernel == "rank1"
-    grid = place.subgridspec(1, 2 if is_factored else 1, width_ratios=(1.4, 1) if is_factored else (1,))
-    axes = drawn.add_subplot(grid[0])
+    is_factored = network.kernel == "rank1" and network.channels > 1
+    parts = place.subgridspec(1, 2, width_ratios=(1.4, 1)) if is_factored else [place]
+    axes = drawn.add_subplot(parts[0])
+    axes.set(title=title.format(m=values.shape[1]), xlabel=time_label, ylabel="weight")
     if is_factored:
         over_channels, waveforms = separated(atom.unsqueeze(0))
-        axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-        axes.plot(times, waveforms[0], color=COLORS["kernel"], marker="." if len(times) < 12 else None)
-        axes.set(title=size, ylabel="waveform v")
-        _draw_weights(drawn.add_subplot(grid[1]), over_channels[0].numpy(), labels)
+        _draw_waveform(axes, times, waveforms[0].numpy())
+        axes.set_ylabel("waveform v")
+        _draw_weights(drawn.add_subplot(parts[1]), over_channels[0].numpy(), labels)
+    elif len(values) == 1:
+        _draw_waveform(axes, times, values[0])
     elif len(values) > MAX_LEADS:
-        image = draw_map(axes, values, times, labels)
-        drawn.colorbar(image, ax=axes, label="weight", shrink=0.9)
-        axes.set_title(size)
+        axes.set_ylabel("")
+        drawn.colorbar(draw_map(axes, values, times, labels), ax=axes, label="weight", shrink=0.9)
     else:
         draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
-        axes.set_ylabel("weight")
-        axes.set_title(size)
-    if has_time_label:
-        axes.set_xlabel(time_label)
+
+
+def _draw_waveform(axes: Axes, times: Array, values: Array) -> None:
+    axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+    axes.plot(times, values, color=COLORS["kernel"], marker="." if len(times) < 12 else None)
 
 
 def draw_traces(
@@ -243,34 +261,7 @@ def _round_down(value: float) -> float:
     return float(power * max(digit for digit in (1, 2, 5) if digit * power <= value * (1 + 1e-9)))
 
 
-def show_channels(axes: Axes, image: Tensor, title: str, limits: tuple[float, float] | None = None) -> None:
-    """Show an image or a kernel of images, [channels, rows, columns].
-
-    One channel has positive values in red and negative values in blue; three channels are red, green and blue, gray
-    where they are zero, unless limits are given; other numbers of channels are shown beside one another.
-
-    Args:
-        axes: The axes.
-        image: The image.
-        title: Title.
-        limits: Values that are black and white; None for values around zero.
-    """
-    n_channels = len(image)
-    if n_channels != RGB:
-        gap = image.new_full((*image.shape[1:-1], max(1, image.shape[-1] // 16)), torch.nan)
-        parts = [part for own in image.detach() for part in (own, gap)]
-        show_image(axes, torch.cat(parts[:-1], dim=1), title)
-        return
-    pixels = image.detach().double().movedim(0, -1).numpy()
-    largest = float(np.abs(pixels).max()) or 1.0
-    low, high = (-largest, largest) if limits is None else limits
-    axes.imshow(((pixels - low) / ((high - low) or 1.0)).clip(0, 1))
-    axes.set(title=title, xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-
-
 def _draw_leads(
-    drawn: Figure,
     every: Sequence[Axes],
     times: Array,
     curves: Sequence[Curve],
@@ -280,16 +271,16 @@ def _draw_leads(
     """Draw each channel in axes of its own, below one another."""
     for position, (axes, label) in enumerate(zip(every, labels, strict=True)):
         for curve in curves:
-            text = curve.label if position == 0 else ""
-            axes.plot(times, curve.values[position], color=curve.color, alpha=curve.alpha, label=text)
-        unit = f"\n({units[position]})" if units[position] else ""
-        axes.set_ylabel(f"{label}{unit}", rotation=0, ha="right", va="center")
+            axes.plot(times, curve.values[position], color=curve.color, alpha=curve.alpha, label=curve.label)
+        axes.set_ylabel(_with_unit(label, units[position], "\n"), rotation=0, ha="right", va="center")
         axes.yaxis.set_major_locator(MaxNLocator(2, min_n_ticks=2))
         axes.margins(y=0.12)
-        axes.set_xlim(times[0], times[-1])
-        axes.tick_params(axis="x", labelbottom=False, length=0)
+        axes.tick_params(axis="x", length=0)
         axes.spines["bottom"].set_color("0.85")
-    drawn.legend(loc="outside lower center", ncols=len(curves))
+
+
+def _with_unit(label: str, unit: str, separator: str) -> str:
+    return f"{label}{separator}({unit})" if unit else label
 
 
 def _draw_maps(
@@ -312,7 +303,6 @@ def _draw_maps(
         image = draw_map(axes, (curve.values - mean) / size, times, labels, limit)
         drawn.colorbar(image, ax=axes, label=label, extend="both", pad=0.01)
         axes.set_ylabel(curve.label)
-        axes.tick_params(axis="x", labelbottom=False)
 
 
 def draw_map(axes: Axes, values: Array, times: Array, labels: Sequence[str], limit: float | None = None) -> AxesImage:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from san.figures.style import figure, styled
+from san.figures.style import figure, set_heading, styled
 
 __all__ = ["draw_confusion"]
 
@@ -40,5 +40,5 @@ def draw_confusion(outcome: Mapping[str, Any], name: str) -> Figure:
         if index == 0:
             axes.set_ylabel("true class")
     drawn.colorbar(image, ax=drawn.axes, label="share of the true class (%)", shrink=0.85)
-    drawn.suptitle(name)
+    set_heading(drawn, name)
     return drawn

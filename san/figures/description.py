@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from san.figures.channels import Curve, EventRow, channels_first, show_channels, stacked_figure
-from san.figures.style import COLORS, figure, kernels_to_draw, styled, time_axis
+from san.extensions.signs import shown_atoms
+from san.figures.channels import Curve, EventRow, channels_first, stacked_figure
+from san.figures.images import ImageColumn, image_figure
+from san.figures.style import COLORS, active_kernels_to_draw, styled, time_axis
 from san.networks import SparselyActivatedNetwork
 
 __all__ = ["draw_description"]
@@ -32,7 +34,8 @@ def draw_description(
 ) -> Figure:
     """Draw a recording with its reconstruction, the amplitude of each event, and the kernels beside their events.
 
-    Of too many kernels to read, those whose events have the most energy are drawn; the title says so.
+    Of too many kernels to read, those whose events have the most energy are drawn, and kernels without events are
+    not; the title says so.
 
     Args:
         recording: The samples, [channels, samples] or [channels, rows, columns]; None to draw the reconstruction alone.
@@ -46,66 +49,37 @@ def draw_description(
         amplitude_label: Label of the amplitudes of events.
         sampling_frequency: Sampling frequency in hertz; None if it is unknown.
     """
-    kernels = [atom.detach() for atom in network.atoms]
+    kernels = shown_atoms(network)
     energies = [
         float(kernel.square().sum()) * float((events.loc[events["kernel"] == index, "amplitude"] ** 2).sum())
         for index, kernel in enumerate(kernels)
     ]
-    indices, note = kernels_to_draw(energies)
+    counts = np.bincount(events["kernel"], minlength=len(kernels))
+    indices, note = active_kernels_to_draw(energies, counts.tolist())
     title = f"{name}: {note}" if note else name
     if network.n_dims == 2:
         return _images(recording, reconstruction, events, kernels, indices, title)
-    label = amplitude_label
     times, time_label = time_axis(start + reconstruction.shape[1], sampling_frequency)
-    all_times, times = times, times[start:]
-    if network.channels > 1:
-        curves = [Curve("reconstruction", reconstruction, COLORS["reconstruction"])]
-        if recording is not None:
-            curves.insert(0, Curve("recording", recording, COLORS["input"], 0.5))
-        rows = []
-        for index in indices:
-            own = events[events["kernel"] == index]
-            at, amplitudes = all_times[own["sample"]], own["amplitude"].to_numpy()
-            rows.append(EventRow(index, f"kernel {index}: {len(own)} events", at, amplitudes))
-        return stacked_figure(
-            title,
-            times,
-            time_label,
-            curves,
-            rows,
-            network,
-            labels=labels,
-            units=units,
-            event_label=amplitude_label,
-            sampling_frequency=sampling_frequency,
-        )
-    drawn = figure(9.0, 2.2 + 1.3 * len(indices))
-    grid = drawn.add_gridspec(1 + len(indices), 2, width_ratios=(4, 1), height_ratios=(1.8, *[1.0] * len(indices)))
-    axes = drawn.add_subplot(grid[0, 0])
+    curves = [Curve("reconstruction", reconstruction, COLORS["reconstruction"])]
     if recording is not None:
-        axes.plot(times, recording[0], color=COLORS["input"], alpha=0.5, label="recording")
-    axes.plot(times, reconstruction[0], color=COLORS["reconstruction"], label="reconstruction")
-    axes.set(title=title, ylabel=label, xlim=(times[0], times[-1]))
-    drawn.legend(loc="outside lower center", ncols=2)
-    for row, index in enumerate(indices, start=1):
+        curves.insert(0, Curve("recording", recording, COLORS["input"], 0.5))
+    rows = []
+    for index in indices:
         own = events[events["kernel"] == index]
-        axes = drawn.add_subplot(grid[row, 0])
-        axes.axhline(0, color="0.85", linewidth=0.8)
-        at = all_times[own["sample"]]
-        axes.vlines(at, 0, own["amplitude"], color=COLORS["activation"], linewidth=0.8)
-        axes.plot(at, own["amplitude"], "o", color=COLORS["activation"], markersize=2.5)
-        axes.set(title=f"kernel {index}: {len(own)} events", ylabel=label, xlim=(times[0], times[-1]))
-        if row == len(indices):
-            axes.set_xlabel(time_label)
-        kernel = kernels[index]
-        kernel_times, kernel_label = time_axis(len(kernel), sampling_frequency)
-        axes = drawn.add_subplot(grid[row, 1])
-        axes.axhline(0, color="0.85", linewidth=0.8)
-        axes.plot(kernel_times, kernel, color=COLORS["kernel"], marker="." if len(kernel) < 12 else None)
-        axes.set(title=f"m = {len(kernel)}")
-        if row == len(indices):
-            axes.set_xlabel(kernel_label)
-    return drawn
+        title_of_row = f"kernel {index}: {len(own)} events"
+        rows.append(EventRow(index, title_of_row, times[own["sample"]], own["amplitude"].to_numpy()))
+    return stacked_figure(
+        title,
+        times[start:],
+        time_label,
+        curves,
+        rows,
+        network,
+        labels=labels if network.channels > 1 else ("amplitude",),
+        units=units,
+        event_label=amplitude_label,
+        sampling_frequency=sampling_frequency,
+    )
 
 
 def _images(
@@ -116,18 +90,19 @@ def _images(
     indices: Sequence[int],
     title: str,
 ) -> Figure:
-    drawn = figure(8.0, 1.9 * max(len(indices), 1) + 0.4)
-    grid = drawn.add_gridspec(max(len(indices), 1), 4)
     shown = reconstruction if recording is None else recording
-    limits = (float(shown.min()), float(shown.max()))
-    if recording is not None:
-        show_channels(drawn.add_subplot(grid[:, 0]), torch.from_numpy(recording), "image", limits)
-    for row, index in enumerate(indices):
+    of_kernels, of_events = {}, {}
+    for index in indices:
         own = events[events["kernel"] == index]
         maps = np.zeros(reconstruction.shape[1:])
         maps[own["row"], own["column"]] = own["amplitude"]
-        show_channels(drawn.add_subplot(grid[row, 1]), channels_first(kernels[index], 2), f"kernel {index}")
-        show_channels(drawn.add_subplot(grid[row, 2]), torch.from_numpy(maps).unsqueeze(0), f"{len(own)} events")
-    show_channels(drawn.add_subplot(grid[:, 3]), torch.from_numpy(reconstruction), "reconstruction", limits)
-    drawn.suptitle(title)
-    return drawn
+        of_kernels[f"kernel {index}"] = channels_first(kernels[index], 2)
+        of_events[f"kernel {index}: {len(own)} events"] = torch.from_numpy(maps).unsqueeze(0)
+    columns = [
+        ImageColumn("pixel", {} if recording is None else {"image": torch.from_numpy(recording)}, is_natural=True),
+        ImageColumn("weight", of_kernels),
+        ImageColumn("amplitude", of_events),
+        ImageColumn("pixel", {"reconstruction": torch.from_numpy(reconstruction)}, is_natural=True),
+    ]
+    limits = (float(shown.min()), float(shown.max()))
+    return image_figure(title, [column for column in columns if column.images], limits, side=1.9)

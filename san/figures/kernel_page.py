@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from san.figures.channels import MAX_LEADS, RGB, draw_map, draw_traces, show_channels
+from san.figures.channels import MAX_LEADS, draw_map, draw_traces
+from san.figures.images import RGB, show_channels
 from san.figures.style import COLORS, own_style
 from san.storage.text import printable
 
@@ -212,12 +213,12 @@ def image_example_png(excerpt: Excerpt) -> bytes:
     """
     drawn, (left, right) = _images(2)
     limits = (float(excerpt.samples.min()), float(excerpt.samples.max()))
-    show_channels(left, torch.from_numpy(excerpt.samples), "", limits)
+    show_channels(left, torch.from_numpy(excerpt.samples), "", color_limits=limits)
     rows, columns = excerpt.events.T
     left.plot(columns, rows, "o", markerfacecolor="none", markeredgecolor=COLORS["activation"], markersize=5)
     if len(excerpt.samples) in (1, RGB):
         left.set(xlim=(-0.5, excerpt.samples.shape[2] - 0.5), ylim=(excerpt.samples.shape[1] - 0.5, -0.5))
-    show_channels(right, torch.from_numpy(excerpt.reconstruction), "", limits)
+    show_channels(right, torch.from_numpy(excerpt.reconstruction), "", color_limits=limits)
     return _png(drawn)
 
 

@@ -2,20 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from san.figures.channels import channel_labels, channels_first, draw_kernel, kernel_height, show_channels
-from san.figures.style import (
-    COLORS,
-    MAX_DRAWN_KERNELS,
-    Run,
-    figure,
-    kernels_to_draw,
-    styled,
-    time_axis,
-)
+from san.extensions.signs import shown_atoms
+from san.figures.channels import channel_labels, channels_first, draw_kernel, kernel_height
+from san.figures.images import show_channels
+from san.figures.style import MAX_DRAWN_KERNELS, Run, add_colorbar, figure, kernels_to_draw, set_heading, styled
 from san.networks import SparselyActivatedNetwork
 
 __all__ = ["draw", "draw_kernels"]
@@ -38,8 +33,9 @@ def draw_kernels(
 ) -> Figure:
     """Draw each kernel of a network as the decoder places it at an activation of 1: mirrored by the paper's decoder.
 
-    The channels of a kernel are traces below one another, more than 12 a heat map; of a kernel of rank 1, the waveform
-    and the weight of each channel are drawn. A kernel of color images is gray where it is zero.
+    The largest deflection of each kernel is positive. The channels of a kernel are traces below one another, more than
+    12 a heat map; of a kernel of rank 1, the waveform and the weight of each channel are drawn. A kernel of color
+    images is gray where it is zero.
 
     Of too many kernels to read, those with the largest sum of squared weights are drawn; of a bank of models, kernels
     evenly spaced from the first to the last. The title says so.
@@ -51,32 +47,29 @@ def draw_kernels(
         channels: Name of each channel; none if they are unknown.
     """
     indices, note = _drawn(network)
-    all_atoms = network.atoms
-    atoms = {index: all_atoms[index].detach().cpu() for index in indices}
-    is_stacked = network.n_dims == 1 and network.channels > 1
-    columns = min(len(atoms), 3 if is_stacked else 6)
-    rows = -(-len(atoms) // columns)
+    heading = f"{name}: {note}" if note else name
+    titles = {index: f"kernel {index}" if len(network.kernel_sizes) > 1 else "kernel" for index in indices}
+    columns = min(len(indices), 3 if network.channels > 1 else 6)
+    rows = -(-len(indices) // columns)
     drawn = figure(3.2 * columns, 2.6 * rows)
-    if is_stacked:
-        drawn.set_size_inches(4.6 * columns, (kernel_height(network) + 1) * rows)
-        grid = drawn.add_gridspec(rows, columns)
+    grid = drawn.add_gridspec(rows, columns)
+    places = dict(zip(indices, product(range(rows), range(columns)), strict=False))
+    if network.n_dims == 1:
+        if network.channels > 1:
+            drawn.set_size_inches(4.6 * columns, (kernel_height(network) + 1) * rows)
         labels = channel_labels(channels or ("",) * network.channels)
-        for place, index in enumerate(atoms):
-            title = (f"kernel {index}" if len(all_atoms) > 1 else "kernel") + ", m = {m} samples"
-            cell = grid[place // columns, place % columns]
-            draw_kernel(drawn, cell, network, index, labels, sampling_frequency, has_time_label=True, title=title)
-        atoms = {}
-    for place, (index, atom) in enumerate(atoms.items(), start=1):
-        axes = drawn.add_subplot(rows, columns, place)
-        title = f"kernel {index}" if len(all_atoms) > 1 else "kernel"
-        if network.n_dims == 1:
-            times, time_label = time_axis(len(atom), sampling_frequency)
-            axes.axhline(0, color="0.8", linewidth=0.8)
-            axes.plot(times, atom, color=COLORS["kernel"], marker="." if len(atom) < 12 else None)
-            axes.set(title=f"{title}, m = {len(atom)} samples", xlabel=time_label, ylabel="weight")
-        else:
-            show_channels(axes, channels_first(atom, 2), f"{title}, m = {atom.shape[-1]} pixels per axis")
-    drawn.suptitle(f"{name}: {note}" if note else name)
+        for index, place in places.items():
+            title = titles[index] + ", m = {m} samples"
+            draw_kernel(drawn, grid[place], network, index, labels, sampling_frequency, title=title)
+    else:
+        atoms = [channels_first(atom, 2) for atom in shown_atoms(network)]
+        drawn.set_size_inches(2.3 * columns, 2.3 * rows + 1.0)
+        limit = max(float(atoms[index].abs().max()) for index in indices)
+        for index, place in places.items():
+            title = f"{titles[index]}, {' × '.join(map(str, atoms[index].shape[1:]))} pixels"
+            show_channels(drawn.add_subplot(grid[place]), atoms[index], title, limit=limit)
+        add_colorbar(drawn, drawn.axes, "weight")
+    set_heading(drawn, heading)
     return drawn
 
 

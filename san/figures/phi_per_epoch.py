@@ -1,5 +1,7 @@
 """Validation phi over the epochs, with the selected epoch."""
 
+from typing import Any
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -11,17 +13,16 @@ __all__ = ["draw"]
 @styled
 def draw(run: Run) -> Figure:
     """Draw validation phi over the epochs, counted from 1, with a ring at the selected epoch."""
-    drawn = figure(5.0, 3.2)
+    drawn = figure(5.0, 3.4)
     axes = drawn.add_subplot()
-    color = method_color(run.activation)
     validated = {epoch: phi for epoch, phi in enumerate(run.phi_per_epoch, start=1) if phi is not None}
+    color = method_color(run.activation)
     axes.plot(list(validated), list(validated.values()), color=color, marker=".", label=method_label(run.activation))
     best = validated[run.best_epoch]
-    axes.plot(run.best_epoch, best, "o", markersize=8, markerfacecolor="none", markeredgecolor="black")
-    axes.annotate(
-        f"epoch {run.best_epoch}: {best:.3f}", (run.best_epoch, best), (0, 9), textcoords="offset points", ha="right"
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "markeredgecolor": "black", "linestyle": "none"}
+    axes.plot(run.best_epoch, best, "o", **ring, label=f"best epoch {run.best_epoch}: φ̄ = {best:.3f}")
+    axes.set_xlim(0.5, len(run.phi_per_epoch) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(title=run.name, xlabel="epoch", ylabel="validation φ̄ (dimensionless)")
-    axes.legend()
+    drawn.legend(loc="outside lower center", ncols=2)
     return drawn

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
@@ -11,6 +12,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
+from san.extensions.signs import sign_of
 from san.figures.style import figure, in_paper_order, method_color, method_label, styled, time_axis
 
 __all__ = ["draw_density", "draw_kernel_grid", "draw_planes"]
@@ -25,7 +27,7 @@ def draw_planes(cells: Cells) -> Figure:
 
     Inside the quarter circle, phi is below 1. Right of 1, a model stores more numbers than the data; above 1, its error
     exceeds the error of reconstructing zeros. A ring marks the selected model of each activation function, and its
-    kernel is drawn at the right.
+    kernel is drawn and named at the right of the axes.
 
     Args:
         cells: The models.
@@ -34,7 +36,7 @@ def draw_planes(cells: Cells) -> Figure:
     activations = in_paper_order({activation for _, activation in cells})
     columns = min(3, len(databases))
     rows = -(-len(databases) // columns)
-    drawn = figure(4.2 * columns, 3.6 * rows)
+    drawn = figure(4.8 * columns, 3.6 * rows)
     for place, database in enumerate(databases, start=1):
         axes = drawn.add_subplot(rows, columns, place)
         _draw_regions(axes)
@@ -47,10 +49,12 @@ def draw_planes(cells: Cells) -> Figure:
                 if "atoms" in model:
                     at = (model["test"]["cr_inverse"], model["test"]["loss_normalized"])
                     axes.plot(*at, "o", color=color, markersize=6, markeredgecolor="black")
-                    inset = axes.inset_axes((0.76, 0.8 - 0.18 * index, 0.23, 0.15))
-                    atom = model["atoms"][0]
+                    inset = axes.inset_axes((1.04, 0.84 - 0.2 * index, 0.26, 0.11))
+                    atom = _shown(model["atoms"][0])
                     inset.plot(atom, color=color, marker="." if len(atom) == 1 else None)
                     inset.set_axis_off()
+                    name = f"{method_label(activation)},\nm = {len(atom)}"
+                    inset.set_title(name, fontsize=6.5, color=color, pad=1)
         axes.set(title=database, xlabel="test CR⁻¹ (dimensionless)", ylabel="test L̃ (dimensionless)")
         axes.set(xlim=(0, 3), ylim=(0, 1.4))
     _add_legend(drawn, activations)
@@ -114,7 +118,7 @@ def draw_kernel_grid(cells: Cells, sampling_frequencies: Mapping[str, float | No
                 axes.set_ylabel(method_label(activation))
             for model in cells.get((database, activation), []):
                 if "atoms" in model:
-                    atom = model["atoms"][0]
+                    atom = _shown(model["atoms"][0])
                     times, time_label = time_axis(len(atom), sampling_frequencies.get(database))
                     axes.axhline(0, color="0.85", linewidth=0.8)
                     marker = "." if len(atom) < 12 else None
@@ -124,6 +128,11 @@ def draw_kernel_grid(cells: Cells, sampling_frequencies: Mapping[str, float | No
                     if row == len(activations) - 1:
                         axes.set_xlabel(time_label)
     return drawn
+
+
+def _shown(atom: Sequence[float]) -> NDArray[np.float64]:
+    """Return a kernel with a positive largest deflection."""
+    return sign_of(torch.tensor(atom)) * np.asarray(atom)
 
 
 def _test_metric(models: Sequence[Mapping[str, Any]], metric: str) -> NDArray[np.float64]:

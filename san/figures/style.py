@@ -1,4 +1,4 @@
-"""The inputs of a run's figures, and the style of every figure."""
+"""The inputs of a run's figures, and the style and the files of every figure."""
 
 import io
 import re
@@ -13,7 +13,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,6 +29,9 @@ __all__ = [
     "IMAGE_COLORMAP",
     "MAX_DRAWN_KERNELS",
     "Run",
+    "activation_label",
+    "active_kernels_to_draw",
+    "add_colorbar",
     "figure",
     "in_paper_order",
     "kernels_to_draw",
@@ -34,6 +39,7 @@ __all__ = [
     "method_label",
     "own_style",
     "save",
+    "set_heading",
     "show_image",
     "styled",
     "time_axis",
@@ -73,9 +79,10 @@ BASELINE_METHOD_STYLES = {
 }
 METHOD_STYLES = ACTIVATION_STYLES | FORM_STYLES | BASELINE_METHOD_STYLES
 MAX_DRAWN_KERNELS = 12
+FORMATS = ("png", "pdf")  # of the files of each figure; any that matplotlib writes
 OTHER_COLORS = ("#F0E442", "#999933", "#332288", "#AA4499", "#DDCC77")  # the last four are from Tol's muted scheme
 IMAGE_COLORMAP = "RdBu_r"
-SUPERSCRIPT = re.compile(r"[^$]*\$\^\{\(\d+\)\}\$[^$]*")  # the only formula of the figures
+SUPERSCRIPTS = re.compile(r"[^$]*(\$\^\{\(\d+\)\}\$[^$]*)+")  # the only formulas of the figures
 MATPLOTLIB_STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -84,6 +91,7 @@ MATPLOTLIB_STYLE: Any = {
     "font.size": 9.0,
     "legend.frameon": False,
     "lines.linewidth": 1.0,
+    "pdf.fonttype": 42,  # text that other programs can edit
 }
 
 
@@ -135,7 +143,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         for text in drawn.findobj(Text):
             if isinstance(text, Text) and (content := text.get_text()):  # the labels of ticks are empty until drawn
                 text.set_text(printable(content))
-                text.set_parse_math(SUPERSCRIPT.fullmatch(content) is not None)
+                text.set_parse_math(SUPERSCRIPTS.fullmatch(content) is not None)
         return drawn
 
     return draw_with_style
@@ -151,12 +159,25 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(drawn: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix; no reader sees it half-written."""
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format=path.suffix[1:], dpi=150)
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(buffer.getbuffer())
+def save(drawn: Figure, path: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Write a figure in each of the formats; no reader sees a file half-written, and equal figures are equal files.
+
+    Args:
+        drawn: The figure.
+        path: Path of the files without their suffix.
+        formats: Suffixes of the files.
+    """
+    for suffix in formats:
+        buffer = io.BytesIO()
+        with own_style():
+            drawn.savefig(buffer, format=suffix, dpi=150, metadata={"CreationDate": None} if suffix == "pdf" else None)
+        with replacing(path.with_name(f"{path.name}.{suffix}")) as unfinished:
+            unfinished.write_bytes(buffer.getbuffer())
+
+
+def set_heading(drawn: Figure, text: str) -> None:
+    """Set the title of a figure of several panels, at the left as the titles of panels."""
+    drawn.suptitle(text, x=0.01, ha="left", fontsize="large")
 
 
 def method_color(name: str, others: Sequence[str] = ()) -> str:
@@ -198,6 +219,29 @@ def kernels_to_draw(energies: Sequence[float]) -> tuple[list[int], str]:
     return drawn, f"the {len(drawn)} of {len(energies)} kernels with the most energy" if left_out else ""
 
 
+def active_kernels_to_draw(energies: Sequence[float], n_activations: Sequence[int]) -> tuple[list[int], str]:
+    """Return the kernels to draw beside their activations; kernels without activations are left out.
+
+    Args:
+        energies: The energy of each kernel.
+        n_activations: The number of activations of each kernel.
+
+    Returns:
+        The indices of the kernels, in order, and a note on the selection for the title, empty if all are drawn.
+    """
+    active = [index for index, count in enumerate(n_activations) if count]
+    drawn, note = kernels_to_draw([energies[index] for index in active])
+    silent = [str(index) for index, count in enumerate(n_activations) if not count]
+    listed = f"{len(silent)} kernels" if len(silent) > MAX_DRAWN_KERNELS else f"kernel {', '.join(silent)}"
+    notes = [note, f"no activations of {listed}" if silent else ""]
+    return [active[index] for index in drawn], "; ".join(one for one in notes if one)
+
+
+def activation_label(units: str) -> str:
+    """Return the label of an axis of activations, which have the unit of the samples, given the label of these."""
+    return f"activation {units[units.rindex('(') :]}" if units.endswith(")") else "activation"
+
+
 def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np.float64], str]:
     """Return the times of samples and the label of their axis: in seconds, or in samples if the rate is unknown.
 
@@ -210,10 +254,30 @@ def time_axis(length: int, sampling_frequency: float | None) -> tuple[NDArray[np
     return np.arange(length) / sampling_frequency, "time (s)"
 
 
-def show_image(axes: Axes, image: Tensor, title: str) -> None:
-    """Show an image with positive values in red and negative values in blue; NaN is empty."""
+def show_image(axes: Axes, image: Tensor, title: str, limit: float | None = None) -> AxesImage:
+    """Show an image with positive values in red and negative values in blue; NaN is empty.
+
+    Args:
+        axes: The axes.
+        image: The image.
+        title: Title.
+        limit: Absolute value of the darkest colours; None for the largest of the image.
+    """
     pixels = image.detach().numpy()
-    limit = float(np.nanmax(abs(pixels))) or 1.0
-    axes.imshow(pixels, cmap=IMAGE_COLORMAP, vmin=-limit, vmax=limit)
+    limit = limit or float(np.nanmax(abs(pixels))) or 1.0
+    shown = axes.imshow(pixels, cmap=IMAGE_COLORMAP, vmin=-limit, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    return shown
+
+
+def add_colorbar(drawn: Figure, panels: Sequence[Axes], label: str) -> None:
+    """Add the colour bar of images of one scale below their panels; none below images in their own colours."""
+    (first, *_) = panels[0].images
+    pixels = first.get_array()
+    if pixels is not None and pixels.ndim == 2:
+        n_columns = len({spec.colspan.start for axes in panels if (spec := axes.get_subplotspec()) is not None})
+        options: dict[str, Any] = {"location": "bottom", "aspect": 15 * n_columns, "pad": 0.03, "panchor": False}
+        bar = drawn.colorbar(first, ax=panels, label=label, **options)
+        bar.locator = MaxNLocator(3, symmetric=True)
+        bar.update_ticks()

@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
 from statistics import fmean
+from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from san.figures.style import figure, in_paper_order, method_color, method_label, styled
@@ -17,6 +19,10 @@ __all__ = ["SelectionSplit", "draw_surface", "draw_sweep"]
 SelectionSplit = Literal["validation", "test"]
 """The split whose phi selects a model."""
 
+ABOVE_EMPTY = 1.1  # φ of an empty description is 1
+MAX_STRETCH = 1.5  # of an axis: the largest value that is shown, over the end of a clipped axis
+NO_BREAK = "\u00a0"
+TITLE_WIDTH = 58  # characters of a line above a panel
 MAX_LABELLED_CELLS = 100  # a surface with more cells shows colours only, without numbers
 
 
@@ -25,7 +31,9 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "valid
     """Draw phi over the kernel size, with one panel per dataset and one line per activation function.
 
     If several models share a dataset, an activation function and a kernel size (different seeds, for example), the line
-    shows their mean and the band their range. A ring marks the best model of each panel.
+    shows their mean and the band their range. A ring marks the best model of each panel, and its title names it. An
+    axis that much worse models would stretch ends at 1.1, above the φ of an empty description, or at twice the lowest
+    φ; triangles at its end mark the models above, and the title has their range.
 
     Args:
         rows: The rows of sweep.csv.
@@ -59,11 +67,21 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "valid
             axes.plot(at, means, color=color, marker=marker, markersize=4, label=method_label(activation))
             axes.fill_between(at, [min(models[x]) for x in at], [max(models[x]) for x in at], color=color, alpha=0.2)
         best = min(panel, key=lambda row: float(row[phi]))
+        winner = f"{method_label(best['activation'])}, m = {best['kernel_size']}, φ̄ = {best[phi]:.3f}"
+        limit = _limit([float(row[phi]) for row in panel])
+        models_of = {
+            activation: [
+                (place[row["kernel_size"]], float(row[phi])) for row in panel if row["activation"] == activation
+            ]
+            for activation in activations
+        }
+        clipped = "" if limit is None else _draw_clipped(axes, limit, models_of)
         ring: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
         axes.plot(place[best["kernel_size"]], best[phi], "o", **ring)
         if len(sizes) < 10:
             axes.set_xticks([place[size] for size in sizes], [str(size) for size in sizes])
-        axes.set(title=dataset, xlabel="kernel size m (samples)", ylabel=f"{split} φ̄ (dimensionless)")
+        axes.set(title=f"{dataset}\nbest: {winner}{clipped}")
+        axes.set(xlabel="kernel size m (samples)", ylabel=f"{split} φ̄ (dimensionless)")
     lines = {line.get_label(): line for axes in drawn.axes for line in axes.lines if line.get_label() in names}
     drawn.legend([lines[name] for name in names], names, loc="outside lower center", ncols=min(3, len(names)))
     return drawn
@@ -74,7 +92,7 @@ def draw_surface(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "val
     """Draw phi over kernel size and number of kernels, with one panel per dataset and activation function.
 
     If several models share a cell (different seeds, for example), the cell shows their mean. A square marks the best
-    cell of each panel.
+    cell of each panel, and its title names it. The colours end where the axis of :func:`draw_sweep` ends.
 
     Args:
         rows: The rows of sweep.csv, each with ``n_kernels``.
@@ -93,7 +111,9 @@ def draw_surface(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "val
         len(activations) * max(3.4, 0.45 * len(sizes) + 1.2), len(datasets) * max(2.2, 0.45 * len(counts) + 1.2)
     )
     panels = drawn.subplots(len(datasets), len(activations), squeeze=False, sharex=True, sharey=True)
-    lowest, highest = (function(row[phi] for row in rows) for function in (min, max))
+    values = [float(row[phi]) for row in rows]
+    lowest, limit = min(values), _limit(values)
+    highest = max(values) if limit is None else limit
     for axes, (dataset, activation) in zip(panels.flat, product(datasets, activations), strict=True):
         cells: dict[tuple[int, int], list[float]] = defaultdict(list)
         for row in rows:
@@ -111,13 +131,46 @@ def draw_surface(rows: Sequence[Mapping[str, Any]], split: SelectionSplit = "val
         best = np.unravel_index(np.nanargmin(surface), surface.shape)
         square: dict[str, Any] = {"markersize": 22, "markeredgecolor": "#D55E00", "markeredgewidth": 2}
         axes.plot(*reversed(best), "s", markerfacecolor="none", **square)
-        axes.set(title=f"{dataset}, {method_label(activation)}")
+        n_kernels, size = counts[int(best[0])], sizes[int(best[1])]
+        winner = f"m = {size}, {n_kernels} kernel{'s' if n_kernels > 1 else ''}, φ̄ = {surface[best]:.3f}"
+        axes.set(title=f"{dataset}, {method_label(activation)}\nbest: {winner}")
         axes.set(xlabel="kernel size m (samples)", ylabel="number of kernels")
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_yticks(range(len(counts)), [str(count) for count in counts])
         axes.label_outer()
-    drawn.colorbar(panels[0, 0].images[0], ax=panels, label=f"{split} φ̄ (dimensionless)")
+    extend = "neither" if limit is None else "max"
+    drawn.colorbar(panels[0, 0].images[0], ax=panels, label=f"{split} φ̄ (dimensionless)", extend=extend)
     return drawn
+
+
+def _limit(values: Sequence[float]) -> float | None:
+    """Return the end of the axis of φ if the largest values would squeeze the others; None to show all."""
+    limit = max(ABOVE_EMPTY, 2 * min(values))
+    return limit if max(values) > MAX_STRETCH * limit else None
+
+
+def _draw_clipped(axes: Axes, limit: float, models: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """End the axis of φ, mark the models above it below its end, and return their ranges as lines of a title.
+
+    Args:
+        axes: The axes.
+        limit: The end of the axis.
+        models: The place and the φ of each model, for each activation function.
+    """
+    lowest = min(phi for own in models.values() for _, phi in own)
+    axes.set_ylim(max(0.0, lowest - 0.1 * (limit - lowest)), limit)
+    ranges: list[str] = []
+    for name, own in models.items():
+        above = [(place, phi) for place, phi in own if phi > limit]
+        if above:
+            places, values = zip(*above, strict=True)
+            height = 0.98 - 0.035 * len(ranges)
+            mark: dict[str, Any] = {"color": method_color(name, list(models)), "markersize": 4}
+            axes.plot(places, [height] * len(places), "^", transform=axes.get_xaxis_transform(), **mark)
+            low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+            text = f"{method_label(name)} {low}" + (f" to {high}" if high != low else "")
+            ranges.append(text.replace(" ", NO_BREAK))
+    return "\n" + fill(f"▲ above the axis: {', '.join(ranges)}", TITLE_WIDTH)
 
 
 def _size_order(size: int | str) -> list[int]:

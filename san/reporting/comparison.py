@@ -49,8 +49,7 @@ def summarize_comparison(results: Results, folder: Path) -> None:
         write_csv(folder / "compare.csv", list(rows[0]), rows)
         write_text(folder / "compare.md", comparison_markdown(results))
         drawn = draw_frontier(results["methods"], results["dataset"])
-        for suffix in ("png", "pdf"):
-            save(drawn, folder / "figures" / f"frontier.{suffix}")
+        save(drawn, folder / "figures" / "frontier")
     finally:
         _print(rows, results["selected_by"], folder)
 

@@ -143,7 +143,7 @@ def print_next_steps(page: Path | None, command: str) -> None:
 def summarize_models(
     models: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path
 ) -> None:
-    """Write ``sweep.csv`` and ``sweep.png`` for several models, and print their table even if these cannot be written.
+    """Write ``sweep.csv`` and the figure ``sweep``, and print the table of the models even if these cannot be written.
 
     Args:
         models: The results of each model.
@@ -165,7 +165,7 @@ def summarize_models(
     try:
         if rows:
             write_csv(folder / "sweep.csv", columns, [{key: row[key] for key in columns if key in row} for row in rows])
-            save(draw_surface(rows, split) if several else draw_sweep(rows, split), folder / "sweep.png")
+            save(draw_surface(rows, split) if several else draw_sweep(rows, split), folder / "sweep")
     finally:
         print_sweep(rows, split, failures, folder)
 

@@ -10,6 +10,7 @@ from wfdb import rdann
 from wfdb.processing import compare_annotations
 
 from san.data.files import reason
+from san.extensions.signs import shown_atoms
 from san.figures.channels import channels_first
 from san.use.description import Array, Description
 
@@ -218,7 +219,7 @@ def _sampling_frequency(description: Description) -> float:
 
 def _atoms(description: Description) -> Sequence[NDArray[np.float32]]:
     """Return the kernels as an event places them, each [channels, m]."""
-    return [channels_first(atom, 1).numpy() for atom in description.network.atoms]
+    return [channels_first(atom, 1).numpy() for atom in shown_atoms(description.network)]
 
 
 def _threshold(heights: Array, signal: float) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 from san.data.names import only
 from san.data.scale import Scale, Statistics
 from san.data.splits import per_channel
+from san.extensions.signs import signs
 from san.figures.channels import channel_labels
 from san.figures.description import draw_description
 from san.networks import SparselyActivatedNetwork
@@ -87,7 +88,7 @@ class Window(NamedTuple):
         statistics: Numbers by which its samples are scaled, each one number or [channels, *ones].
         places: Place of each activation, [activations, 1 + dims] in int64: kernel, then the sample in the window or
             row and column.
-        amplitudes: Amplitude of each activation in scaled samples, [activations].
+        amplitudes: Amplitude of each activation in scaled samples, for the kernels as they are stored, [activations].
         cr_inverse: CR⁻¹ of the window.
         loss_normalized: L̃ of the window.
     """
@@ -128,12 +129,20 @@ class Description:
     def events(self) -> pd.DataFrame:
         """The events: ``example``, ``kernel``, ``sample`` (``row`` and ``column`` in an image) and ``amplitude``.
 
-        All indices count from 0. If the sampling frequency is known, ``time`` is in seconds from the first sample. An
-        event adds its kernel times its amplitude to the reconstruction, in the unit of the recordings. If several
-        channels have different units or are scaled by different numbers, the amplitudes are of the scaled channels: an
-        event then adds its kernel times its amplitude times the number of each channel in ``sizes``.
+        All indices count from 0. The largest deflection of each kernel is positive, so that the sign of an amplitude is
+        the direction of the largest deflection of its event. If the sampling frequency is known, ``time`` is in seconds
+        from the first sample. An event adds its kernel times its amplitude to the reconstruction, in the unit of the
+        recordings. If several channels have different units or are scaled by different numbers, the amplitudes are of
+        the scaled channels: an event then adds its kernel times its amplitude times the number of each channel in
+        ``sizes``.
         """
         return self._events[0]
+
+    @property
+    def shown_amplitudes(self) -> Tensor:
+        """The amplitudes in scaled samples of all windows, for kernels with a positive largest deflection, [events]."""
+        kernels = torch.cat([window.places[:, 0] for window in self.windows])
+        return torch.cat([window.amplitudes for window in self.windows]) * signs(self.network)[kernels]
 
     @property
     def sizes(self) -> Array:
@@ -166,7 +175,7 @@ class Description:
         table = pd.DataFrame(places, columns=names)
         table.insert(0, "example", np.repeat([window.example for window in self.windows], counts))
         table[names[1]] += np.repeat([window.start for window in self.windows], counts)
-        amplitudes = torch.cat([window.amplitudes for window in self.windows]).double().numpy()
+        amplitudes = self.shown_amplitudes.double().numpy()
         sizes = np.repeat([self._sizes(window) for window in self.windows], counts, axis=0)
         table["amplitude"] = amplitudes * sizes[:, 0] if self.is_physical else amplitudes
         sizes = np.ones_like(sizes) if self.is_physical else sizes

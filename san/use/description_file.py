@@ -14,6 +14,7 @@ from san.activations import Identity
 from san.data.files import existing_file
 from san.data.scale import FITTED, Scale, Statistics
 from san.data.splits import check_sampling_frequency
+from san.extensions.signs import signs
 from san.figures.channels import channels_first
 from san.networks import KernelForm, SparselyActivatedNetwork
 from san.ops.choices import check_choice
@@ -101,7 +102,10 @@ def _arrays(description: Description) -> dict[str, Any]:
             for own in windows
         ]
     )
-    kernels = [channels_first(kernel, network.n_dims).numpy() for kernel in network.kernels]
+    kernels = [
+        channels_first(sign * kernel, network.n_dims).numpy()
+        for sign, kernel in zip(signs(network), network.kernels, strict=True)
+    ]
     numbers = [np.broadcast_to(one, n_channels) for one in (scale.offset, scale.unit, scale.lowest, scale.highest)]
     return {
         "format": 2 if several else 1,
@@ -122,7 +126,7 @@ def _arrays(description: Description) -> dict[str, Any]:
         "window_metrics": [[window.cr_inverse, window.loss_normalized] for window in windows],
         "window": np.repeat(np.arange(len(windows)), counts),
         "places": torch.cat([window.places for window in windows]).numpy(),
-        "amplitudes": torch.cat([window.amplitudes for window in windows]).numpy(),
+        "amplitudes": description.shown_amplitudes.numpy(),
         **({"kernel": network.kernel} if several else {}),
     }
 

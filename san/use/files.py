@@ -10,6 +10,7 @@ import pandas as pd
 import wfdb
 from numpy.typing import NDArray
 
+from san.extensions.signs import shown_atoms
 from san.figures.channels import channels_first
 from san.storage.files import replacing
 from san.use.description import Description, Origin
@@ -36,7 +37,7 @@ def save_description(description: Description, folder: Path) -> None:
     origin, network = description.origin, description.network
     events = description.events.rename(columns={"time": "time (s)", "amplitude": description.amplitude_label})
     _write_table(events, folder / "events.csv")
-    atoms = [channels_first(atom, network.n_dims).numpy() for atom in network.atoms]
+    atoms = [channels_first(atom, network.n_dims).numpy() for atom in shown_atoms(network)]
     _write_table(_table_of_kernels(atoms, origin), folder / "kernels.csv")
     with replacing(folder / "kernels.npy") as unfinished, unfinished.open("wb") as file:
         np.save(file, without_single_axis(padded(atoms)))

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from san.data.splits import Splits
-from san.figures.channels import MAX_LEADS, RGB, channels_first
+from san.extensions.signs import shown_atoms
+from san.figures.channels import MAX_LEADS, channels_first
+from san.figures.images import RGB
 from san.figures.kernel_page import (
     MAX_DRAWN_SAMPLES,
     Chart,
@@ -141,6 +143,7 @@ class _Panels:
     def __init__(self, description: Description, names: Sequence[str], label: str) -> None:
         self.description, self.names, self.label = description, names, label
         self.chart = Chart()
+        self.atoms = shown_atoms(description.network)
         self.decoded = description.decode().reshape(description.shape)
         self.ranked = _best_median_worst(description)
 
@@ -173,7 +176,7 @@ class _Panels:
     def _of_signal(self, numbers: KernelNumbers) -> dict[str, bytes]:
         fs = self.description.origin.sampling_frequency
         labels = self.description.origin.labels
-        atom = channels_first(self.description.network.atoms[numbers.kernel], 1).double().numpy()
+        atom = channels_first(self.atoms[numbers.kernel], 1).double().numpy()
         times, time_label = time_axis(atom.shape[1], fs)
         if numbers.n_events == 0:
             return {"shape": self.chart.kernel(times, atom, time_label=time_label, label="weight", labels=labels)}
@@ -189,7 +192,7 @@ class _Panels:
         return drawn
 
     def _of_image(self, numbers: KernelNumbers) -> dict[str, bytes]:
-        atom = channels_first(self.description.network.atoms[numbers.kernel], 2).double().numpy()
+        atom = channels_first(self.atoms[numbers.kernel], 2).double().numpy()
         colors = "in its colors, gray zero" if len(atom) == RGB else "red positive, blue negative, white zero"
         drawn = {f"shape: {colors}": image_kernel_png(atom)}
         if numbers.n_events == 0:
@@ -236,7 +239,7 @@ class _Panels:
         n_channels = self.description.shape[1]
         if self.description.network.n_dims == 2 or n_channels <= MAX_LEADS:
             return list(range(n_channels))
-        energies = channels_first(self.description.network.atoms[kernel], 1).square().sum(1)
+        energies = channels_first(self.atoms[kernel], 1).square().sum(1)
         return sorted(energies.topk(MAX_LEADS).indices.tolist())
 
     def _channel(self, channel: int, samples: Array) -> str:

@@ -19,6 +19,7 @@ from san.data.scaling import Nan, finite_samples
 from san.data.signal import Signal, agreed_frequency
 from san.extensions.bank_metrics import metrics_per_model
 from san.extensions.phi_pursuit import PhiPursuit
+from san.extensions.signs import shown_atoms, signs
 from san.figures.kernels import draw_kernels
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
@@ -73,9 +74,10 @@ class Model:
     def kernels(self) -> list[NDArray[np.float32]]:
         """The kernels as an event places them, in the unit of scaled samples per amplitude.
 
-        Each is [m] or [m, m], and of several channels [channels, m] or [channels, m, m].
+        Each is [m] or [m, m], and of several channels [channels, m] or [channels, m, m]. The largest deflection of each
+        is positive; see :mod:`san.extensions.signs`.
         """
-        return [atom.detach().numpy().copy() for atom in self.network.atoms]
+        return [atom.numpy().copy() for atom in shown_atoms(self.network)]
 
     @property
     def sampling_frequency(self) -> float | None:
@@ -196,8 +198,9 @@ class Model:
         sizes = (1.0,) if self.scale.kind == "none" else self.scale.sizes
         is_physical = len({*sizes}) == len({*self.origin.channel_units}) == 1
         scaled = torch.from_numpy(maps / sizes[0] if is_physical else maps).to(self.network.weight.dtype)
+        as_trained = scaled * signs(self.network).view(-1, *[1] * self.network.n_dims)
         with torch.no_grad():
-            decoded: Array = self.scale.undo(self.network.decode(scaled).double()).numpy()
+            decoded: Array = self.scale.undo(self.network.decode(as_trained).double()).numpy()
         return decoded[:, 0] if self.network.channels == 1 else decoded
 
     def plot(self) -> Figure:
