@@ -85,10 +85,10 @@ def test_a_bank_trains_each_model_with_the_given_densities_as_if_alone(run, run_
     common = [*SHORT, f"activation={activation}", "n_kernels=2", "activation.density=[13,7]"]
     code, said = run(sweep.main, *common, "kernel_sizes=[5,9]", f"hydra.run.dir={tmp_path / 'sweep'}")
     assert code == 0, said
-    alone = results(run_train("alone", *common, "figure=[]")[0])
+    alone = results(run_train("alone", *common, "kernel_size=9", "figure=[]")[0])
     model = results(tmp_path / "sweep")["models"][1]
     assert model["phi_per_epoch"] == pytest.approx(alone["phi_per_epoch"], abs=1e-4)
-    paper, _ = run_train("paper", *common, "activation.density=null", "figure=[]")
+    paper, _ = run_train("paper", *common, "kernel_size=9", "activation.density=null", "figure=[]")
     assert results(paper)["test"]["phi"] != pytest.approx(alone["test"]["phi"], abs=1e-2)
 
 

@@ -113,6 +113,7 @@ def checked_composition() -> Iterator[None]:
             if not (is_typed and (several := SEVERAL_VALUES.match(str(error)))):
                 raise
             unswept = load(loader, config_name, overrides, RunMode.MULTIRUN, **options)
+            refuse_useless_keys(unswept)
             raise ValueError(several_values(several[1], several[2], unswept)) from error
         if "allow" in content:
             raise ValueError("allow is for the command line and SAN_ALLOW alone: remove it from the configuration file")

@@ -49,10 +49,12 @@ def check_jobs(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -
 
 
 def _is_value(override: Override, groups: set[str]) -> bool:
-    """Return whether an override replaces one value, and chooses, adds and removes nothing."""
+    """Return whether an override replaces one plain value, and chooses, adds and removes nothing."""
     key = str(override.key_or_group)
     is_plain = not (override.is_add() or override.is_force_add() or override.is_delete())
-    return is_plain and key not in groups and not key.startswith("hydra") and not isinstance(override.value(), dict)
+    return (
+        is_plain and key not in groups and not key.startswith("hydra") and not isinstance(override.value(), dict | list)
+    )
 
 
 def _replace_references(config: DictConfig) -> None:

@@ -82,8 +82,8 @@ def refuse_added_groups(config: DictConfig) -> None:
     """
     for override in config.hydra.overrides.task:
         group = key_of(override)
-        own = (CONF / group).is_dir() and group not in ANYWHERE
-        if override.startswith("+") and own and group in config.hydra.runtime.choices:
+        known = [*ANYWHERE, *(found.name for found in _groups_of(str(config.hydra.job.config_name)))]
+        if override.startswith("+") and (CONF / group).is_dir() and group not in known:
             raise ValueError(unknown_group(group))
 
 
@@ -168,7 +168,8 @@ def _unknown(key: str, config: DictConfig, known: Sequence[str], command: str) -
     """Return that a key is not known, and which key was probably meant or where it is known."""
     group, _, below = key.partition(".")
     others = [f"san.{other}" for other in COMMANDS if other != command and key in keys_of(other)]
-    if of_choices := [f"{name}={', '.join(found)}" for name, found in _choices_with(key, command).items()]:
+    of_choices = [f"{name}={', '.join(found)}" for name, found in _choices_with(key, command).items()]
+    if of_choices and (command in TRAINING or not others):
         return f"{key} is not known: it is a key of {_joined(of_choices)}; choose one of them"
     near = _meant(key, known)
     question = f" (did you mean {near}?)" if near else ""
@@ -186,9 +187,11 @@ def _meant(key: str, known: Sequence[str]) -> str:
     plain = {plain_name(name): name for name in reversed(known)}
     if found := plain.get(plain_name(key)):
         return found
+    above, dot, last = key.rpartition(".")
+    if dot and (siblings := [name for name in known if name.startswith(f"{above}.") and name.endswith(f"_{last}")]):
+        return siblings[0]
     if close := get_close_matches(key, known, n=1, cutoff=0.8):
         return close[0]
-    last = key.rpartition(".")[2]
     by_last: dict[str, str] = {}
     for name in sorted(known, key=lambda name: name.count(".")):
         by_last.setdefault(name.rpartition(".")[2], name)

@@ -156,9 +156,12 @@ class _Job:
                 refuse_keys_of_multiruns,
                 warn_of_choices_without_effect,
             )
+            from san.cli.resumed_options import with_options_of_checkpoint
 
             if not is_multirun:
                 refuse_keys_of_multiruns(self.command, sys.argv[1:])
+            if self.command == "train":
+                config = with_options_of_checkpoint(config)
             check_job(config, self.command)
             warn_of_choices_without_effect(config, self.command)
             return processes.run(self.implementation, config, _explain)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from san.cli.keys import TRAINING, is_referenced, keys_of, typed_keys
+from san.cli.keys import TRAINING, is_referenced, key_of, keys_of, typed_keys
 from san.ops.choices import shown
 
 __all__ = ["refuse_useless_keys"]
@@ -33,21 +33,22 @@ def refuse_useless_keys(config: DictConfig) -> None:
         ValueError: If there is one.
     """
     command, typed = str(config.hydra.job.config_name), typed_keys(config)
-    for key in typed:
-        if reason := _reason(command, key, config):
-            raise ValueError(f"{key} has no effect in san.{command}: {reason}")
+    for override in config.hydra.overrides.task:
+        if reason := _reason(command, override, config):
+            raise ValueError(f"{key_of(override)} has no effect in san.{command}: {reason}")
     if command in TRAINING:
         _refuse_contradictions(config, typed)
     if OmegaConf.is_dict(config.get("dataset")):
         _refuse_unused_scaling(config, typed)
 
 
-def _reason(command: str, key: str, config: DictConfig) -> str:
-    """Return why a key has no effect in a command; empty if it has one."""
+def _reason(command: str, override: str, config: DictConfig) -> str:
+    """Return why an override has no effect in a command; empty if it has one."""
+    key, value = key_of(override), override.partition("=")[2]
     if command in ("sweep", "compare") and key == "kernel_size":
-        return f"give kernel_sizes=[{config.kernel_size}]"
+        return f"give kernel_sizes=[{value}]"
     if command == "compare" and key == "activation":
-        return f"give activations=[{config.hydra.runtime.choices.activation}]"
+        return f"give activations=[{value}]"
     if command in WITH_MODEL:
         return _reason_with_model(command, key, config)
     return ""
