@@ -18,7 +18,7 @@ from san.storage.checkpoints import find, read
 __all__ = ["with_options_of_checkpoint"]
 
 # What a checkpoint does not decide: where data and results are, which may be a stranger's choice, and this resumption.
-OF_THE_READER = ("checkpoint", "paths", "skip_finished")
+OF_THE_READER = ("allow", "checkpoint", "hydra", "paths", "skip_finished")
 OF_FILES = ("figure", "logger")  # groups that name files: only choices of this package are taken from a checkpoint
 FOLDERS = ("data_dir", "dirpath", "save_dir")
 
@@ -49,7 +49,7 @@ def with_options_of_checkpoint(config: DictConfig) -> DictConfig:
         raise
     stored: Any = read(path)["config"]
     resolved = _resolved(stored, config)
-    kept = {key: value for key, value in resolved.items() if key not in (*OF_THE_READER, *OF_FILES) and key in config}
+    kept = {key: value for key, value in resolved.items() if key not in (*OF_THE_READER, *OF_FILES)}
     kept |= {group: chosen for group in OF_FILES if (chosen := _own_choices(group, stored.get(group))) is not None}
     here: Any = OmegaConf.to_container(config, resolve=False)
     merged: DictConfig = OmegaConf.create(_merged(here, kept, stored, "", _given()))
