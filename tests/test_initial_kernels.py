@@ -16,9 +16,8 @@ from san.cli.build import build_module, load_dataset
 from san.networks import SparselyActivatedNetwork
 from san.ops.kernels import resized
 
-SHORT = [
-    "dataset=synthetic", "dataset.space=[200]", "kernel_size=9", "trainer.max_epochs=2", "logger=[]", "figure=[]",
-]  # fmt: skip
+SHORT = ["dataset=synthetic", "dataset.space=[200]", "trainer.max_epochs=2", "logger=[]"]
+ONE_SIZE = [*SHORT, "kernel_size=9", "figure=[]"]
 
 
 def network_of(compose, *overrides, models=((9, 6),)):
@@ -143,7 +142,7 @@ def test_kernels_that_cannot_be_used_are_refused(compose, untyped, file, name, c
     ],
 )
 def test_the_refusal_is_one_line_before_the_training(run_train, file, others, message):
-    folder, line = run_train("run", *SHORT, *file("k.npy", ARRAY), *others, fails=True)
+    folder, line = run_train("run", *ONE_SIZE, *file("k.npy", ARRAY), *others, fails=True)
     assert line.startswith("san: ")
     assert message in line
     assert "\n" not in line.strip()
@@ -168,7 +167,7 @@ def test_an_invalid_distribution_is_one_line(compose, override, message):
 
 @pytest.fixture
 def learned(run_train):
-    return run_train("learned", *SHORT, "n_kernels=2", "optimizer.lr=0.1")[0]
+    return run_train("learned", *ONE_SIZE, "n_kernels=2", "optimizer.lr=0.1")[0]
 
 
 def test_a_run_starts_from_the_learned_kernels_of_another_run(run_train, compose, learned):
@@ -177,19 +176,21 @@ def test_a_run_starts_from_the_learned_kernels_of_another_run(run_train, compose
     for decoder in ("paper", "adjoint"):
         network = network_of(compose, *start, f"decoder={decoder}", models=[[9, 9]])
         assert all(map(torch.equal, network.atoms, atoms))
-    same, _ = run_train("same", *SHORT, *start, "n_kernels=2", "optimizer.lr=0")
+    same, _ = run_train("same", *ONE_SIZE, *start, "n_kernels=2", "optimizer.lr=0")
     assert results(same)["test"] == results(learned)["test"]
     assert results(same)["random_numbers"] == "seed"
-    padded, _ = run_train("padded", *SHORT, *start, "kernel_sizes=[9,30]", "optimizer.lr=0", "activation.density=7")
+    padded, _ = run_train(
+        "padded", *SHORT, "figure=[]", *start, "kernel_sizes=[9,30]", "optimizer.lr=0", "activation.density=7"
+    )
     assert results(padded)["test"]["loss_normalized"] == pytest.approx(results(learned)["test"]["loss_normalized"])
     with pytest.raises(ValueError, match="has kernels of 1 axes, but the examples have 2"):
         network_of(compose, *start, *IMAGES)
-    other, _ = run_train("other", *SHORT, *start, "n_kernels=2")
+    other, _ = run_train("other", *ONE_SIZE, *start, "n_kernels=2")
     assert results(other)["phi_per_epoch"][0] < results(learned)["phi_per_epoch"][0]
 
 
 def test_a_sweep_starts_every_size_from_one_kernel_and_not_several_times(run, tmp_path, file):
-    arguments = [*SHORT[:-1], *file("k.npy", np.hanning(20)), "kernel_sizes=[5,30]", "optimizer.lr=0"]
+    arguments = [*SHORT, *file("k.npy", np.hanning(20)), "kernel_sizes=[5,30]", "optimizer.lr=0"]
     where = f"hydra.run.dir={tmp_path / 'sweep'}"
     code, line = run(sweep.main, *arguments, "n_starts=2", where)
     assert (code, "n_starts=2: all starts from initial_kernels=" in line) == (1, True)
@@ -202,22 +203,22 @@ def test_a_sweep_starts_every_size_from_one_kernel_and_not_several_times(run, tm
 
 
 def test_finished_and_resumed_runs_depend_on_the_content_of_the_kernels(run_train, file, tmp_path):
-    common = [*SHORT, "skip_finished=true"]
+    common = [*ONE_SIZE, "skip_finished=true"]
     arguments = file("k.npy", np.hanning(9))
     folder, _ = run_train("run", *common, *arguments)
     finished = (folder / "results.json").stat().st_mtime_ns
     shutil.copy(tmp_path / "k.npy", tmp_path / "copy.npy")
     run_train("run", *common, "initialization=file", f"initial_kernels={tmp_path / 'copy.npy'}")
     assert (folder / "results.json").stat().st_mtime_ns == finished
-    run_train("resumed", *SHORT, *arguments, f"checkpoint={folder}", "trainer.max_epochs=3")
+    run_train("resumed", *ONE_SIZE, *arguments, f"checkpoint={folder}", "trainer.max_epochs=3")
     file("k.npy", np.hamming(9))
-    _, line = run_train("changed", *SHORT, *arguments, f"checkpoint={folder}", "trainer.max_epochs=3", fails=True)
+    _, line = run_train("changed", *ONE_SIZE, *arguments, f"checkpoint={folder}", "trainer.max_epochs=3", fails=True)
     assert "is of another experiment: initial_kernels=" in line
     run_train("run", *common, *arguments)
     assert (folder / "results.json").stat().st_mtime_ns != finished
 
 
 def test_kernels_that_other_weights_determine_are_refused(run_train, compose):
-    warped, _ = run_train("warped", *SHORT, "network=warped", "n_kernels=2")
+    warped, _ = run_train("warped", *ONE_SIZE, "network=warped", "n_kernels=2")
     with pytest.raises(ValueError, match="which derives them from other weights: give a plain network"):
         network_of(compose, "initialization=checkpoint", f"initial_kernels={warped}")

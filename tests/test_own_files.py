@@ -196,6 +196,31 @@ def test_files_skipped_by_their_suffix_are_reported(folder, tmp_path, caplog):
     assert "x.dcm" in caplog.text
 
 
+@pytest.mark.parametrize("marker", [".hydra/config.yaml", "multirun.yaml", "results.json"])
+def test_outputs_of_runs_are_no_images_of_the_user(folder, tmp_path, caplog, marker):
+    run = tmp_path / "images" / "outputs" / "train" / "0"
+
+    def save(path):
+        saving(GRAY)(path)
+        for name in (marker, "figures/kernels.png", "best.png"):
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            saving(GRAY[:4])(run / name) if name.endswith("png") else (run / name).touch()
+
+    assert len(folder("x.png", save, saving(GRAY))) == 10
+    assert f"2 images skipped that are outputs of runs, such as {run / 'best.png'}" in caplog.text
+
+
+def test_figures_of_a_run_in_the_folder_of_the_images_are_skipped(folder, tmp_path, caplog):
+    def save(path):
+        saving(GRAY)(path)
+        (tmp_path / "images" / ".hydra").mkdir()
+        (tmp_path / "images" / "figures").mkdir()
+        saving(GRAY[:4])(tmp_path / "images" / "figures" / "kernels.png")
+
+    assert len(folder("x.png", save, saving(GRAY))) == 10
+    assert "1 images skipped that are outputs of runs" in caplog.text
+
+
 # Arrays
 
 

@@ -1,5 +1,7 @@
 """A training resumes from a checkpoint of the same experiment alone."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,41 @@ def test_what_cannot_change_the_training_may_change_and_the_numbers_are_those_of
     assert found.pop("fingerprint")["data"] == expected.pop("fingerprint")["data"]
     assert found == expected
     assert "other code" not in log_of(resumed)
+
+
+def test_the_options_of_the_run_need_no_repetition(run_train, arguments, tmp_path):
+    options = ["activation=relu", "n_kernels=2", "callbacks=[early_stopping]", "optimizer.lr=0.02", "trainer.max_epochs=2"]
+    trained, _ = run_train("trained", *arguments, *options)
+    through, _ = run_train("through", *arguments, *options, "trainer.max_epochs=4")
+    resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=4")
+    assert numbers(resumed) == numbers(through)
+    assert not (resumed / "figures").exists()
+    assert not (resumed / "tensorboard").exists()
+    for folder in (trained, resumed):
+        shutil.rmtree(folder / ".hydra")
+    _, line = run_train("other", f"checkpoint={resumed}", "kernel_size=8", "activation=extrema", fails=True)
+    assert "activation=relu in the checkpoint, activation=extrema here; " in line
+    assert "kernel_size=9 in the checkpoint, kernel_size=8 here" in line
+
+
+def test_a_checkpoint_does_not_decide_where_files_are_read_and_written(run_train, arguments, trained, tmp_path):
+    def redirect(content):
+        config = content["config"]
+        config["paths"] = {key: str(tmp_path / "elsewhere") for key in config["paths"]}
+        config["callbacks"]["phi_checkpoint"]["dirpath"] = str(tmp_path / "elsewhere")
+        config["figure"] = {"../../elsewhere": {"_target_": "san.figures.kernels.draw", "_partial_": True}}
+
+    rewrite(trained, redirect)
+    resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=3")
+    assert not (tmp_path / "elsewhere").exists()
+    assert (resumed / "checkpoints" / "best.ckpt").is_file()
+    assert "checkpoint= does not decide figure.../../elsewhere" in log_of(resumed)
+
+
+def test_a_multirun_is_resumed_by_job_or_as_a_whole(run_train, arguments):
+    folder, _ = run_train("jobs", "-m", *arguments, "seed=0,1", "trainer.max_epochs=1")
+    _, line = run_train("other", f"checkpoint={folder}", fails=True)
+    assert f"is a multirun: resume one of its jobs by checkpoint={folder / '0'}, or all by -m hydra.sweep.dir=" in line
 
 
 def test_replaced_data_of_the_same_name_is_refused(run_train, arguments, trained, tmp_path):

@@ -1,5 +1,6 @@
 """Build the parts that a configuration describes, for every command that trains or tests."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from math import prod
@@ -46,6 +47,8 @@ __all__ = [
     "load_dataset",
     "wants_page",
 ]
+
+log = logging.getLogger(__name__)
 
 Outcome = dict[str, Any]
 EVERY_STEPS = "flush_logs_every_n_steps"  # of Lightning's CSVLogger, which divides by it
@@ -148,6 +151,8 @@ def build_module(
         ValueError: If a part is invalid, or parts are incompatible.
     """
     check_densities(config, len(models[0]), splits.shape[1:])
+    if config.kernel == "rank1" and splits.shape[0] == 1:
+        log.warning("kernel=rank1 has no effect: the examples have one channel")
     network: SparselyActivatedNetwork = instantiate(config, "network")(
         [size for sizes in models for size in sizes],
         instantiate(config, "activation"),

@@ -15,12 +15,19 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra.core.default_element import InputDefault, ResultDefault
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from san.cli.allow_list import refuse_foreign_hydra, refuse_foreign_targets
 from san.cli.config import CONF
+from san.cli.jobs import check_jobs
+from san.cli.keys import apply_known, refuse_added_groups, several_values, unknown_group
+from san.cli.useless_keys import refuse_useless_keys
 from san.cli.yaml_comments import LOADER, text_of
 
 __all__ = ["checked_composition", "is_checked"]
@@ -29,6 +36,8 @@ FILE = "file://"
 PLAIN_REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(\.[\w-]+|\[\w+\])*\s*\}|(hydra|now):)")
 REFERENCE = re.compile(r"\$\{\s*([\w.\[\]-]+)\s*\}")
 TYPED_KEYS = {"hydra", "overrides"}  # san.reproduce passes its overrides on to san.sweep
+ABSENT_GROUP = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
+SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '(.*?)=(.*)'")
 MAX_VALUES, MAX_DEPTH = 10_000, 20  # of a file; repeated values count at each place
 MAX_VISITS = 1_000  # of files by the defaults lists of a configuration
 MAX_EXPANDED = 100_000  # values of a configuration, with those that they refer to
@@ -41,12 +50,14 @@ def checked_composition() -> Iterator[None]:
     """Check the configurations that Hydra composes inside this context, before anything is built from them.
 
     Files from outside the package are refused that set what only the command line may, and configurations that name
-    foreign objects. Hydra has no public hook for a file that it has read, for the place where it puts the content, and
-    between composing a configuration and building its launcher, so methods of its loader are replaced. Two resolvers
-    that create nodes, and so could name an object after the check, are removed; this project uses neither.
+    foreign objects, or have typed keys that nothing reads. All jobs of a multirun are checked before its first one.
+    Hydra has no public hook for a file that it has read, for the place where it puts the content, and between composing
+    a configuration and building its launcher, so methods of its loader are replaced. Two resolvers that create nodes,
+    and so could name an object after the check, are removed; this project uses neither.
     """
     load_file, visit = ConfigRepository.load_config, CachingConfigRepository.load_config
     load_part, load = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl.load_configuration
+    apply, validate = ConfigLoaderImpl._apply_overrides_to_config, Sweeper.validate_batch_is_legal
 
     def load_checked_file(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
         source = next((source for source in repository.get_sources() if source.is_config(config_path)), None)
@@ -83,24 +94,46 @@ def checked_composition() -> Iterator[None]:
             _refuse_typed_keys(content, Path(loaded.path.removeprefix(FILE), f"{name}.yaml"))
         return loaded
 
-    def load_checked(loader: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+    def apply_checked(overrides: list[Override], config: DictConfig) -> None:
+        apply_known(apply, overrides, config)
+
+    def load_checked(
+        loader: ConfigLoaderImpl, config_name: str, overrides: list[str], run_mode: RunMode, **options: Any
+    ) -> DictConfig:
+        is_typed = run_mode == RunMode.RUN and options.get("from_shell", True)
         try:
-            config = load(loader, *args, **kwargs)
+            config = load(loader, config_name, overrides, run_mode, **options)
             content: Any = OmegaConf.to_container(config, resolve=False)
             _refuse_expansion(content)
         except RecursionError as error:
             raise ValueError("the configuration refers to itself, or has too many levels") from error
+        except ConfigCompositionException as error:
+            if group := ABSENT_GROUP.match(str(error)):
+                raise ValueError(unknown_group(group[1])) from error
+            if not (is_typed and (several := SEVERAL_VALUES.match(str(error)))):
+                raise
+            unswept = load(loader, config_name, overrides, RunMode.MULTIRUN, **options)
+            refuse_useless_keys(unswept)
+            raise ValueError(several_values(several[1], several[2], unswept)) from error
         if "allow" in content:
             raise ValueError("allow is for the command line and SAN_ALLOW alone: remove it from the configuration file")
         refuse_foreign_targets(content, "")
         refuse_foreign_hydra(content["hydra"])
+        if is_typed:
+            refuse_added_groups(config)
+            refuse_useless_keys(config)
         return config
+
+    def validate_jobs(sweeper: Any, jobs: Sequence[Sequence[str]]) -> None:
+        check_jobs(sweeper.hydra_context.config_loader, sweeper.config, jobs)
 
     replaced: list[tuple[Any, str, Any, Any]] = [
         (ConfigRepository, "load_config", load_file, load_checked_file),
         (CachingConfigRepository, "load_config", visit, visit_few),
         (ConfigLoaderImpl, "_load_single_config", load_part, load_checked_part),
         (ConfigLoaderImpl, "load_configuration", load, load_checked),
+        (ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(apply), staticmethod(apply_checked)),
+        (Sweeper, "validate_batch_is_legal", validate, validate_jobs),
     ]
     resolvers: dict[str, Any] = {"oc.create": oc.create, "oc.decode": oc.decode}
     for owner, name, _, checked in replaced:

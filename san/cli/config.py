@@ -23,6 +23,7 @@ __all__ = [
     "kernel_sizes_of",
     "paper_databases",
     "parse_numbers",
+    "recompose",
     "refuse_address",
     "resolved_part",
     "stored_configuration",
@@ -203,7 +204,8 @@ def with_activation(config: DictConfig, name: str | None) -> DictConfig:
     if name is None:
         return config
     check_activation(name)
-    choice = _recompose("activation", name)
+    overrides = [override for override in HydraConfig.get().overrides.task if not override.startswith("activation=")]
+    choice = recompose([*overrides, f"activation={name}"])
     OmegaConf.set_struct(choice, False)
     choice.activation_name = name
     return choice
@@ -227,14 +229,14 @@ def _user_folders() -> list[str]:
     return [source.path for source in sources if source.schema == "file" and source.provider != "main"]
 
 
-def _recompose(group: str, choice: str) -> DictConfig:
-    """Compose the running command's configuration with another choice of a group."""
+def recompose(overrides: Sequence[str]) -> DictConfig:
+    """Compose the running command's configuration with other overrides."""
     job = HydraConfig.get()
-    overrides = [override for override in job.overrides.task if not override.startswith(f"{group}=")]
+    others = list(overrides)
     if GlobalHydra.instance().is_initialized():
         context: Any = nullcontext()
     else:  # in a process that a training started
         context = package_configuration()
-        overrides += [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in _user_folders())}]"]
+        others += [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in _user_folders())}]"]
     with context:
-        return hydra.compose(str(job.job.config_name), [*overrides, f"{group}={choice}"])
+        return hydra.compose(str(job.job.config_name), others)

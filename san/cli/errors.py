@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from san import DISTRIBUTION
@@ -28,6 +29,7 @@ __all__ = [
     "is_mistake",
     "nearest",
     "one_line",
+    "plain_name",
     "resource_error_behind",
     "silence_disk_errors",
 ]
@@ -138,25 +140,32 @@ def _hydra_reason(error: HydraException) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         choices = ", ".join(error.options)
         return f"{group}={choice} is not known{nearest(choice, error.options)}; choose one of {choices}"
-    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-        parent, key = cause.parent_node, str(cause.full_key)
-        above = key[: len(key) - len(str(cause.key))]
-        known = [f"{above}{name!s}" for name in parent] if isinstance(parent, DictConfig) else []
-        plus = message.rpartition(" ")[2]
-        return (
-            f"{key} is not known{nearest(key, known)}{f'; a new key needs a plus: {plus}' if plus[:1] == '+' else ''}"
-        )
     if isinstance(error, OverrideParseException):
-        return f"{error.override} cannot be read as KEY=VALUE; quote special characters, as in 'KEY=\"VALUE\"'"
-    if several := re.match(r"Ambiguous value for argument '(.*)=(.*)'", message):
-        key, values = several.groups()
-        return f"{key}={values} has several values; add -m for one job of each, or write a list as {key}=[{values}]"
+        return f"{error.override} cannot be read as KEY=VALUE; {_readable(error.override)}"
     return f"{message} ({cause})" if isinstance(cause, OmegaConfBaseException) else message
+
+
+def _readable(override: str) -> str:
+    """Return how to write an override that Hydra cannot read."""
+    key, equals, value = override.partition("=")
+    if equals:
+        return f"quote special characters, as in '{key}=\"{value}\"'"
+    if (given := Path(override)).exists():
+        is_run = given.is_dir() or given.suffix == ".ckpt"
+        return f"a run is given by checkpoint={override}" if is_run else f"a file is given by path={override}"
+    return f"give a value, as in {key}=VALUE"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a question for the known name that is nearest to an unknown one, empty if none is near."""
-    return "".join(f" (did you mean {close}?)" for close in get_close_matches(name, known, n=1, cutoff=0.8))
+    same = [other for other in known if plain_name(other) == plain_name(name)]
+    close = same or get_close_matches(name, known, n=1, cutoff=0.8)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def plain_name(name: str) -> str:
+    """Return a name without case, ``_`` and ``-``, in which users differ from it."""
+    return name.casefold().replace("_", "").replace("-", "")
 
 
 def _advice(error: BaseException) -> str:

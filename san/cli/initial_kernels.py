@@ -1,6 +1,7 @@
 """The initial kernels that a configuration asks for: drawn, or of a checkpoint or a file."""
 
 import math
+from functools import cache
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from san.ops.choices import check_choice, shown
 from san.ops.kernels import KernelSampler, kernel_index, mirror, normal_sampler
 from san.storage.checkpoints import find, read, refuse_other_sizes
 
-__all__ = ["initialize", "kernel_sampler"]
+__all__ = ["check_initialization", "initialize", "kernel_sampler"]
 
 Initialization = Literal["normal", "data", "checkpoint", "file"]
 OF_NORMAL = ("initial_mean", "initial_deviation")
@@ -31,8 +32,7 @@ def kernel_sampler(config: DictConfig, splits: Splits | Recording) -> KernelSamp
     Raises:
         ValueError: If the initialization is unknown, or a key of another initialization is given.
     """
-    check_choice("initialization", config.initialization, Initialization)
-    _refuse_void_keys(config)
+    check_initialization(config)
     if config.initialization == "data" and isinstance(splits, Splits):
         return window_sampler(splits.train, config.decoder == "paper")
     return normal_sampler(config.initial_mean, config.initial_deviation)
@@ -68,15 +68,20 @@ def initialize(network: SparselyActivatedNetwork, config: DictConfig) -> None:
             raise ValueError(f"{given} has a kernel that is zero in its middle {size} samples: it would stay zero")
 
 
-def _refuse_void_keys(config: DictConfig) -> None:
-    """Refuse keys of one initialization with another, a given path without use, and invalid numbers."""
+def check_initialization(config: DictConfig) -> None:
+    """Refuse an unknown initialization, keys of another one, a given path without use, and invalid numbers.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    check_choice("initialization", config.initialization, Initialization)
     chosen, path = f"initialization={config.initialization}", config.initial_kernels
     if config.initialization in GIVEN and path is None:
         what = "a checkpoint or a run folder" if config.initialization == "checkpoint" else "a .npy or .csv file"
         raise ValueError(f"{chosen} needs initial_kernels=PATH, {what}: add it to the command")
     if config.initialization not in GIVEN and path is not None:
         raise ValueError(f"initial_kernels={path} needs initialization=checkpoint or initialization=file, not {chosen}")
-    defaults: Any = OmegaConf.load(CONF / "base.yaml")
+    defaults = _defaults()
     for key in OF_NORMAL:
         value = config[key]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -87,6 +92,11 @@ def _refuse_void_keys(config: DictConfig) -> None:
         raise ValueError(
             f"initial_deviation={config.initial_deviation} must be above 0, or 0 with an initial_mean that is not 0"
         )
+
+
+@cache
+def _defaults() -> Any:
+    return OmegaConf.load(CONF / "base.yaml")
 
 
 def _atoms(config: DictConfig, n_dims: int, channels: int) -> list[Tensor]:

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from san import __version__
 from san.cli import processes
 from san.cli.allow_list import ALLOW_VARIABLE, take_allowed_packages
-from san.cli.config import CONF, check_kinds, paper_databases
+from san.cli.command_line import arranged
+from san.cli.config import CONF, paper_databases
 from san.cli.environment import command_environment
 from san.cli.errors import (
     PROGRAM,
@@ -71,7 +72,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
             default ``san.commands.<name>.<name>``.
         resume: How to resume a stopped run, where ``{folder}`` is its output folder.
     """
-    job = _Job(implementation or f"san.commands.{name}.{name}", resume)
+    job = _Job(name, implementation or f"san.commands.{name}.{name}", resume)
 
     def main() -> None:
         full_error = job.full_error = os.environ.get(FULL_ERROR)
@@ -83,7 +84,7 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
                 if "--version" in arguments:
                     print(f"san {__version__}")
                     return
-                sys.argv[1:] = _prepared(arguments)
+                sys.argv[1:] = _prepared(name, arguments)
                 given = get_args()
                 if given.experimental_rerun is not None:
                     raise ValueError(
@@ -117,7 +118,8 @@ def command(name: str, *, implementation: str = "", resume: str = "") -> Callabl
 class _Job:
     """Run the implementation of a command for a composed configuration; launchers send it to their processes."""
 
-    def __init__(self, implementation: str, resume: str) -> None:
+    def __init__(self, command: str, implementation: str, resume: str) -> None:
+        self.command = command
         self.implementation = implementation
         self.resume = resume
         self.full_error: str | None = None
@@ -153,7 +155,19 @@ class _Job:
         if is_multirun:
             reason.unlink(missing_ok=True)
         try:
-            check_kinds(config)
+            from san.cli.job_checks import (  # imports torch
+                check_job,
+                refuse_keys_of_multiruns,
+                warn_of_choices_without_effect,
+            )
+            from san.cli.resumed_options import with_options_of_checkpoint
+
+            if not is_multirun:
+                refuse_keys_of_multiruns(self.command, sys.argv[1:])
+            if self.command == "train":
+                config = with_options_of_checkpoint(config)
+            check_job(config, self.command)
+            warn_of_choices_without_effect(config, self.command)
             return processes.run(self.implementation, config, _explain)
         except Exception as raised:
             error = resource_error_behind(raised)
@@ -169,14 +183,14 @@ class _Job:
             _exit(one_line(error))
 
 
-def _prepared(arguments: list[str]) -> list[str]:
+def _prepared(name: str, arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra: without ``allow=``, with all databases named, and with those of a torchrun rank.
 
     Raises:
-        ValueError: If ``allow=``, a multirun by torchrun or a rank variable is invalid.
+        ValueError: If an option, ``allow=``, a multirun by torchrun or a rank variable is invalid.
     """
     refuse_copies()
-    others, packages = take_allowed_packages(arguments)
+    others, packages = take_allowed_packages(arranged(name, arguments))
     given = os.environ.get(ALLOW_VARIABLE)
     os.environ[ALLOW_VARIABLE] = ",".join([*([given] if given else []), *packages])
     others = _name_all_databases(others)

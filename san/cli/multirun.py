@@ -140,6 +140,8 @@ def summarize_jobs(folder: Path, split: Any) -> int:
 
     folder = folder.resolve()
     jobs = _jobs(folder)
+    if not jobs:  # the multirun was refused before its first job
+        return 0
     failures = _failures(jobs)
     models: dict[Path, list[dict[str, Any]]] = {}
     for job in jobs:

@@ -27,6 +27,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 # Of Pillow, which would otherwise recognize by content any format, and run Ghostscript for PostScript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SWAPS_AXES = (5, 6, 7, 8)  # values of the EXIF orientation
+OF_RUNS = (".hydra", "multirun.yaml", "results.json")  # in the folder of a run or a multirun
 WHITE_IS_ZERO = 0  # a value of the TIFF tag PhotometricInterpretation
 PHOTOMETRIC_INTERPRETATION = 262
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of an image, above which Pillow warns of a decompression bomb
@@ -105,7 +106,11 @@ def load(
 
 def _image_files(folder: Path) -> list[Path]:
     """Return the images of a folder and its subfolders by their suffixes, sorted; report the files skipped."""
-    files = sorted(file for file in folder.rglob("*") if not file.is_dir())
+    found = sorted(file for file in folder.rglob("*") if not file.is_dir())
+    outputs = {file for file in found if _is_output(file, folder)}
+    files = [file for file in found if file not in outputs]
+    if figures := [file for file in outputs if file.suffix.lower() in SUFFIXES]:
+        log.warning("%s: %d images skipped that are outputs of runs, such as %s", folder, len(figures), min(figures))
     skipped = [file for file in files if file.suffix.lower() not in SUFFIXES]
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not images:
@@ -113,6 +118,17 @@ def _image_files(folder: Path) -> list[Path]:
     if skipped:
         log.warning("%s: %d files skipped by their suffix, the first %s", folder, len(skipped), skipped[0])
     return images
+
+
+def _is_output(file: Path, folder: Path) -> bool:
+    """Return whether a file below a folder is in the folder of a run, or a figure of a run whose folder that is."""
+    above = file.parent.relative_to(folder).parts
+    is_figure = above[:1] == ("figures",) and _is_run(folder)
+    return is_figure or any(_is_run(folder.joinpath(*above[:depth])) for depth in range(1, len(above) + 1))
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in OF_RUNS)
 
 
 def _shapes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:

@@ -176,8 +176,8 @@ class Scale:
             names = channels or [""] * n_channels
             raise ValueError(
                 f"{channel_place(name, position, names)}: signal {index} (samples {index * length} to "
-                f"{(index + 1) * length - 1}) is constant, phi is undefined there: choose another record or channel, "
-                f"or longer signals{_advice(names)}"
+                f"{(index + 1) * length - 1}) is constant, phi is undefined there: choose other data or longer "
+                f"examples{_advice(names)}"
             )
         per_example = (len(examples), n_channels, *[1] * (examples.dim() - 2))
         return Statistics(rows.mean(1).view(per_example), rows.std(1).view(per_example))
