@@ -115,7 +115,13 @@ def test_what_cannot_change_the_training_may_change_and_the_numbers_are_those_of
 
 
 def test_the_options_of_the_run_need_no_repetition(run_train, arguments, tmp_path):
-    options = ["activation=relu", "n_kernels=2", "callbacks=[early_stopping]", "optimizer.lr=0.02", "trainer.max_epochs=2"]
+    options = [
+        "activation=relu",
+        "n_kernels=2",
+        "callbacks=[early_stopping]",
+        "optimizer.lr=0.02",
+        "trainer.max_epochs=2",
+    ]
     trained, _ = run_train("trained", *arguments, *options)
     through, _ = run_train("through", *arguments, *options, "trainer.max_epochs=4")
     resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=4")

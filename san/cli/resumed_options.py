@@ -47,7 +47,10 @@ def with_options_of_checkpoint(config: DictConfig) -> DictConfig:
         if Path(given, ".hydra").is_dir():
             return config
         raise
-    stored: Any = read(path)["config"]
+    checkpoint = read(path)
+    if "optimizer_states" not in checkpoint:
+        raise ValueError(f"{path} has weights but no training state to resume; give a run folder of san.train")
+    stored: Any = checkpoint["config"]
     resolved = _resolved(stored, config)
     kept = {key: value for key, value in resolved.items() if key not in (*OF_THE_READER, *OF_FILES)}
     kept |= {group: chosen for group in OF_FILES if (chosen := _own_choices(group, stored.get(group))) is not None}
