@@ -1,3 +1,4 @@
+import logging
 import re
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from san.extensions.recovery import Recovery
 from san.figures import forward_pass, phi_per_epoch
 from san.figures.kernels import draw_kernels
 from san.figures.planted import draw_planted
-from san.figures.style import MAX_DRAWN_KERNELS, Run, method_color, save
+from san.figures.style import MAX_DRAWN_KERNELS, Run, figure, method_color, save
 from san.figures.sweep import draw_surface, draw_sweep
 from san.networks import SparselyActivatedNetwork
 
@@ -253,6 +254,14 @@ def test_planted_kernels_are_drawn_over_the_learned_ones(n_dims):
     np.testing.assert_allclose(ratio, ratio.flat[0])
     assert ratio.flat[0] > 0
     assert title.startswith("planted kernel 0, learned kernel 1:\ncorrelation 0.900")
+
+
+def test_writing_a_figure_reports_nothing(tmp_path, caplog):
+    drawn = figure(2, 2)
+    drawn.suptitle("φ̄")
+    with caplog.at_level(logging.INFO):
+        save(drawn, tmp_path / "empty")
+    assert not caplog.records
 
 
 def test_activations_have_distinct_colors():

@@ -1,6 +1,7 @@
 """The inputs of a run's figures, and the style and the files of every figure."""
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -44,6 +45,8 @@ __all__ = [
     "styled",
     "time_axis",
 ]
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports each step of embedding a font in a PDF
 
 
 class MethodStyle(NamedTuple):
