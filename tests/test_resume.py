@@ -88,7 +88,7 @@ def test_another_dataset_is_refused_by_its_loader_and_what_it_sets(run_train, tr
     _, line = run_train("other", "dataset=synthetic", "kernel_size=9", f"checkpoint={trained}", fails=True)
     loaders = [f"dataset._target_=san.data.{name}.load" for name in ("numpy_array", "synthetic")]
     assert f"{loaders[0]} in the checkpoint, {loaders[1]} here" in line
-    assert "; border_tolerance=3 in the checkpoint, border_tolerance=2 here; " in line
+    assert "border_tolerance=3 in the checkpoint, border_tolerance=2 here; " in line
     assert "dataset.window" not in line
     assert "other examples" not in line
 
@@ -147,6 +147,11 @@ def test_a_checkpoint_does_not_decide_where_files_are_read_and_written(run_train
     assert not (tmp_path / "elsewhere").exists()
     assert (resumed / "checkpoints" / "best.ckpt").is_file()
     assert "checkpoint= does not decide figure.../../elsewhere" in log_of(resumed)
+
+
+def test_typed_keys_are_compared_with_the_options_of_the_checkpoint(run_train, trained):
+    _, line = run_train("other", f"checkpoint={trained}", "trainer.min_epochs=3", fails=True)
+    assert "trainer.min_epochs=3 contradicts trainer.max_epochs=2" in line
 
 
 def test_a_multirun_is_resumed_by_job_or_as_a_whole(run_train, arguments):

@@ -22,6 +22,7 @@ import wfdb
 from matplotlib.figure import Figure
 
 import san
+from san.extensions.signs import shown_atoms
 from san.figures.style import COLORS, figure, save, styled
 from san.peers.beat_detectors import Detector, installed_detectors
 from san.use.beats import BEAT_SYMBOLS, annotated_beats, beat_candidates, beat_kernel, find_beats, score_beats
@@ -209,7 +210,7 @@ def draw(description: Description, annotation: Any) -> Figure:
     axes.set(title="mitdb/100, reference annotations above", xlabel="time (s)", ylabel="MLII (mV)")
     axes.set(xlim=SECONDS_DRAWN, ylim=(None, top + 0.4))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
-    atom = description.network.atoms[beat_kernel(description)].numpy()
+    atom = shown_atoms(description.network)[beat_kernel(description)].numpy()
     inset.plot(1000 * np.arange(len(atom)) / frequency, atom, color=COLORS["kernel"])
     inset.set(title="kernel", xlabel="time (ms)", ylabel="weight")
     return drawn

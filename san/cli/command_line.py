@@ -69,7 +69,7 @@ def _refuse_spaces(command: str, arguments: Sequence[str]) -> None:
     meant: list[str] = []
     for word in arguments:
         before = meant[-1] if meant else ""
-        is_open = "=[" in before and before.count("[") > before.count("]")
+        is_open = "=[" in before and before.count("[") > before.count("]") and "=" not in word
         follows = before.endswith("=") and "=" not in word and not word.startswith("-")
         if is_open or follows or (word.startswith("=") and before and "=" not in before):
             meant[-1] += word

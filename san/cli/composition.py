@@ -57,6 +57,7 @@ def checked_composition() -> Iterator[None]:
     """
     load_file, visit = ConfigRepository.load_config, CachingConfigRepository.load_config
     load_part, load = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl.load_configuration
+    command = ""
     apply, validate = ConfigLoaderImpl._apply_overrides_to_config, Sweeper.validate_batch_is_legal
 
     def load_checked_file(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
@@ -95,11 +96,13 @@ def checked_composition() -> Iterator[None]:
         return loaded
 
     def apply_checked(overrides: list[Override], config: DictConfig) -> None:
-        apply_known(apply, overrides, config)
+        apply_known(apply, overrides, config, command)
 
     def load_checked(
         loader: ConfigLoaderImpl, config_name: str, overrides: list[str], run_mode: RunMode, **options: Any
     ) -> DictConfig:
+        nonlocal command
+        command = str(config_name)
         is_typed = run_mode == RunMode.RUN and options.get("from_shell", True)
         try:
             config = load(loader, config_name, overrides, run_mode, **options)

@@ -12,7 +12,7 @@ from san.cli.command_line import meant_command
 from san.cli.config import check_kinds, check_numbers, parse_numbers
 from san.cli.initial_kernels import check_initialization
 from san.cli.keys import TRAINING, is_referenced, key_of, keys_of
-from san.cli.parts import check_part, instantiate
+from san.cli.parts import MAY_BE_EMPTY, check_part, instantiate
 from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.networks import Decoder, KernelForm, WeightCount
 from san.ops.choices import check_choice
@@ -20,7 +20,7 @@ from san.ops.choices import check_choice
 __all__ = ["check_job", "refuse_keys_of_multiruns", "warn_of_choices_without_effect"]
 
 PARTS = ("activation", "dataset", "loss", "network", "optimizer", "trainer")
-MAY_BE_EMPTY = ("classifier", "figure")
+PARTS_OF = {"evaluate": ("dataset", "trainer"), "encode": ("dataset",)}  # of commands that build some alone
 NAMED = ("callbacks", "logger")
 COUNTS = ("seed", "batch_size", "num_workers", "kernel_figure_every")
 COUNTS_OF = {"train": ("n_kernels", "kernel_size"), "sweep": ("n_starts",), "compare": ("n_starts", "peer_examples")}
@@ -47,7 +47,7 @@ def check_job(config: DictConfig, command: str) -> None:
         raise ValueError(f"san.{command} needs {needed}: add it to the command; --help explains it")
     if command in TRAINING:
         _check_training(config, command)
-    for part in PARTS:
+    for part in PARTS_OF.get(command, PARTS):
         if part in config and not (config[part] is None and command not in TRAINING):
             check_part(config, part)
     for part in MAY_BE_EMPTY:
@@ -100,7 +100,7 @@ def warn_of_choices_without_effect(config: DictConfig, command: str) -> None:
     typed = [key_of(override) for override in job.overrides.task]
     plain: Any = OmegaConf.to_container(config, resolve=False)
     several = config.get("activations")
-    names = [config.activation_name] if several is None or command == "train" else list(several)
+    names = several if OmegaConf.is_list(several) else [config.activation_name]
     n_kernels = len(config.kernel_sizes) if command == "train" and config.kernel_sizes else config.n_kernels
     if "territory" in names and n_kernels == 1:
         log.warning("activation=territory with one kernel is extrema: give n_kernels=2 or more")
@@ -108,7 +108,7 @@ def warn_of_choices_without_effect(config: DictConfig, command: str) -> None:
         log.warning(
             "border_tolerance=%s has no effect: activation=%s has none", config.border_tolerance, config.activation_name
         )
-    every, epochs = config.restart_every, config.trainer.get("max_epochs")
+    every, epochs = config.restart_every, OmegaConf.select(config, "trainer.max_epochs")
     if "restart_every" in typed and every is not None and isinstance(epochs, int) and 0 <= epochs <= every:
         log.warning("restart_every=%d has no effect in %d epochs", every, epochs)
     if job.mode == RunMode.RUN and command == "train" and "experiment" in typed and job.sweeper.get("params"):

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from san.cli.useless_keys import refuse_useless_keys
+from san.cli.useless_keys import refuse_useless_keys, resumes
 
 __all__ = ["check_jobs"]
 
@@ -17,7 +17,8 @@ OF_A_JOB = "${hydra:"  # begins a reference to what is known while a job runs
 def check_jobs(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
     """Compose the configuration of each job and check it.
 
-    A composition takes a quarter of a second, so jobs that differ in values alone share one.
+    A composition takes a quarter of a second, so jobs that differ in values alone share one. A job that resumes a run
+    is checked when it starts, with the options of its checkpoint.
 
     Args:
         loader: The loader of Hydra.
@@ -32,7 +33,7 @@ def check_jobs(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -
     for override in master.hydra.overrides.hydra:
         if override.startswith("hydra.run.dir="):
             raise ValueError(f"{override} is of a single run: the folder of a multirun is hydra.sweep.dir=FOLDER")
-    parser = OverridesParser.create()
+    command, parser = str(master.hydra.job.config_name), OverridesParser.create()
     parsed = {text: parser.parse_override(text) for job in jobs for text in job}
     groups = set(master.hydra.runtime.choices)
     composed: dict[tuple[str, ...], DictConfig] = {}
@@ -45,7 +46,8 @@ def check_jobs(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -
         else:
             composed[others] = loader.load_sweep_config(master_config=master, sweep_overrides=list(job))
             _replace_references(composed[others])
-        check_job(composed[others], str(master.hydra.job.config_name))
+        if not resumes(composed[others], command):
+            check_job(composed[others], command)
 
 
 def _is_value(override: Override, groups: set[str]) -> bool:

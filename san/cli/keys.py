@@ -45,19 +45,19 @@ def typed_keys(config: DictConfig) -> list[str]:
     return [key_of(override) for override in config.hydra.overrides.task]
 
 
-def apply_known(apply: Apply, overrides: list[Override], config: DictConfig) -> None:
+def apply_known(apply: Apply, overrides: list[Override], config: DictConfig, command: str) -> None:
     """Apply overrides to a composed configuration, and refuse keys that nothing reads, also those with a plus.
 
     Args:
         apply: The function of Hydra that applies them.
         overrides: The overrides of keys, without those of groups.
         config: The configuration, before its overrides.
+        command: The command.
 
     Raises:
         ValueError: If a key is neither in the configuration, nor an argument of a part or an entry to add, nor does a
             value of the configuration refer to it.
     """
-    command = str(config.hydra.job.name)
     keys = [str(override.key_or_group) for override in overrides]
     pluses = [override.is_add() or override.is_force_add() for override in overrides]
     added = [key for key, plus in zip(keys, pluses, strict=True) if plus and not exists(config, key)]
@@ -95,7 +95,7 @@ def several_values(key: str, values: str, config: DictConfig) -> str:
         values: Its values, with commas between them.
         config: The configuration without it.
     """
-    command, name = str(config.hydra.job.name), key.lstrip("+")
+    command, name = str(config.hydra.job.config_name), key.lstrip("+")
     if not (exists(config, name) or name in config.hydra.runtime.choices):
         return _unknown(name, config, list(_names(OmegaConf.to_container(config, resolve=False))), command)
     given = f"{key}={values}"

@@ -30,6 +30,7 @@ from san.cli.errors import (
     silence_disk_errors,
 )
 from san.cli.help import help_text
+from san.cli.keys import key_of
 from san.cli.multirun import summarized_if_stopped
 from san.cli.ranks import refuse_copies, started_by_torchrun
 from san.storage.files import write_text
@@ -161,11 +162,13 @@ class _Job:
                 warn_of_choices_without_effect,
             )
             from san.cli.resumed_options import with_options_of_checkpoint
+            from san.cli.useless_keys import refuse_contradictions, resumes
 
             if not is_multirun:
                 refuse_keys_of_multiruns(self.command, sys.argv[1:])
-            if self.command == "train":
+            if resumes(config, self.command):
                 config = with_options_of_checkpoint(config)
+                refuse_contradictions(config, self.command, [key_of(text) for text in HydraConfig.get().overrides.task])
             check_job(config, self.command)
             warn_of_choices_without_effect(config, self.command)
             return processes.run(self.implementation, config, _explain)

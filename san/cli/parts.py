@@ -12,7 +12,7 @@ from san.cli.arguments import refuse_unknown_arguments
 from san.cli.config import refuse_address, resolved_part
 from san.cli.errors import is_mistake
 
-__all__ = ["check_part", "instantiate"]
+__all__ = ["MAY_BE_EMPTY", "check_part", "instantiate"]
 
 MAY_BE_EMPTY = ("classifier", "figure")
 

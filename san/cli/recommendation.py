@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
+from san.cli.keys import key_of
 from san.cli.model_results import Results
 from san.reporting.results import SelectionSplit, lowest_phi, relative_to_here
 
@@ -75,7 +76,7 @@ def _given() -> list[str]:
 
 def _overrides(without: Sequence[str]) -> list[str]:
     """Return the overrides of the running command but those of some keys and below them, quoted for a shell."""
-    keys = {override: override.lstrip("+~").partition("=")[0] for override in _given()}
+    keys = {override: key_of(override) for override in _given()}
     return [
         shlex.quote(override)
         for override, key in keys.items()

@@ -51,7 +51,7 @@ def write_figures(
     if "planted" in results and figures:
         found = [Recovery(**one) for one in results["planted"]]
         drawn["planted"] = draw_planted(splits.planted, run.network.atoms, found, splits.name)
-    if "classifier" in results:
+    if "classifier" in results and figures:
         drawn["confusion_matrix"] = draw_confusion(results["classifier"], splits.name)
     for name, figure in drawn.items():
         save(figure, folder / "figures" / name)

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from san.cli.config import kernel_sizes_of
+from san.ops.kernels import sizes_text
 
 __all__ = ["run_name"]
 
@@ -20,8 +21,8 @@ def run_name(config: DictConfig, version: str | None = None) -> str:
     """Return the name of a training in TensorBoard, a relative path.
 
     A job of a multirun is named by the overrides in which the jobs differ, such as ``seed=3``; a single training by its
-    dataset, activation function and kernel size, such as ``physionet-extrema-m16``. Of a sweep and of a classifier, the
-    version follows.
+    dataset, activation function and kernel size, such as ``physionet-extrema-m16``. The version
+    follows in the name of a bank or a classifier.
 
     Args:
         config: The configuration.
@@ -55,8 +56,7 @@ def _model_name(config: DictConfig) -> str:
     sizes = kernel_sizes_of(config)
     dataset = [HydraConfig.get().runtime.choices["dataset"]] if HydraConfig.initialized() else []
     n_kernels = [f"{len(sizes)}-kernels"] if len(sizes) > 1 else []
-    size = "+".join(map(str, sizes)) if len(set(sizes)) > 1 else sizes[0]
-    return _as_file_name(["-".join([*dataset, config.activation_name, *n_kernels, f"m{size}"])])
+    return _as_file_name(["-".join([*dataset, config.activation_name, *n_kernels, f"m{sizes_text(sizes)}"])])
 
 
 def _as_file_name(parts: Iterable[str]) -> str:

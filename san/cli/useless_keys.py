@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from san.cli.keys import TRAINING, is_referenced, key_of, keys_of, typed_keys
 from san.ops.choices import shown
 
-__all__ = ["refuse_useless_keys"]
+__all__ = ["refuse_contradictions", "refuse_useless_keys", "resumes"]
 
 ONLY_FIT = (
     "accumulate_grad_batches", "check_val_every_n_epoch", "gradient_clip_algorithm", "gradient_clip_val",
@@ -32,12 +32,32 @@ def refuse_useless_keys(config: DictConfig) -> None:
     Raises:
         ValueError: If there is one.
     """
-    command, typed = str(config.hydra.job.config_name), typed_keys(config)
+    command = str(config.hydra.job.config_name)
     for override in config.hydra.overrides.task:
         if reason := _reason(command, override, config):
             raise ValueError(f"{key_of(override)} has no effect in san.{command}: {reason}")
+    if not resumes(config, command):
+        refuse_contradictions(config, command, typed_keys(config))
+
+
+def resumes(config: DictConfig, command: str) -> bool:
+    """Return whether a run takes its other options from a checkpoint, so that its composition is not yet whole."""
+    return command == "train" and config.checkpoint is not None
+
+
+def refuse_contradictions(config: DictConfig, command: str, typed: Collection[str]) -> None:
+    """Refuse typed keys of which one replaces the other.
+
+    Args:
+        config: The configuration of a run or job, with the options of its checkpoint if it resumes one.
+        command: The command.
+        typed: The keys that the user types.
+
+    Raises:
+        ValueError: If there are such keys.
+    """
     if command in TRAINING:
-        _refuse_contradictions(config, typed)
+        _refuse_contradictions_of_training(config, command, typed)
     if OmegaConf.is_dict(config.get("dataset")):
         _refuse_unused_scaling(config, typed)
 
@@ -65,7 +85,7 @@ def _reason_with_model(command: str, key: str, config: DictConfig) -> str:
         return ""
     choices = config.hydra.runtime.choices
     if root in ("seed", "protocol"):
-        return "the checkpoint has its own, and no dataset reads it"
+        return "the checkpoint has its own, and it changes no dataset of this command"
     if root not in choices and root not in ("paths", *keys_of(command)):
         return "the checkpoint has its own"
     if dataset is not None and root in OF_RECORDINGS:
@@ -73,10 +93,9 @@ def _reason_with_model(command: str, key: str, config: DictConfig) -> str:
     return ""
 
 
-def _refuse_contradictions(config: DictConfig, typed: Collection[str]) -> None:
-    """Refuse typed keys of a training of which one replaces the other."""
+def _refuse_contradictions_of_training(config: DictConfig, command: str, typed: Collection[str]) -> None:
     sizes = config.get("kernel_sizes")
-    if config.hydra.job.config_name == "train" and "kernel_sizes" in typed and OmegaConf.is_list(sizes):
+    if command == "train" and "kernel_sizes" in typed and OmegaConf.is_list(sizes):
         if "n_kernels" in typed and config.n_kernels != len(sizes):
             _refuse(config, "n_kernels", "kernel_sizes", "it has one size for each kernel")
         if "kernel_size" in typed and any(size != config.kernel_size for size in sizes):
@@ -86,7 +105,7 @@ def _refuse_contradictions(config: DictConfig, typed: Collection[str]) -> None:
     for key in ("border_tolerance", "activation.border_tolerance"):
         if key in typed and OmegaConf.select(config, "activation.density") is not None:
             _refuse(config, key, "activation.density", "it is the distance itself")
-    least, most = config.trainer.get("min_epochs"), config.trainer.get("max_epochs")
+    least, most = (OmegaConf.select(config, f"trainer.{key}") for key in ("min_epochs", "max_epochs"))
     if "trainer.min_epochs" in typed and isinstance(least, int) and isinstance(most, int) and 0 <= most < least:
         _refuse(config, "trainer.min_epochs", "trainer.max_epochs", "no training is longer")
 

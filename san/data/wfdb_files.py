@@ -287,6 +287,7 @@ def _with_retries(read: Callable[[], Content]) -> Content:
         try:
             content = read()
         except FileNotFoundError:
+            _was_reached = True
             raise
         except OSError as error:
             wait = next(waits, None)

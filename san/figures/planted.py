@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from san.extensions.recovery import Recovery
-from san.figures.style import COLORS, MAX_DRAWN_KERNELS, figure, show_image, styled
+from san.figures.style import COLORS, MAX_DRAWN_KERNELS, figure, set_heading, show_image, styled
 
 __all__ = ["draw_planted"]
 
@@ -40,7 +40,7 @@ def draw_planted(planted: Sequence[Tensor], atoms: Sequence[Tensor], found: Sequ
         else:
             _draw_signals(cell.subplots(), kernel, learned, match, title)
     note = f": the first {len(pairs)} of {len(planted)} planted kernels" if len(pairs) < len(planted) else ""
-    drawn.suptitle(f"{name}{note}")
+    set_heading(drawn, f"{name}{note}")
     return drawn
 
 

@@ -63,8 +63,11 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics at the epoch that is among them, or at the given step."""
-        others = {name: value for name, value in metrics.items() if name != EPOCH}
+        """Log metrics at the epoch that is among them, or at the given step.
+
+        Those of the test are of the selected model, which :meth:`log_selected` logs at its epoch.
+        """
+        others = {name: value for name, value in metrics.items() if name != EPOCH and not name.startswith("test/")}
         super().log_metrics(others, int(metrics[EPOCH]) if EPOCH in metrics else step)
 
     @rank_zero_only
