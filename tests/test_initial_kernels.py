@@ -171,7 +171,7 @@ def learned(run_train):
 
 
 def test_a_run_starts_from_the_learned_kernels_of_another_run(run_train, compose, learned):
-    atoms = [torch.from_numpy(kernel).float() for kernel in san.load(learned).kernels]
+    atoms = san.load(learned).network.atoms
     start = ["initialization=checkpoint", f"initial_kernels={learned}"]
     for decoder in ("paper", "adjoint"):
         network = network_of(compose, *start, f"decoder={decoder}", models=[[9, 9]])

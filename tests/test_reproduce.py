@@ -267,7 +267,7 @@ def test_the_report_shows_phi_first_and_folds_the_cells_without_data(tmp_path):
 
 def test_a_dark_page_inverts_figures_but_no_image(tmp_path):
     for name in ("3", "2b"):
-        save(draw_planes(cells()), tmp_path / f"figure{name}.png")
+        save(draw_planes(cells()), tmp_path / f"figure{name}")
     found = reproduction_record({}, absent={}, config={}, versions={}, jobs=1, seconds_of_tables={}, wall_seconds=1.0)
     write_report(found, {}, tmp_path)
     page = (tmp_path / "report.html").read_text()

@@ -66,7 +66,9 @@ def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_p
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "sweep.pdf").read_bytes().startswith(b"%PDF")
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
-        f"{name}.{suffix}" for name in ("forward_pass", "kernels", "phi_per_epoch") for suffix in ("pdf", "png")
+        f"{name}.{suffix}"
+        for name in ("forward_pass", "kernels", "phi_per_epoch", "planted")
+        for suffix in ("pdf", "png")
     ]
     best = min(rows, key=lambda row: float(row["validation_phi"]))
     checkpoint = read(folder / "checkpoints" / "best.ckpt")

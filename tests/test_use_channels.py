@@ -13,6 +13,7 @@ from san import decode, encode
 from san.activations import Extrema
 from san.data.scale import Scale
 from san.data.signal import Signal
+from san.extensions.signs import shown_atoms, signs
 from san.figures import forward_pass
 from san.figures.channels import channel_labels
 from san.figures.kernels import draw_kernels
@@ -82,7 +83,7 @@ def test_events_times_kernels_times_sizes_are_the_reconstruction(scaling):
     x = samples(1, 3, 150)
     description = model_of(x, scaling=scaling).encode(x[0], window=50)
     expected = np.zeros((3, 170))
-    atoms = [atom.numpy() for atom in description.network.atoms]
+    atoms = [atom.numpy() for atom in shown_atoms(description.network)]
     for event, sizes in zip(description.events.itertuples(), description.sizes, strict=True):
         atom, start = atoms[event.kernel], event.sample - description.centres[event.kernel]
         window = event.sample // 50 * 50
@@ -93,6 +94,13 @@ def test_events_times_kernels_times_sizes_are_the_reconstruction(scaling):
     decoded = description.decode().reshape(3, 3, 50) - offsets[scaling]
     assert np.allclose(decoded.reshape(3, 150), expected[:, :150], atol=1e-4)
     assert np.allclose(description.events["time"], description.events["sample"] / 100)
+
+
+def shown_amplitudes(description):
+    """Return the scaled amplitudes in the sign in which they are shown."""
+    of_kernels = signs(description.network)
+    shown = [of_kernels[window.places[:, 0]] * window.amplitudes for window in description.windows]
+    return torch.cat(shown).double().numpy()
 
 
 @pytest.mark.parametrize(
@@ -108,8 +116,7 @@ def test_amplitudes_have_a_unit_if_all_channels_share_one_and_their_scale(scalin
     x = samples(2, 2, 100)
     description = model_of(x, scaling=scaling, units=units).encode(x)
     assert description.amplitude_label == label
-    amplitudes = torch.cat([window.amplitudes for window in description.windows]).double().numpy()
-    assert sorted(description.events["amplitude"]) == pytest.approx(sorted(amplitudes))
+    assert sorted(description.events["amplitude"]) == pytest.approx(sorted(shown_amplitudes(description)))
 
 
 def test_channels_that_share_one_scale_have_amplitudes_in_their_unit():
@@ -117,7 +124,7 @@ def test_channels_that_share_one_scale_have_amplitudes_in_their_unit():
     model = model_of(x)
     model.scale = Scale("all", (0.0, 1.0), (4.0, 4.0))
     description = model.encode(x)
-    amplitudes = torch.cat([window.amplitudes for window in description.windows]).double().numpy()
+    amplitudes = shown_amplitudes(description)
     assert description.amplitude_label == "amplitude (mV)"
     assert sorted(description.events["amplitude"]) == pytest.approx(sorted(4 * amplitudes))
     assert (description.sizes == 1).all()
@@ -210,11 +217,11 @@ def test_a_saved_description_is_the_same(tmp_path, n_dims, form, scaling):
     assert np.array_equal(read.sizes, description.sizes)
     assert (read.origin, read.shape, read.scale) == (description.origin, description.shape, description.scale)
     assert read.network.kernel == form
-    save(read.plot(1), tmp_path / "figures" / "read.png")
+    save(read.plot(1), tmp_path / "figures" / "read")
     kernels = np.load(tmp_path / "kernels.npy")
     assert kernels.shape == (2, 3, *[9] * n_dims)
     table = pd.read_csv(tmp_path / "kernels.csv")
-    atom = model.network.atoms[1].numpy()
+    atom = shown_atoms(model.network)[1].numpy()
     if n_dims == 1:
         assert np.allclose(table["kernel 1 channel V5"], atom[1])
         assert np.isnan(table["kernel 0 channel resp"].to_numpy()[6:]).all()
@@ -342,7 +349,7 @@ def test_the_numbers_of_a_kernel_are_those_of_a_computation_by_loops(form):
     for kernel, found in enumerate(kernel_numbers(model, description, [0, 1])):
         own = np.zeros((3, 2, 80))
         events = description.events[description.events["kernel"] == kernel]
-        atom = description.network.atoms[kernel].numpy()
+        atom = shown_atoms(description.network)[kernel].numpy()
         for event in events.itertuples():
             start = event.sample - description.centres[kernel] + 10
             own[event.example, :, start : start + atom.shape[1]] += event.amplitude * atom
@@ -401,7 +408,7 @@ def test_figures_name_the_channels(tmp_path, name, n_channels, n_dims, form):
             assert ("lead 1\n(µV)" if name == "description" else "lead 1\n(SD)") in said
             leads = drawn.axes[: n_channels + 1]
             assert len({axes.get_position().x0 for axes in leads}) == 1  # one time axis
-    save(drawn, tmp_path / "figure.png")
+    save(drawn, tmp_path / "figure")
 
 
 def test_labels_of_channels_differ():

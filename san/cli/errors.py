@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from san import DISTRIBUTION
+from san.cli.config import CONF
 from san.storage.text import printable
 
 __all__ = [
@@ -136,6 +137,10 @@ def _hydra_reason(error: HydraException) -> str:
     message, cause = str(error), error.__cause__
     if isinstance(error, MissingConfigException):
         if not error.options:
+            found = re.match(r"In '.*': Could not load '(.*)/(.*)'", message)
+            own = sorted(file.stem for file in (CONF / found[1]).glob("*.yaml")) if found else []
+            if found and own:
+                return f"{found[1]}=[{found[2]}] is not known{nearest(found[2], own)}; choose some of {', '.join(own)}"
             return re.split("(?:Config s|S)earch path:", message)[0]
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         choices = ", ".join(error.options)
