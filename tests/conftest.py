@@ -11,9 +11,18 @@ import torch
 import torchvision
 from hypothesis import settings
 
-from san import sweep, train
+from san import compare, decode, encode, evaluate, reproduce, sweep, train
 from san.cli.config import CONF, PACKAGE
 
+COMMANDS = {
+    "train": train,
+    "sweep": sweep,
+    "evaluate": evaluate,
+    "encode": encode,
+    "decode": decode,
+    "compare": compare,
+    "reproduce": reproduce,
+}
 PRINTED = PACKAGE / "reporting" / "printed"
 # Options of the loaders of recordings.
 OPTIONS = {

@@ -8,24 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import yaml
-from conftest import choices, results
+from conftest import COMMANDS, choices, results
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from san import compare, decode, encode, evaluate, reproduce, sweep, train
+from san import train
 from san.cli.config import CONF
 from san.cli.yaml_comments import Source
 
-COMMANDS = {
-    "train": train,
-    "sweep": sweep,
-    "evaluate": evaluate,
-    "encode": encode,
-    "decode": decode,
-    "compare": compare,
-    "reproduce": reproduce,
-}
 SECTIONS = ("Usage:", "Most used:", "Examples:", "GROUPS", "KEYS")
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
 

@@ -5,20 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import results
+from conftest import COMMANDS, results
 
-from san import compare, decode, encode, evaluate, reproduce, sweep, train
 from san.cli import job_checks
 
-COMMANDS = {
-    "train": train,
-    "sweep": sweep,
-    "evaluate": evaluate,
-    "encode": encode,
-    "decode": decode,
-    "compare": compare,
-    "reproduce": reproduce,
-}
 # Refused while the command line is read and the configuration is composed: nothing is written, torch is not needed.
 AT_ONCE = [
     # misspelled, or in other words

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from san.ops.kernels import start_in_padding
+
 __all__ = ["Recovery", "recoveries"]
 
 
@@ -55,7 +57,7 @@ def _recovery(planted: Tensor, index: int, atom: Tensor) -> Recovery:
     products = convolve(padded[None, None], planted[None, None])[0, 0].abs()
     best = torch.unravel_index(products.argmax(), products.shape)
     first = [int(position) - before for position in best]  # sample of the learned kernel at the first planted one
-    anchors = (atom.shape[-1] - 1) // 2 - before // 2
+    anchors = start_in_padding(atom.shape[-1], planted.shape[-1])
     inside = planted[tuple(slice(max(-start, 0), max(atom.shape[-1] - start, 0)) for start in first)]
     norms = float(planted.norm() * atom.norm())
     return Recovery(

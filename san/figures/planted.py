@@ -9,6 +9,7 @@ from torch import Tensor
 
 from san.extensions.recovery import Recovery
 from san.figures.style import COLORS, MAX_DRAWN_KERNELS, figure, set_heading, show_image, styled
+from san.ops.kernels import start_in_padding
 
 __all__ = ["draw_planted"]
 
@@ -54,7 +55,7 @@ def _draw_signals(axes: Axes, kernel: Tensor, learned: Tensor, match: Recovery, 
 
 def _like(kernel: Tensor, atom: Tensor, match: Recovery) -> Tensor:
     """Return the part of a learned kernel under a planted kernel, NaN where it has no sample, in its norm and sign."""
-    anchor = (atom.shape[-1] - 1) // 2 - (kernel.shape[-1] - 1) // 2
+    anchor = start_in_padding(atom.shape[-1], kernel.shape[-1])
     learned = torch.full_like(kernel, torch.nan)
     target, source = [], []
     for shift in match.shift:

@@ -14,6 +14,7 @@ __all__ = [
     "KernelSampler",
     "initial_weight",
     "kernel_index",
+    "kernels_text",
     "mirror",
     "nearest_of_rank_1",
     "normal_sampler",
@@ -36,7 +37,8 @@ def start_in_padding(extent: int, size: Integer) -> Integer:
 
     Args:
         extent: M, samples of the padded kernel along an axis.
-        size: m, samples of the kernel along that axis, at most M; an integer or a tensor of them.
+        size: m, samples of the kernel along that axis, an integer or a tensor of them; if M is less, the result is
+            negative or 0, the offset at which both have one middle.
     """
     return (extent - 1) // 2 - (size - 1) // 2
 
@@ -44,6 +46,11 @@ def start_in_padding(extent: int, size: Integer) -> Integer:
 def sizes_text(sizes: Sequence[int]) -> str:
     """Return the kernel sizes of a model as they are printed and written: 64 of equal sizes, else ``12+40``."""
     return "+".join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
+
+
+def kernels_text(sizes: Sequence[int]) -> str:
+    """Return the kernels of a model in words: ``1 kernel of size 64``, ``2 kernels of size 12+40``."""
+    return f"{len(sizes)} kernel{'s' if len(sizes) > 1 else ''} of size {sizes_text(sizes)}"
 
 
 def mirror(kernel: Tensor, n_dims: int) -> Tensor:

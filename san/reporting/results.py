@@ -10,7 +10,7 @@ from rich.table import Table
 from san.figures.style import save
 from san.figures.sweep import SelectionSplit, draw_surface, draw_sweep
 from san.ops.choices import check_choice
-from san.ops.kernels import sizes_text
+from san.ops.kernels import kernels_text, sizes_text
 from san.reporting.console import column, console, print_table
 from san.storage.files import write_csv
 
@@ -103,7 +103,7 @@ def print_run(results: Results, folder: Path) -> None:
 def _learned(results: Results) -> str:
     """Return what a run learned, in one sentence."""
     sizes, test = results["kernel_sizes"], results["test"]
-    kernels = f"{len(sizes)} kernel{'s' if len(sizes) > 1 else ''} of size {sizes_text(sizes)}"
+    kernels = kernels_text(sizes)
     return (
         f"Learned {kernels} ({results['activation']}, best epoch {results['best_epoch']}): "
         f"{100 * test['cr_inverse']:.3g} numbers describe 100 test samples and leave {test['loss_normalized']:.0%} of "

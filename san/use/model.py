@@ -23,7 +23,7 @@ from san.extensions.signs import shown_atoms, signs
 from san.figures.kernels import draw_kernels
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
-from san.ops.kernels import sizes_text
+from san.ops.kernels import kernels_text
 from san.use.description import Array, Description, Origin, Window
 from san.use.notebook import as_html
 from san.use.recordings import agreed_channels, agreed_units, as_array, described_frequency, resampled
@@ -211,7 +211,7 @@ class Model:
     def __repr__(self) -> str:
         """Return the kernel sizes and the training data in one line."""
         sizes = self.network.kernel_sizes
-        kernels = f"{len(sizes)} kernel{'s' if len(sizes) > 1 else ''} of size {sizes_text(sizes)}"
+        kernels = kernels_text(sizes)
         return f"Model({self.origin.name}: {self.activation}, {kernels})"
 
     def _repr_html_(self) -> str:
