@@ -431,3 +431,21 @@ def test_atoms_with_little_energy_inside_the_example_are_not_used():
     assert maps.abs().max() < 2
     inside = network_of([unit(0.1, 0.1, 1, 1)], pursuit()).encode(x)
     assert inside[0, 0, 19] == pytest.approx(10 * np.sqrt(2.02))
+
+
+@given(problems())
+def test_a_refined_amplitude_has_the_lowest_absolute_error(problem):
+    """The loss is piecewise linear in one amplitude, so it is lowest at one of the ratios of residual over kernel."""
+    x, kernels, decoder = problem
+    network = network_of(kernels, pursuit(max_activations=1, training_refinements=1), decoder)
+    with network.activation.during(training()):
+        maps = network.encode(x)
+    for example, of_example in zip(x, maps, strict=True):
+        if not of_example.any():
+            continue
+        atom = network.decode(of_example.sign()[None])[0]
+        ratios = (example / atom)[atom != 0]
+        errors = (example - ratios.view(-1, *[1] * example.dim()) * atom).flatten(1).abs().sum(1)
+        amplitude = of_example.abs().sum()
+        assert (ratios - amplitude).abs().min() <= 1e-12 * amplitude
+        assert (example - amplitude * atom).abs().sum() <= errors.min() * (1 + 1e-12)

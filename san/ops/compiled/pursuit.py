@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from san.ops.compiled.arrays import Array, as_array
-from san.ops.compiled.threads import compiled, share
+from san.ops.compiled.threads import borrowing, compiled, reordering, share
 from san.ops.shapes import Float
 
 __all__ = ["pursue"]
@@ -40,7 +40,7 @@ longer."""
 MIN_PHI_DECREASE = 1e-5
 """Smallest decrease of phi by one refinement of all atoms, relative to phi, after which another refinement follows."""
 
-UNCHANGED_AMPLITUDE = 1e-6
+UNCHANGED_AMPLITUDE = 1e-2
 """Largest relative change of an amplitude after which the neighbours of an atom are not refined again."""
 
 MOVE_RADIUS = 2
@@ -55,6 +55,13 @@ DROP_DRAWS = 61
 MIN_GAIN_RATIO = 0.8
 """Smallest gain of another atom, relative to the gain of the present one, with which a refinement tries it as a
 replacement. Smaller values try more atoms and take longer."""
+
+
+SAMPLES_AT_ONCE = 32
+"""Samples that a loop adds at once; a residual is padded with zeros to a multiple, because the rest takes longer."""
+
+LOSS_DIGITS = 1e-13
+"""Difference between the loss of an amplitude and its lower bound, relative to the loss, at which it is the optimum."""
 
 
 class Search(NamedTuple):
@@ -82,6 +89,7 @@ class Search(NamedTuple):
             node 1 is the root.
         uses_tree: bool [1], whether atoms are searched in the whole example by the tree; if not, in an area without it.
         loss: float64 [2], loss of the residual, and of the example itself.
+        space: float64 [2, channels * rows * columns], space for the residual and an atom where the atom is.
         work: float64 [1], multiplications so far.
         squared: bool, whether the loss is the squared error; if not, the absolute error.
     """
@@ -100,6 +108,7 @@ class Search(NamedTuple):
     tree: Array
     uses_tree: Array
     loss: Array
+    space: Array
     work: Array
     squared: bool
 
@@ -172,11 +181,11 @@ def pursue(
                 else:
                     _adopt_maps(search, beginning, max_activations)
                 n_active = search.active.sum()
-                n_active = _refine(search, costs, n_active, max_activations, refinements, max_work, whole)
+                n_active = _refine(search, costs, n_active, max_activations, refinements, max_work, whole, np.inf)
                 found.append((_phi(search, costs, n_active), search))
             _, best = min(found, key=lambda one: one[0])
             centres = np.argwhere(best.active)
-            draws = np.random.default_rng(0).random((perturbations * len(centres), 2 + DROP_DRAWS))
+            draws = np.random.default_rng(0).random((perturbations * len(centres), 1 + DROP_DRAWS))
             _perturb(best, costs, max_activations, centres, draws, refinements, max_work)
             maps[example, own] = best.amplitude
 
@@ -270,7 +279,8 @@ def _begin(x, channels, atoms, sizes, offsets, overlaps, squared):
         np.zeros(shape, np.bool_),
         np.full(2 * leaves, -1.0),
         np.ones(1, np.bool_),
-        np.full(2, _total_loss(x, squared)),
+        np.full(2, _total_loss(x.reshape(-1), squared)),
+        np.empty((2, atoms[0].size + SAMPLES_AT_ONCE)),
         np.zeros(1),
         squared,
     )
@@ -363,10 +373,13 @@ def _adopt_maps(search, amplitude, max_activations):
     _update_tree(search, 0, 0, max(search.amplitude.shape[1:]))
 
 
-@compiled
+@borrowing
 @no_type_check
-def _refine(search, costs, n_active, max_activations, refinements, max_work, area):
+def _refine(search, costs, n_active, max_activations, refinements, max_work, area, goal):
     """Move, refit and drop the atoms in an area one at a time, and add others; phi never increases.
+
+    It ends as soon as phi is hardly going to be below the goal: above it by what one activation costs after the second
+    sweep, by half of that after the third, and so on.
 
     Args:
         search: The state of the search; modified in place.
@@ -376,37 +389,40 @@ def _refine(search, costs, n_active, max_activations, refinements, max_work, are
         refinements: int64, largest number of sweeps over all atoms.
         max_work: int64 or float64, multiplications after which no atom is changed.
         area: Four int64: first row, row after the last, first column, column after the last.
+        goal: float64, the phi below which the result is of use; infinity for any.
 
     Returns:
         int64, number of active atoms.
     """
     kernels = len(search.atoms)
     top, bottom, left, right = area
-    values, masses = np.empty(search.atoms[0].size), np.empty(search.atoms[0].size)
-    for _ in range(refinements):
+    for sweep in range(refinements):
         if search.uses_tree[0]:
-            search.loss[0] = _total_loss(search.residual, search.squared)
+            search.loss[0] = _total_loss(search.residual.reshape(-1), search.squared)
         before = _phi(search, costs, n_active)
         for kernel in range(kernels):
             for row in range(top, bottom):
                 for column in range(left, right):
                     due = search.active[kernel, row, column] and not search.refined[kernel, row, column]
                     if due and search.work[0] < max_work:
-                        n_active -= not _refine_atom(search, costs, n_active, kernel, row, column, values, masses)
+                        n_active -= not _refine_atom(search, costs, n_active, kernel, row, column)
         while n_active < max_activations and search.work[0] < max_work:
             found, kernel, row, column = _best_atom(search) if search.uses_tree[0] else _best_atom_in(search, area)
             if not found:
                 break
-            amplitude = _best_amplitude(search, kernel, row, column, values, masses)
-            loss = search.loss[0] + _loss_change(search, kernel, row, column, amplitude)
+            amplitude, change = _fit(search, kernel, row, column, 0.0)
+            loss = search.loss[0] + change
             if _phi_of_loss(search, costs, n_active + 1, loss) >= _phi(search, costs, n_active):
                 break
+            amplitude = _round_amplitude(search, kernel, row, column, amplitude)
             search.active[kernel, row, column] = True
             _change_amplitude(search, kernel, row, column, amplitude)
             _update_tree(search, row, column, 1)
             _mark_neighbours_unrefined(search, row, column)
             n_active += 1
-        if before - _phi(search, costs, n_active) <= MIN_PHI_DECREASE * before:
+        phi = _phi(search, costs, n_active)
+        phi_of_activation = costs[1] * (costs[0] + costs[1] * n_active) / phi
+        if before - phi <= MIN_PHI_DECREASE * before or (sweep > 0 and phi > goal + phi_of_activation / sweep):
             break
     return n_active
 
@@ -420,9 +436,10 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
         search: The state of the search; modified in place, without its tree.
         costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
         max_activations: int64, largest number of active atoms.
-        centres: int64 [activations, 3], kernel, row and column of each activation before the perturbations.
-        draws: float64 [perturbations, 2 + DROP_DRAWS], random numbers in [0, 1): the activation, the size of the area,
-            and the numbers that decide which atoms are dropped.
+        centres: int64 [activations, 3], kernel, row and column of each activation before the perturbations, which take
+            turns.
+        draws: float64 [perturbations, 1 + DROP_DRAWS], random numbers in [0, 1): the size of the area, and the numbers
+            that decide which atoms are dropped.
         refinements: int64, largest number of sweeps over the atoms of an area.
         max_work: int64 or float64, multiplications after which no perturbation follows.
     """
@@ -430,18 +447,18 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
     rows, columns = _rows(search), search.atoms.shape[2]
     n_active = search.active.sum()
     search.uses_tree[0] = False
-    for draw in draws:
+    for turn, draw in enumerate(draws):
         if search.work[0] >= max_work:
             break
-        _, row, column = centres[int(draw[0] * len(centres))]
-        area = _area_around(search, row, column, int((draw[1] + 1) * rows), int((draw[1] + 1) * columns))
+        _, row, column = centres[turn % len(centres)]
+        area = _area_around(search, row, column, int((draw[0] + 1) * rows), int((draw[0] + 1) * columns))
         top, left = max(0, area[0] - MOVE_RADIUS), max(0, area[2] - MOVE_RADIUS)
         bottom, right = min(height, area[1] + MOVE_RADIUS), min(width, area[3] + MOVE_RADIUS)
         known = search.amplitude[:, top:bottom, left:right].copy()
         loss, phi = search.loss[0], _phi(search, costs, n_active)
-        near = _area_around(search, row, column, int(draw[1] * rows), int(draw[1] * columns))
-        n = n_active - _drop_atoms(search, near, draw[2:])
-        n = _refine(search, costs, n, max_activations, refinements, max_work, area)
+        near = _area_around(search, row, column, int(draw[0] * rows), int(draw[0] * columns))
+        n = n_active - _drop_atoms(search, near, draw[1:])
+        n = _refine(search, costs, n, max_activations, refinements, max_work, area, phi)
         if _phi(search, costs, n) < phi:
             n_active = n
         else:
@@ -454,7 +471,7 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
             search.loss[0] = loss
 
 
-@compiled
+@borrowing
 @no_type_check
 def _area_around(search, row, column, down, right):
     """Return the area within a distance of a position.
@@ -473,7 +490,7 @@ def _area_around(search, row, column, down, right):
     return max(0, row - down), min(height, row + down + 1), max(0, column - right), min(width, column + right + 1)
 
 
-@compiled
+@borrowing
 @no_type_check
 def _drop_atoms(search, area, draws):
     """Drop the atoms in an area whose random number is low.
@@ -499,9 +516,9 @@ def _drop_atoms(search, area, draws):
     return count
 
 
-@compiled
+@borrowing
 @no_type_check
-def _refine_atom(search, costs, n_active, kernel, row, column, values, masses):
+def _refine_atom(search, costs, n_active, kernel, row, column):
     """Move an atom to the neighbour, kernel and amplitude of the lowest loss, or drop it if phi is lower without it.
 
     Args:
@@ -511,8 +528,6 @@ def _refine_atom(search, costs, n_active, kernel, row, column, values, masses):
         kernel: int64, kernel of the atom, which is active.
         row: int64, row of the atom.
         column: int64, column of the atom.
-        values: float64 [channels * rows * columns], space for :func:`_best_amplitude`; modified in place.
-        masses: float64 [channels * rows * columns], space for :func:`_best_amplitude`; modified in place.
 
     Returns:
         bool, whether the atom is kept, perhaps at another position.
@@ -524,22 +539,21 @@ def _refine_atom(search, costs, n_active, kernel, row, column, values, masses):
     loss_without = search.loss[0]
     min_gain = MIN_GAIN_RATIO * _gain(search, kernel, row, column)
     at = kernel, row, column
-    amplitude = _best_amplitude(search, kernel, row, column, values, masses)
-    lowest = loss_without + _loss_change(search, kernel, row, column, amplitude)
+    amplitude, lowest = _fit(search, kernel, row, column, np.inf)
     for other in range(kernels):
         for r in range(max(0, row - MOVE_RADIUS), min(height, row + MOVE_RADIUS + 1)):
             for c in range(max(0, column - MOVE_RADIUS), min(width, column + MOVE_RADIUS + 1)):
                 tried = (other, r, c) != (kernel, row, column) and not search.active[other, r, c]
                 if tried and _gain(search, other, r, c) > min_gain:
-                    fitted = _best_amplitude(search, other, r, c, values, masses)
-                    loss = loss_without + _loss_change(search, other, r, c, fitted)
-                    if loss < lowest:
-                        at, amplitude, lowest = (other, r, c), fitted, loss
+                    fitted, change = _fit(search, other, r, c, lowest)
+                    if change < lowest:
+                        at, amplitude, lowest = (other, r, c), fitted, change
     phi_without = _phi_of_loss(search, costs, n_active - 1, loss_without)
-    if amplitude == 0 or phi_without <= _phi_of_loss(search, costs, n_active, lowest):
+    if amplitude == 0 or phi_without <= _phi_of_loss(search, costs, n_active, loss_without + lowest):
         _update_tree(search, row, column, 1)
         _mark_neighbours_unrefined(search, row, column)
         return False
+    amplitude = _round_amplitude(search, at[0], at[1], at[2], amplitude)
     search.active[at] = True
     _change_amplitude(search, at[0], at[1], at[2], amplitude)
     _update_tree(search, row, column, 2)
@@ -549,7 +563,7 @@ def _refine_atom(search, costs, n_active, kernel, row, column, values, masses):
     return True
 
 
-@compiled
+@borrowing
 @no_type_check
 def _mark_neighbours_unrefined(search, row, column):
     """Mark all atoms that may overlap an atom near a position, so that they are refined again.
@@ -563,7 +577,7 @@ def _mark_neighbours_unrefined(search, row, column):
     search.refined[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
 
 
-@compiled
+@borrowing
 @no_type_check
 def _phi(search, costs, n_active):
     """Return phi of the present description.
@@ -579,7 +593,7 @@ def _phi(search, costs, n_active):
     return _phi_of_loss(search, costs, n_active, search.loss[0])
 
 
-@compiled
+@borrowing
 @no_type_check
 def _phi_of_loss(search, costs, n_active, loss):
     """Return phi of a number of active atoms and a loss.
@@ -596,25 +610,29 @@ def _phi_of_loss(search, costs, n_active, loss):
     return np.hypot(costs[0] + costs[1] * n_active, loss / search.loss[1])
 
 
-@compiled
+@reordering
 @no_type_check
-def _total_loss(residual, squared):
+def _total_loss(samples, squared):
     """Return the sum of the squared or absolute samples of a residual.
 
     Args:
-        residual: float64 [channels * height, width], the residual.
+        samples: float64 [samples], the residual.
         squared: bool, whether the loss is the squared error.
 
     Returns:
         float64, the loss.
     """
     total = 0.0
-    for value in residual.flat:
-        total += value * value if squared else abs(value)
+    if squared:
+        for index in range(len(samples)):
+            total += samples[index] * samples[index]
+    else:
+        for index in range(len(samples)):
+            total += abs(samples[index])
     return total
 
 
-@compiled
+@borrowing
 @no_type_check
 def _rows(search):
     """Return the largest number of rows of an atom.
@@ -628,7 +646,7 @@ def _rows(search):
     return search.atoms.shape[1] // search.channels
 
 
-@compiled
+@borrowing
 @no_type_check
 def _gain(search, kernel, row, column):
     """Return the decrease of the squared residual that an atom allows.
@@ -645,7 +663,7 @@ def _gain(search, kernel, row, column):
     return search.correlation[kernel, row, column] ** 2 * search.inverse_energy[kernel, row, column]
 
 
-@compiled
+@borrowing
 @no_type_check
 def _range_inside(search, kernel, position, axis):
     """Return the samples of an atom that are inside the example, along one axis.
@@ -664,7 +682,7 @@ def _range_inside(search, kernel, position, axis):
     return start, max(0, -start), min(search.sizes[kernel, axis], search.amplitude.shape[1 + axis] - start)
 
 
-@compiled
+@borrowing
 @no_type_check
 def _overlapping_positions(search, kernel, other, position, axis):
     """Return the positions at which atoms of another kernel overlap an atom, along one axis.
@@ -685,7 +703,7 @@ def _overlapping_positions(search, kernel, other, position, axis):
     return max(0, first), min(search.amplitude.shape[1 + axis], last)
 
 
-@compiled
+@borrowing
 @no_type_check
 def _change_amplitude(search, kernel, row, column, change):
     """Change the amplitude of an atom, the residual, its loss and the correlations, but not the tree.
@@ -705,31 +723,49 @@ def _change_amplitude(search, kernel, row, column, change):
         rows = _overlapping_positions(search, kernel, other, row, 0)
         columns = _overlapping_positions(search, kernel, other, column, 1)
         for r in range(rows[0], rows[1]):
-            down, start = r - search.offsets[other, 0] - top, columns[0] - search.offsets[other, 1] - left
-            line = search.correlation[other, r]
             # The product of two atoms is their overlap if at least one of them is whole inside the example.
-            known = columns if is_whole else _columns_of_whole_atoms(search, other, r, columns)
-            products = search.overlaps[kernel, other, down + _rows(search) - 1]
-            shift = start + search.atoms.shape[2] - 1
-            for index in range(known[0] - columns[0], known[1] - columns[0]):
-                line[columns[0] + index] -= change * products[shift + index]
-            for index in range(columns[1] - columns[0]):
-                if known[0] <= columns[0] + index < known[1]:
-                    continue
-                right = start + index
-                product = 0.0
-                for channel in range(search.channels):
-                    part = channel * _rows(search)
-                    for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
-                        for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
-                            weight = search.atoms[kernel, part + i, j]
-                            product += weight * search.atoms[other, part + i - down, j - right]
-                line[columns[0] + index] -= change * product
+            known, end = columns if is_whole else _columns_of_whole_atoms(search, other, r, columns)
+            products = search.overlaps[kernel, other, r - search.offsets[other, 0] - top + _rows(search) - 1]
+            shift = search.atoms.shape[2] - 1 - search.offsets[other, 1] - left
+            _subtract_multiple(search.correlation[other, r, known:end], products[shift + known : shift + end], change)
+            if not is_whole:
+                _subtract_cropped(search, kernel, row, column, change, other, r, columns[0], known)
+                _subtract_cropped(search, kernel, row, column, change, other, r, end, columns[1])
         search.work[0] += (rows[1] - rows[0]) * (columns[1] - columns[0])
     search.amplitude[kernel, row, column] += change
 
 
-@compiled
+@borrowing
+@no_type_check
+def _subtract_cropped(search, kernel, row, column, change, other, other_row, start, end):
+    """Subtract the correlations of a multiple of an atom with atoms of one row, of which none is whole inside.
+
+    Args:
+        search: The state of the search; its correlations are modified in place.
+        kernel: int64, kernel of the atom.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        change: float64, the factor.
+        other: int64, kernel of the other atoms.
+        other_row: int64, their row.
+        start: int64, column of the first.
+        end: int64, the column after the last.
+    """
+    top, first_row, last_row = _range_inside(search, kernel, row, 0)
+    left, first, last = _range_inside(search, kernel, column, 1)
+    down = other_row - search.offsets[other, 0] - top
+    for other_column in range(start, end):
+        right = other_column - search.offsets[other, 1] - left
+        product = 0.0
+        for channel in range(search.channels):
+            part = channel * _rows(search)
+            for i in range(max(first_row, down), min(last_row, down + search.sizes[other, 0])):
+                for j in range(max(first, right), min(last, right + search.sizes[other, 1])):
+                    product += search.atoms[kernel, part + i, j] * search.atoms[other, part + i - down, j - right]
+        search.correlation[other, other_row, other_column] -= change * product
+
+
+@borrowing
 @no_type_check
 def _columns_of_whole_atoms(search, kernel, row, columns):
     """Return the part of a range of columns at which the atoms of one row are whole inside the example.
@@ -751,7 +787,7 @@ def _columns_of_whole_atoms(search, kernel, row, columns):
     return min(first, columns[1]), max(last, min(first, columns[1]))
 
 
-@compiled
+@borrowing
 @no_type_check
 def _subtract(search, kernel, row, column, amount):
     """Subtract a multiple of an atom from the residual, and update the loss.
@@ -765,118 +801,202 @@ def _subtract(search, kernel, row, column, amount):
     """
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
-    search.loss[0] += _loss_change(search, kernel, row, column, amount)
     for channel in range(search.channels):
         above, part = channel * search.amplitude.shape[1] + top, channel * _rows(search)
         for r in range(first_row, last_row):
-            for c in range(first, last):
-                search.residual[above + r, left + c] -= amount * search.atoms[kernel, part + r, c]
+            samples = search.residual[above + r, left + first : left + last]
+            weights = search.atoms[kernel, part + r, first:last]
+            search.loss[0] += _subtract_from_residual(samples, weights, amount, search.squared)
 
 
-@compiled
+@reordering
 @no_type_check
-def _loss_change(search, kernel, row, column, amount):
-    """Return the change of the loss if a multiple of an atom were subtracted from the residual.
+def _subtract_from_residual(samples, weights, amount, squared):
+    """Subtract a multiple of a row of an atom from the residual, and return the change of the loss.
 
     Args:
-        search: The state of the search.
-        kernel: int64, kernel of the atom.
-        row: int64, row of the atom.
-        column: int64, column of the atom.
-        amount: float64, factor of the atom.
+        samples: float64 [samples], the residual; modified in place.
+        weights: float64 [samples], the row.
+        amount: float64, the factor.
+        squared: bool, whether the loss is the squared error.
 
     Returns:
         float64, the change.
     """
-    top, first_row, last_row = _range_inside(search, kernel, row, 0)
-    left, first, last = _range_inside(search, kernel, column, 1)
     total = 0.0
-    for channel in range(search.channels):
-        above, part = channel * search.amplitude.shape[1] + top, channel * _rows(search)
-        for r in range(first_row, last_row):
-            for c in range(first, last):
-                before = search.residual[above + r, left + c]
-                after = before - amount * search.atoms[kernel, part + r, c]
-                total += after * after - before * before if search.squared else abs(after) - abs(before)
+    if squared:
+        for index in range(len(samples)):
+            before, after = samples[index], samples[index] - amount * weights[index]
+            samples[index] = after
+            total += after * after - before * before
+    else:
+        for index in range(len(samples)):
+            before, after = samples[index], samples[index] - amount * weights[index]
+            samples[index] = after
+            total += abs(after) - abs(before)
     return total
 
 
-@compiled
+@reordering
 @no_type_check
-def _best_amplitude(search, kernel, row, column, values, masses):
-    """Return the amplitude of the lowest loss: for the absolute error, a weighted median of residual over kernel.
+def _subtract_multiple(samples, weights, amount):
+    """Subtract a multiple of one row from another.
 
     Args:
-        search: The state of the search; its work is modified in place.
+        samples: float64 [samples]; modified in place.
+        weights: float64 [samples].
+        amount: float64, the factor.
+    """
+    for index in range(len(samples)):
+        samples[index] -= amount * weights[index]
+
+
+@borrowing
+@no_type_check
+def _fit(search, kernel, row, column, limit):
+    """Return the amplitude of the lowest loss, and the change of the loss.
+
+    The loss is convex in the amplitude, and of the absolute error piecewise linear: its tangents at the two ends of a
+    range bound it from below, and at their intersection either is the optimum or the range becomes smaller (the method
+    of Kelley, 1960). The optimum is the weighted median of residual over kernel.
+
+    Args:
+        search: The state of the search; its work and its space are modified in place.
         kernel: int64, kernel of the atom, which has an amplitude of 0.
         row: int64, row of the atom.
         column: int64, column of the atom.
-        values: float64 [channels * rows * columns], space for the ratios; modified in place.
-        masses: float64 [channels * rows * columns], space for their weights; modified in place.
+        limit: float64, change of the loss; the search for an amplitude ends as soon as none is below it.
 
     Returns:
-        float64, the amplitude.
+        Two float64, amplitude and change; 0 and infinity if no amplitude gives a change below the limit.
     """
+    least_squares = search.correlation[kernel, row, column] * search.inverse_energy[kernel, row, column]
     if search.squared:
-        return search.correlation[kernel, row, column] * search.inverse_energy[kernel, row, column]
+        return least_squares, -search.correlation[kernel, row, column] * least_squares
+    count = _copy_inside(search, kernel, row, column)
+    samples, weights = search.space[0, :count], search.space[1, :count]
+    at_zero, slope = _loss_and_slope(samples, weights, 0.0)
+    sign = -1.0 if slope > 0 else 1.0
+    low, low_loss, low_slope = 0.0, at_zero, sign * slope
+    high = abs(least_squares) if least_squares != 0 else at_zero
+    high_loss, high_slope = _loss_and_slope(samples, weights, sign * high)
+    high_slope *= sign
+    while high_slope < 0:
+        low, low_loss, low_slope = high, high_loss, high_slope
+        high *= 2
+        high_loss, high_slope = _loss_and_slope(samples, weights, sign * high)
+        high_slope *= sign
+    best, best_loss = (low, low_loss) if low_loss < high_loss else (high, high_loss)
+    while low_slope < high_slope:
+        search.work[0] += len(samples)
+        middle = (low_loss - high_loss + high_slope * high - low_slope * low) / (high_slope - low_slope)
+        bound = low_loss + low_slope * (middle - low)
+        if bound - at_zero >= limit:
+            return 0.0, np.inf
+        if not low < middle < high:
+            break
+        loss, slope = _loss_and_slope(samples, weights, sign * middle)
+        if loss < best_loss:
+            best, best_loss = middle, loss
+        if best_loss - bound <= LOSS_DIGITS * at_zero:
+            break
+        if sign * slope < 0:
+            low, low_loss, low_slope = middle, loss, sign * slope
+        else:
+            high, high_loss, high_slope = middle, loss, sign * slope
+    return sign * best, best_loss - at_zero
+
+
+@borrowing
+@no_type_check
+def _copy_inside(search, kernel, row, column):
+    """Copy the residual and the atom, where the atom is inside the example, to the two rows of the space.
+
+    Args:
+        search: The state of the search; its space is modified in place.
+        kernel: int64, kernel of the atom.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+
+    Returns:
+        int64, number of samples.
+    """
     top, first_row, last_row = _range_inside(search, kernel, row, 0)
     left, first, last = _range_inside(search, kernel, column, 1)
     count = 0
     for channel in range(search.channels):
         above, part = channel * search.amplitude.shape[1] + top, channel * _rows(search)
         for r in range(first_row, last_row):
-            for c in range(first, last):
-                if search.atoms[kernel, part + r, c] != 0:
-                    values[count] = search.residual[above + r, left + c] / search.atoms[kernel, part + r, c]
-                    masses[count] = abs(search.atoms[kernel, part + r, c])
-                    count += 1
-    search.work[0] += count
-    return _weighted_median(values, masses, count)
+            samples = search.residual[above + r, left + first : left + last]
+            _copy_row(samples, search.space[0, count : count + len(samples)])
+            _copy_row(search.atoms[kernel, part + r, first:last], search.space[1, count : count + len(samples)])
+            count += len(samples)
+    padded = -(-count // SAMPLES_AT_ONCE) * SAMPLES_AT_ONCE
+    for index in range(count, padded):
+        search.space[0, index] = search.space[1, index] = 0.0
+    return padded
 
 
-@compiled
+@borrowing
 @no_type_check
-def _weighted_median(values, masses, count):
-    """Return the lower weighted median, by selection.
+def _copy_row(source, target):
+    """Copy one row to another, which is faster than an assignment of slices.
 
     Args:
-        values: float64 [>= count], the values; reordered in place.
-        masses: float64 [>= count], their weights, > 0; reordered in place.
-        count: int64, number of values.
+        source: float64 [samples].
+        target: float64 [samples]; modified in place.
+    """
+    for index in range(len(source)):
+        target[index] = source[index]
+
+
+@reordering
+@no_type_check
+def _loss_and_slope(samples, weights, amplitude):
+    """Return the absolute error of a multiple of an atom, and a subgradient of it in the amplitude.
+
+    Args:
+        samples: float64 [samples], the residual.
+        weights: float64 [samples], the atom.
+        amplitude: float64, the factor.
 
     Returns:
-        float64, the median; 0 if there are no values.
+        Two float64.
     """
-    low, high, half = 0, count, masses[:count].sum() / 2
-    while high - low > 1:
-        pivot = values[(low + high) // 2]
-        less, at, more = low, low, high
-        mass_less, mass_equal = 0.0, 0.0
-        while at < more:
-            if values[at] < pivot:
-                mass_less += masses[at]
-                values[less], values[at] = values[at], values[less]
-                masses[less], masses[at] = masses[at], masses[less]
-                less += 1
-                at += 1
-            elif values[at] > pivot:
-                more -= 1
-                values[more], values[at] = values[at], values[more]
-                masses[more], masses[at] = masses[at], masses[more]
-            else:
-                mass_equal += masses[at]
-                at += 1
-        if mass_less >= half and less > low:
-            high = less
-        elif mass_less + mass_equal >= half or more == high:
-            return pivot
-        else:
-            half -= mass_less + mass_equal
-            low = more
-    return values[low] if count else 0.0
+    loss, slope = 0.0, 0.0
+    for index in range(len(samples)):
+        rest = samples[index] - amplitude * weights[index]
+        loss += abs(rest)
+        slope += -weights[index] if rest > 0 else weights[index]
+    return loss, slope
 
 
-@compiled
+@borrowing
+@no_type_check
+def _round_amplitude(search, kernel, row, column, amplitude):
+    """Return the ratio of residual over kernel that is nearest to an amplitude, so that its sample is fitted exactly.
+
+    Args:
+        search: The state of the search; its space is modified in place.
+        kernel: int64, kernel of the atom, which has an amplitude of 0.
+        row: int64, row of the atom.
+        column: int64, column of the atom.
+        amplitude: float64, the amplitude of the lowest loss, up to rounding.
+
+    Returns:
+        float64, the amplitude.
+    """
+    if search.squared:
+        return amplitude
+    nearest, least = 0.0, np.inf
+    for index in range(_copy_inside(search, kernel, row, column)):
+        ratio = search.space[0, index] / search.space[1, index]
+        if abs(ratio - amplitude) < least and search.space[1, index] != 0:
+            nearest, least = ratio, abs(ratio - amplitude)
+    return nearest
+
+
+@borrowing
 @no_type_check
 def _update_tree(search, row, column, extents):
     """Update the highest gains of the blocks near a position, if the tree is in use.
@@ -912,7 +1032,7 @@ def _update_tree(search, row, column, extents):
             next_block = block + 1
 
 
-@compiled
+@borrowing
 @no_type_check
 def _best_atom(search):
     """Return the inactive atom of the highest gain, by the tree.
@@ -939,7 +1059,7 @@ def _best_atom(search):
     return False, 0, 0, 0
 
 
-@compiled
+@borrowing
 @no_type_check
 def _best_atom_in(search, area):
     """Return the inactive atom of the highest gain in an area, without the tree.
