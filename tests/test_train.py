@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from conftest import activations, datasets, results, table
 
-from san import evaluate, train
+from san import evaluate, sweep, train
 from san.checkpoint import read
 from san.cli.parts import instantiate
 from san.data.splits import Splits
@@ -474,6 +474,23 @@ def test_a_run_ends_with_what_was_learned_what_it_means_and_one_command_to_try(p
     again = tmp_path / "again"
     said = printed(train.main, *shlex.split(quoted), f"hydra.run.dir={again}")
     assert said.splitlines()[-1] == f"To describe a recording: python -m san.encode checkpoint={again} path=FILE"
+
+
+def test_a_run_that_explains_nothing_advises_a_sweep_of_the_same_data_that_runs_as_printed(
+    printed, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).standard_normal((10, 60)).cumsum(1))
+    of_data = ["dataset=numpy", "path=x.npy", "dataset.scaling=all"]
+    others = ["activation=identity", "kernel_size=4", "decoder=adjoint", "logger=csv", "figure=[]"]
+    said = printed(train.main, *of_data, *others, "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert results(tmp_path / "run")["validation"]["phi"] > 1
+    last = said.splitlines()[-1]
+    quoted = " ".join(map(shlex.quote, [*of_data, "activations=auto"]))
+    assert last.partition(": ")[2] == f"python -m san.sweep {quoted}"
+    said = printed(sweep.main, *shlex.split(quoted), "hydra.run.dir=swept")
+    assert "Use " in said
+    assert results(tmp_path / "swept")["models"]
 
 
 @pytest.mark.parametrize(
