@@ -45,11 +45,12 @@ def recommendation(models: Sequence[Results], seconds: Mapping[str, float], spli
     size, n_kernels = best["kernel_sizes"][0], len(best["kernel_sizes"])
     chosen = [f"activation={best['activation']}", f"kernel_size={size}"]
     chosen += [f"n_kernels={n_kernels}"] if any(key.startswith("n_kernels=") for key in _given()) else []
+    overrides = _overrides(lambda key: not _is_or_below(key, OF_SWEEPS))
     return [
         f"Use {best['activation']} with kernels of {size} samples: {split} φ̄ {best[split]['phi']:.3f}"
         + (f" ({', '.join(others)})" if others else ""),
         f"Seconds of training: {times}",
-        f"To train it alone: {' '.join(['python -m san.train', *_overrides(lambda key: not _is_or_below(key, OF_SWEEPS)), *chosen])}",
+        f"To train it alone: {' '.join(['python -m san.train', *overrides, *chosen])}",
     ]
 
 
