@@ -442,6 +442,16 @@ def printed(monkeypatch, capsys):
     return printed
 
 
+def test_the_bar_of_an_epoch_is_one_line_of_80_columns_with_the_validation_phi(printed, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    short = ["trainer.max_epochs=2", "kernel_size=8", "figure=[]", "report=false"]
+    said = printed(train.main, *short, f"hydra.run.dir={tmp_path / 'run'}")
+    lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", said))
+    bars = [line.strip() for line in lines if "phi:" in line or "v_num" in line]
+    assert bars
+    assert all(re.fullmatch(r"Epoch \d/2 .* validation phi: \d\.\d{3}", bar) for bar in bars)
+
+
 def test_a_synthetic_run_says_whether_the_planted_kernels_were_found(printed, run, tmp_path):
     chosen = ["dataset=synthetic", "dataset.kernel_sizes=[20,15]", "n_kernels=2", "kernel_size=20", "logger=csv"]
     folder, short = tmp_path / "run", ["trainer.max_epochs=2", "figure=[kernels]", "report=false"]
