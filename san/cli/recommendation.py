@@ -1,4 +1,4 @@
-"""What to use of the models that a sweep compared, why, and the command to run next."""
+"""The model to use after a sweep, with the reason, and the command to run after a sweep or a training."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ def recommendation(models: Sequence[Results], seconds: Mapping[str, float], spli
 
 
 def next_command(config: DictConfig, validation_phi: float, folder: Path) -> str:
-    """Return the command to run after a training, and what it is for.
+    """Return the command to run after a training, with its purpose.
 
     It is a sweep of the same data if φ̄ is near or above 1, the use of the model after φ pursuit, and else φ pursuit on
     the same data. A training with configuration files of the user is not repeated, because these may not suit another

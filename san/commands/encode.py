@@ -82,7 +82,7 @@ def encode(config: DictConfig) -> float:
 
 
 def _check(config: DictConfig) -> None:
-    """Refuse options of another kind, and neither or both of a path and a dataset.
+    """Refuse options of a wrong kind, and a command without a path or a dataset.
 
     Raises:
         ValueError: If there is one.

@@ -82,7 +82,7 @@ def sweep_row(results: Results) -> dict[str, Any]:
 
 
 def print_run(results: Results, folder: Path) -> None:
-    """Print the metrics of a run, what was learned, and the run folder.
+    """Print the metrics of a run, the learned kernels in one sentence, and the run folder.
 
     Args:
         results: The results of the run.
@@ -108,7 +108,7 @@ def print_run(results: Results, folder: Path) -> None:
 
 
 def _learned(results: Results) -> str:
-    """Return what a run learned, in one sentence."""
+    """Return the learned kernels and their metrics, in one sentence."""
     sizes, test = results["kernel_sizes"], results["test"]
     kernels = kernels_text(sizes)
     return (
@@ -129,11 +129,11 @@ def _print_planted(planted: Sequence[Results]) -> None:
 
 
 def print_next_steps(page: Path | None, command: str) -> None:
-    """Print what φ̄ means, and what to do after a training.
+    """Print the meaning of φ̄ and the next step after a training.
 
     Args:
         page: The page about the kernels of the model, if there is one.
-        command: The command to try next, and what it is for.
+        command: The command to try next, with its purpose.
     """
     out = console()
     out.print(
