@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from rich.cells import cell_len
 
+from san.reporting.console import numbers, print_table, texts
 from san.reporting.results import print_sweep
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -23,7 +25,7 @@ ROWS = [
      "best_epoch": 29, "test_accuracy": 0.91, **METRICS}
     for name in ("extrema_pool_indices", "relu") for seed in (0, 1)
 ]  # fmt: skip
-NUMBERS = ("0.1712", "0.1134", "0.9956", "229", "91.00%")
+SHARED = "All models: 1 kernel, kernel size m 229, epoch 29"
 
 
 def cells(said):
@@ -31,27 +33,65 @@ def cells(said):
     lines = [line.split("│")[1:-1] for line in said.splitlines() if line.startswith("│")]
     rows = []
     for line in lines:
-        texts = [cell.strip() for cell in line]
-        rows = [*rows, texts] if texts[-1] else [*rows[:-1], [*map("".join, zip(rows[-1], texts, strict=True))]]
+        words = [cell.strip() for cell in line]
+        rows = [*rows, words] if words[-1] else [*rows[:-1], [*map("".join, zip(rows[-1], words, strict=True))]]
     return rows
 
 
-@pytest.mark.parametrize(("width", "is_terminal"), [(200, True), (80, True), (20, True), (20, False)])
-def test_a_table_of_any_width_has_every_character(monkeypatch, capsys, tmp_path, width, is_terminal):
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
-    print_sweep(ROWS, "validation", {}, tmp_path)
-    said = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """Return what a function prints on a terminal of a width, or in a pipe."""
+
+    def printed(function, *arguments, width=80, is_terminal=True, **options):
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
+        function(*arguments, **options)
+        return re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("width", "is_terminal", "numbers"),
+    [
+        (200, True, ["0.1712", "0.1712", "0.1134", "0.9956", "91.00%"]),
+        (80, True, ["0.1712", "0.1712", "0.9956", "91.00%"]),
+        (20, True, ["0.1712", "0.1712", "91.00%"]),
+        (20, False, ["0.1712", "0.1712", "0.1134", "0.9956", "91.00%"]),
+    ],
+)
+def test_a_table_of_any_width_has_the_names_and_the_digits_of_each_model(
+    printed, tmp_path, width, is_terminal, numbers
+):
+    said = printed(print_sweep, ROWS, "validation", {}, tmp_path, width=width, is_terminal=is_terminal)
     table = [line for line in said.splitlines() if line.startswith("│")]
-    rows = cells(said)
-    assert len(rows) == len(ROWS)
-    for row, expected in zip(rows, ROWS, strict=True):
-        assert row[:2] == [expected["dataset"], expected["activation"]]
-        assert set(NUMBERS) <= set(row)
+    expected = [[row["dataset"], row["activation"], str(row["seed"]), *numbers] for row in ROWS]
+    assert cells(said) == expected
+    above = " ".join(said.partition("┏")[0].split())
+    assert above == SHARED
+    dropped = [name for name in ("test CR⁻¹", "test L̃") if name in " ".join(said.rpartition("┘")[2].split())]
+    assert len(numbers) + len(dropped) == 5
     if width == 200 or not is_terminal:
         assert len(table) == len(ROWS)
-    else:
-        assert max(map(len, table)) <= max(width, len(rows[0]) * 9 + 1)
+    if width == 80:
+        assert max(map(cell_len, said.splitlines())) <= 80
+
+
+def test_texts_fold_after_separators_and_numbers_do_not(printed):
+    name, reason = "physionet/ctu-uhb-ctgdb/1001", "a_path/to/some/record: kernel_size=-3 and 1e-05 are refused"
+    columns = [*texts("name", "reason"), *numbers("number of\nsamples")]
+    said = printed(print_table, columns, [[name, reason, "-12345.678901"]], width=56)
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
+    assert [line[0] for line in lines if line[0]] == ["physionet/ctu-", "uhb-ctgdb/1001"]
+    assert [line[1] for line in lines][:2] == ["a_path/to/some/", "record: kernel_"]
+    assert [line[2] for line in lines if line[2]] == ["-12345.678901"]
+    said = printed(print_table, texts("name"), [["x" * 40]], width=30)
+    assert (
+        "".join(row[0] for row in (line.split("│")[1:-1] for line in said.splitlines() if line[0] == "│")).replace(
+            " ", ""
+        )
+        == "x" * 40
+    )
 
 
 def start(folder, command, *arguments, **environment):

@@ -267,3 +267,17 @@ def test_writing_a_figure_reports_nothing(tmp_path, caplog):
 def test_activations_have_distinct_colors():
     names = [*choices("activation"), "mine", "yours"]
     assert len({method_color(name, names) for name in names}) == len(names)
+
+
+def test_the_kernels_of_color_images_share_a_scale_and_leave_no_room_for_a_color_bar():
+    network = SparselyActivatedNetwork([3, 3], Extrema(), 2, channels=3)
+    first, second = network.kernels
+    with torch.no_grad():
+        second.copy_(first / 10)
+    drawn = draw_kernels(network, "mine", None)
+    bright, dim = (np.asarray(axes.images[0].get_array()) - 0.5 for axes in drawn.axes)
+    assert np.abs(bright).max() == pytest.approx(0.5)
+    assert np.allclose(dim, bright / 10)
+    assert drawn.get_suptitle() == "mine\nin color, gray for zero"
+    drawn.draw_without_rendering()
+    assert min(axes.get_position().y0 for axes in drawn.axes) < 0.07

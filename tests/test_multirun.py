@@ -170,7 +170,7 @@ def test_a_table_in_a_file_is_as_wide_as_its_content(multirun, monkeypatch, tmp_
     assert "…" not in said
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
     rows = [
-        [row["activation"], row["kernel_size"], "0", "0.5000", "0.5000", "0.3000", "0.4000"]
+        [row["activation"], row["kernel_size"], "0.5000", "0.5000", "0.3000", "0.4000"]
         for row in table(tmp_path / "jobs" / "sweep.csv")
     ]
     assert len(lines) == 4

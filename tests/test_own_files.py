@@ -299,6 +299,7 @@ SAMPLES = [index + 0.5 for index in range(10)]
         ("\n".join(map(str, SAMPLES)), None, {}),
         (ROWS, 1, {}),
         (f"time,ECG\n{ROWS}", "ECG", {}),
+        (f"time,ECG\n{ROWS}", None, {}),
         (f"\ufefftime, ECG\n{ROWS}", "ECG", {}),
         (f"1,2\n{ROWS}", "2", {"headings": True}),
         (f"1,2\n{ROWS}", 2, {"headings": True}),
@@ -322,7 +323,8 @@ def test_a_table_without_headings_is_reported(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("text", "column", "message"),
     [
-        (f"time,ECG\n{ROWS}", None, r"column=null: path=.* has 2 of them; choose one of 0 \(time\), 1 \(ECG\)"),
+        (f"PPG,ECG\n{ROWS}", None, r"column=null: path=.* has 2 of them; choose one of 0 \(PPG\), 1 \(ECG\)"),
+        (f"time,PPG,ECG\n{ROWS.replace(',', ',7,')}", None, r"choose one of 0 \(time\), 1 \(PPG\), 2 \(ECG\)"),
         (ROWS, None, r"column=null: path=.* has 2 of them; choose one of 0, 1"),
         (f"x,y,1\n{ROWS.replace(',', ',7,')}", 1, "column=1 is the index of y and the name of column 2 in"),
         (f"ECG,ECG\n{ROWS}", "ECG", "column=ECG is the name of 0 and 1 in path=.*: give one index"),

@@ -57,6 +57,7 @@ MINUTES = pd.date_range("2026-03-01 23:59:59.980", periods=12, freq="4ms")
     [
         ("time", [index / 250 for index in range(12)], 250),
         ("Time (ms)", [4 * index for index in range(12)], 250),
+        ("Zeit (ms)", [4 * index for index in range(12)], 250),
         ("t_ms", [4 * index for index in range(12)], 250),
         ("seconds", [2 * index for index in range(12)], 0.5),
         ("elapsed time [s]", [round(index / 360, 3) for index in range(900)], 360),

@@ -66,8 +66,16 @@ def test_models_are_printed_in_the_order_of_phi_on_the_split_that_selects(tmp_pa
     printed = capsys.readouterr().out
     rows = cells_of(printed)
     assert [cells[0] for cells in rows] == sizes
-    assert rows[sizes.index("8")] == ["8", "3", "0.3000", "0.5000", "0.1200", "0.4900"]
+    assert rows[sizes.index("8")] == ["8", "0.3000", "0.5000", "0.1200", "0.4900"]
+    assert printed.startswith("All models: d, extrema, seed 0, 1 kernel, epoch 3\n")
     assert "extrema, kernel size 7 failed: reason" in printed
+
+
+def test_one_model_is_printed_with_its_kernel_size_and_its_epoch(tmp_path, capsys):
+    print_sweep([sweep_row(BY_TEST)], "validation", {}, tmp_path)
+    printed = capsys.readouterr().out
+    assert cells_of(printed) == [["9", "3", "0.4000", "0.3500", "0.0800", "0.3400"]]
+    assert printed.startswith("One model: d, extrema, seed 0, 1 kernel\n")
 
 
 def test_several_failures_are_a_table_and_their_common_advice_is_printed_once(capsys):

@@ -17,7 +17,7 @@ from san.cli.errors import is_mistake, one_line
 from san.cli.parts import instantiate
 from san.data import csv_column, image_folder, numpy_array, wfdb_record
 from san.data.arguments import checked_arguments
-from san.reporting.console import column, console, print_table
+from san.reporting.console import console, print_table, texts
 from san.storage.text import printable
 
 SCALING = {"fractions": [0.5, 0.2, 0.3], "scaling": "none", "value_range": [-1, 1], "scaled_by": "train"}
@@ -219,11 +219,7 @@ def test_printable_text_has_no_character_that_a_terminal_obeys():
 
 
 def test_tables_and_lines_on_the_console_are_printable_text(capsys):
-    from rich.table import Table
-
-    table = Table(column(NASTY), title=NASTY)
-    table.add_row(NASTY)
-    print_table(table)
+    print_table(texts(NASTY, NASTY), [[NASTY]])
     console().print(NASTY)
     said = capsys.readouterr().out
     assert not FORBIDDEN & set(said)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from conftest import activations, datasets, results, table
 
-from san import evaluate, train
+from san import evaluate, sweep, train
 from san.checkpoint import read
 from san.cli.parts import instantiate
 from san.data.splits import Splits
@@ -442,6 +442,16 @@ def printed(monkeypatch, capsys):
     return printed
 
 
+def test_the_bar_of_an_epoch_is_one_line_of_80_columns_with_the_validation_phi(printed, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    short = ["trainer.max_epochs=2", "kernel_size=8", "figure=[]", "report=false"]
+    said = printed(train.main, *short, f"hydra.run.dir={tmp_path / 'run'}")
+    lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", said))
+    bars = [line.strip() for line in lines if "phi:" in line or "v_num" in line]
+    assert bars
+    assert all(re.fullmatch(r"Epoch \d/2 .* validation phi: \d\.\d{3}", bar) for bar in bars)
+
+
 def test_a_synthetic_run_says_whether_the_planted_kernels_were_found(printed, run, tmp_path):
     chosen = ["dataset=synthetic", "dataset.kernel_sizes=[20,15]", "n_kernels=2", "kernel_size=20", "logger=csv"]
     folder, short = tmp_path / "run", ["trainer.max_epochs=2", "figure=[kernels]", "report=false"]
@@ -474,6 +484,23 @@ def test_a_run_ends_with_what_was_learned_what_it_means_and_one_command_to_try(p
     again = tmp_path / "again"
     said = printed(train.main, *shlex.split(quoted), f"hydra.run.dir={again}")
     assert said.splitlines()[-1] == f"To describe a recording: python -m san.encode checkpoint={again} path=FILE"
+
+
+def test_a_run_that_explains_nothing_advises_a_sweep_of_the_same_data_that_runs_as_printed(
+    printed, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).standard_normal((10, 60)).cumsum(1))
+    of_data = ["dataset=numpy", "path=x.npy", "dataset.scaling=all"]
+    others = ["activation=identity", "kernel_size=4", "decoder=adjoint", "logger=csv", "figure=[]"]
+    said = printed(train.main, *of_data, *others, "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert results(tmp_path / "run")["validation"]["phi"] > 1
+    last = said.splitlines()[-1]
+    quoted = " ".join(map(shlex.quote, [*of_data, "activations=auto"]))
+    assert last.partition(": ")[2] == f"python -m san.sweep {quoted}"
+    said = printed(sweep.main, *shlex.split(quoted), "hydra.run.dir=swept")
+    assert "Use " in said
+    assert results(tmp_path / "swept")["models"]
 
 
 @pytest.mark.parametrize(

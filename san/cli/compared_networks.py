@@ -158,7 +158,7 @@ class ComparedNetworks:
         return trained
 
     def _banks_in(self, folder: str) -> list[DictConfig]:
-        """Return the configurations of the banks, with their files in a folder of their own."""
+        """Return the configurations of the banks, each with a separate folder for its files."""
         banks = deepcopy(self.banks)
         for bank in banks:
             own = Path(bank.paths.output_dir)
@@ -177,7 +177,7 @@ class ComparedNetworks:
     def _joint(
         self, setting: Results, networks: Sequence[SparselyActivatedNetwork], parts: Sequence[Splits]
     ) -> Results:
-        """Return the metrics of the examples of all channels, each of which a network describes alone."""
+        """Return the metrics of the examples over all channels, if a separate network describes each channel."""
         config, alone = self.banks[0], ChannelsAlone(networks)
         options: Any = {"loss": instantiate(config, "loss"), "count_weights": config.metric.count_weights}
         examples = {split: torch.cat([part.examples[split] for part in parts], dim=1) for split in SPLITS}

@@ -1,4 +1,4 @@
-"""What a configuration may say, and what a file from outside the package may add to it.
+"""Limits of a configuration, and of the files from outside the package that it includes.
 
 What a user types is trusted; what a file says is not, whoever wrote it. Such a file chooses parts and values, but
 nothing that starts programs: it sets no launcher, sweeper or callback of Hydra, and reads no environment variable.
@@ -153,7 +153,7 @@ def checked_composition() -> Iterator[None]:
 
 
 def is_checked() -> bool:
-    """Return whether this process checks what Hydra composes, as it does while a command runs."""
+    """Return whether this process checks the configurations that Hydra composes; it does while a command runs."""
     return ConfigRepository.load_config.__module__ == __name__
 
 
@@ -197,7 +197,7 @@ def _refuse_choice(choice: InputDefault, path: Path) -> None:
 
 
 def _refuse_typed_keys(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse keys of which everything below is for the command line alone."""
+    """Refuse keys, such as ``hydra``, that only the command line may set."""
     for key in TYPED_KEYS & content.keys():
         below = content[key]
         named = f"{key}.{next(iter(below), '')}".rstrip(".") if isinstance(below, Mapping) else key
@@ -228,7 +228,7 @@ def _refuse_values(node: Any, place: str, path: Path) -> None:
 
 
 def _refuse_expansion(content: Mapping[str, Any]) -> None:
-    """Refuse a configuration whose references, replaced by what they refer to, would have too many values."""
+    """Refuse a configuration that has too many values after its references are resolved."""
     known: dict[str, int] = {}
 
     def size(node: Any, place: str) -> int:

@@ -125,7 +125,7 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error, and what to do about it where that is known, in one printable line."""
+    """Return an error and, if known, its remedy, in one printable line."""
     joined = " ".join((_hydra_reason(error) if isinstance(error, HydraException) else str(error)).split())
     clean = printable(joined)
     message = clean if len(clean) <= MAX_MESSAGE else f"{clean[:MAX_MESSAGE]} ..."
@@ -174,7 +174,7 @@ def plain_name(name: str) -> str:
 
 
 def _advice(error: BaseException) -> str:
-    """Return what to do about a missing launcher, a lost process, or a file that cannot be written."""
+    """Return the remedy for a missing launcher, a lost process, or a file that cannot be written."""
     if isinstance(error, MissingConfigException) and "hydra/launcher/" in str(error):
         return LAUNCHER_ADVICE
     if is_lost_process(error):

@@ -150,7 +150,7 @@ def _row(key: str, value: str, comment: str) -> tuple[str, str]:
 
 
 def _as_another(value: str) -> str:
-    """Return the description of a key that has the value of another key, empty if it has one of its own."""
+    """Return that a key has the value of another key by default; empty if its value is no reference."""
     refers = REFERENCE.fullmatch(value)
     return f"by default as {refers[1]}" if refers else ""
 
@@ -190,7 +190,7 @@ def _keys(source: Source, sources: Sequence[Source], values: Mapping[str, str]) 
 
 
 def _table(rows: Rows) -> list[str]:
-    """Return lines of two columns, of which the right is wrapped."""
+    """Return lines of two columns; the right column is wrapped."""
     width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 0)).columns))
     margin = 2 + min(int(width * LEFT_SHARE), max((len(left) for left, _ in rows), default=0)) + 2
     lines: list[str] = []

@@ -60,7 +60,7 @@ def _is_value(override: Override, groups: set[str]) -> bool:
 
 
 def _replace_references(config: DictConfig) -> None:
-    """Replace what only a running job knows, its folder and its choices."""
+    """Replace references that only a running job can resolve: its folder and its choices."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     for name, value in plain["paths"].items():
         if str(value).startswith(OF_A_JOB):

@@ -1,4 +1,4 @@
-"""The keys that a user types: those that a command has, and the one that an unknown key probably means."""
+"""Keys on the command line: the known keys of a command, and the nearest known key to an unknown one."""
 
 import re
 import sys
@@ -138,7 +138,7 @@ def is_referenced(node: Any, key: str) -> bool:
 
 
 def keys_of(command: str) -> list[str]:
-    """Return the keys of a command whatever its choices."""
+    """Return the keys that a command has with every choice."""
     return [entry.name for source in _sources_of(command) for entry in source.entries]
 
 
@@ -183,7 +183,7 @@ def _unknown(key: str, config: DictConfig, known: Sequence[str], command: str) -
 
 
 def _meant(key: str, known: Sequence[str]) -> str:
-    """Return the known key that is most like an unknown key, or whose last part is; empty if there is none."""
+    """Return the known key nearest to an unknown key, by its whole name or by its last part; empty if there is none."""
     plain = {plain_name(name): name for name in reversed(known)}
     if found := plain.get(plain_name(key)):
         return found

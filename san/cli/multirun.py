@@ -52,7 +52,7 @@ class MultirunFailures(Callback):
         lock_folder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Lock the folder, and note what to summarize, so that a multirun that ends early is summarized too."""
+        """Lock the folder, and store the summary to write, so that a multirun that ends early has one."""
         lock_folder(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         _due[:] = [self.summary(config)]
 
@@ -121,7 +121,7 @@ def report_failures(folder: Path) -> int:
 
 
 def summarize_jobs(folder: Path, split: Any) -> int:
-    """Write and print the summary of the finished jobs in a folder; the table is printed whatever cannot be written.
+    """Write and print the summary of the finished jobs in a folder; print the table even if a file cannot be written.
 
     A job whose results cannot be read counts as failed.
 

@@ -193,7 +193,7 @@ def _devices_of_lightning(accelerator: Any, devices: Any) -> tuple[int, bool]:
 
 
 def _value_of(name: str, config: DictConfig) -> float | None:
-    """Return the value of a job's function, whose process group is left.
+    """Return the value of a job's function, and leave its process group afterwards.
 
     The threads of a group that is still there when the interpreter ends may abort the process.
     """

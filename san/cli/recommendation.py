@@ -1,12 +1,13 @@
-"""What to use of the models that a sweep compared, why, and the command to run next."""
+"""The model to use after a sweep, with the reason, and the command to run after a sweep or a training."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
-from san.cli.keys import key_of
+from san.cli.keys import is_referenced, key_of
 from san.cli.model_results import Results
 from san.reporting.results import SelectionSplit, lowest_phi, relative_to_here
 
@@ -20,6 +21,7 @@ OF_ACTIVATIONS = (
     "initial_kernels", "initial_mean", "initialization", "network", "restart_every",
 )  # fmt: skip
 PURSUIT = "phi_pursuit"
+SAYS_LITTLE = 0.95  # φ̄ from which a model describes hardly more than an empty description, which scores 1
 OF_PACKAGE = ("hydra", "main", "schema")  # providers of configurations
 
 
@@ -43,30 +45,39 @@ def recommendation(models: Sequence[Results], seconds: Mapping[str, float], spli
     size, n_kernels = best["kernel_sizes"][0], len(best["kernel_sizes"])
     chosen = [f"activation={best['activation']}", f"kernel_size={size}"]
     chosen += [f"n_kernels={n_kernels}"] if any(key.startswith("n_kernels=") for key in _given()) else []
+    overrides = _overrides(lambda key: not _is_or_below(key, OF_SWEEPS))
     return [
         f"Use {best['activation']} with kernels of {size} samples: {split} φ̄ {best[split]['phi']:.3f}"
         + (f" ({', '.join(others)})" if others else ""),
         f"Seconds of training: {times}",
-        f"To train it alone: {' '.join(['python -m san.train', *_overrides(OF_SWEEPS), *chosen])}",
+        f"To train it alone: {' '.join(['python -m san.train', *overrides, *chosen])}",
     ]
 
 
-def next_command(activation: str, folder: Path) -> str:
-    """Return the command to run after a training: φ pursuit on the same data, and after it the use of the model.
+def next_command(config: DictConfig, validation_phi: float, folder: Path) -> str:
+    """Return the command to run after a training, with its purpose.
 
-    A training with configuration files of the user is not repeated, because these may not suit φ pursuit.
+    It is a sweep of the same data if φ̄ is near or above 1, the use of the model after φ pursuit, and else φ pursuit on
+    the same data. A training with configuration files of the user is not repeated, because these may not suit another
+    activation.
 
     Args:
-        activation: Name of the trained activation function.
+        config: The configuration of the training.
+        validation_phi: The validation φ̄ of the selected epoch.
         folder: The run folder.
     """
     is_own = not HydraConfig.initialized() or any(
         source.provider not in OF_PACKAGE for source in HydraConfig.get().runtime.config_sources
     )
-    if is_own or activation == PURSUIT:
+    if not is_own and validation_phi >= SAYS_LITTLE:
+        of_data = OmegaConf.to_container(config.dataset, resolve=False)
+        overrides = _overrides(lambda key: _is_or_below(key, ("dataset",)) or is_referenced(of_data, key))
+        command = " ".join(["python -m san.sweep", *overrides, "activations=auto"])
+        return f"φ̄ is near or above 1. To find an activation and a kernel size for these data: {command}"
+    if is_own or config.activation_name == PURSUIT:
         place = shlex.quote(relative_to_here(folder))
         return f"To describe a recording: python -m san.encode checkpoint={place} path=FILE"
-    overrides = _overrides(OF_ACTIVATIONS)
+    overrides = _overrides(lambda key: not _is_or_below(key, OF_ACTIVATIONS))
     return f"For a lower φ̄: {' '.join(['python -m san.train', *overrides, f'activation={PURSUIT}'])}"
 
 
@@ -74,11 +85,10 @@ def _given() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def _overrides(without: Sequence[str]) -> list[str]:
-    """Return the overrides of the running command but those of some keys and below them, quoted for a shell."""
-    keys = {override: key_of(override) for override in _given()}
-    return [
-        shlex.quote(override)
-        for override, key in keys.items()
-        if key not in without and not key.startswith(tuple(f"{name}." for name in without))
-    ]
+def _overrides(is_kept: Callable[[str], bool]) -> list[str]:
+    """Return the overrides of the running command whose keys are kept, quoted for a shell."""
+    return [shlex.quote(override) for override in _given() if is_kept(key_of(override))]
+
+
+def _is_or_below(key: str, names: Sequence[str]) -> bool:
+    return key in names or key.startswith(tuple(f"{name}." for name in names))

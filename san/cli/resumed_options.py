@@ -70,7 +70,7 @@ def _refuse_several_runs(given: str) -> None:
 
 
 def _resolved(stored: Any, config: DictConfig) -> dict[str, Any]:
-    """Return the configuration of a checkpoint without references; parts are left out whose references are refused."""
+    """Return the configuration of a checkpoint with its references resolved; skip parts with refused references."""
     paths = {"paths": OmegaConf.to_container(config.paths, resolve=True)}
     resolved_parts(stored, [], paths)
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The name of a run in TensorBoard: what distinguishes it from other runs."""
+"""The name of a run in TensorBoard, which distinguishes it from other runs."""
 
 import re
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Keys that a user types and that have no effect: those of another command, and those that another key replaces.
 
-Defaults, and what a file sets, are not typed, so they contradict nothing.
+Only keys on the command line count. Defaults and values from files contradict nothing.
 """
 
 from collections.abc import Collection
@@ -46,7 +46,7 @@ def resumes(config: DictConfig, command: str) -> bool:
 
 
 def refuse_contradictions(config: DictConfig, command: str, typed: Collection[str]) -> None:
-    """Refuse typed keys of which one replaces the other.
+    """Refuse two typed keys if one replaces the other.
 
     Args:
         config: The configuration of a run or job, with the options of its checkpoint if it resumes one.

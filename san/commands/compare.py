@@ -122,7 +122,7 @@ class _Kept:
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """Return the settings that can change the results of a method, whatever others it is compared with."""
+    """Return the settings that can change the results of a method, without those of the other methods."""
     whole = effective_settings(config)
     return {key: value for key, value in whole.items() if key not in ("activations", "grids", "kernel_forms", "peers")}
 

@@ -24,6 +24,7 @@ __all__ = ["decode"]
 Format = Literal["npy", "csv", "wfdb"]
 STORED = "16"  # WFDB format: 16 bits a sample
 NAME = "reconstruction"
+SUFFIXES = {"npy": "npy", "csv": "csv", "wfdb": "hea"}
 PLAIN_UNITS = {"µ": "u", "μ": "u", "°": "deg", "Ω": "Ohm"}  # headers of WFDB are read without other characters
 
 
@@ -42,7 +43,8 @@ def decode(config: DictConfig) -> None:
         raise ValueError(f"hydra.run.dir={folder} already has a reconstruction: choose a folder that has none")
     for name, file in descriptions.items():
         WRITERS[config.format](load_description(file), folder / name)
-        console().print(relative_to_here(folder / name), soft_wrap=True, highlight=False)
+        written = folder / name / f"{NAME}.{SUFFIXES[config.format]}"
+        console().print(f"Reconstruction: {relative_to_here(written)}", soft_wrap=True, highlight=False)
 
 
 def _write_npy(description: Description, folder: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.table import Table
 
 from san.checkpoint import find, read
 from san.cli.evaluation_data import load_test_data
@@ -18,7 +17,7 @@ from san.data.reading import READERS, read_recording
 from san.data.splits import Splits
 from san.figures.style import save
 from san.peers.beat_detectors import installed_detectors
-from san.reporting.console import column, console, print_table
+from san.reporting.console import console, numbers, print_table, texts
 from san.reporting.results import print_failures, relative_to_here
 from san.storage.files import write_json
 from san.use.beats import BeatScore, Samples, annotated_beats, find_beats, score_beats
@@ -83,7 +82,7 @@ def encode(config: DictConfig) -> float:
 
 
 def _check(config: DictConfig) -> None:
-    """Refuse options of another kind, and neither or both of a path and a dataset.
+    """Refuse options of a wrong kind, and a command without a path or a dataset.
 
     Raises:
         ValueError: If there is one.
@@ -188,24 +187,27 @@ def _print(
     failures: Mapping[str, str],
     folder: Path,
 ) -> None:
-    headings = ("seconds", "events", "φ̄", "CR⁻¹", "L̃")
-    table = Table(column("recording"), *(column(heading, "right") for heading in headings))
-    for name, row in rows.items():
-        frequency = row["sampling_frequency"]
-        table.add_row(
+    cells = [
+        [
             name,
-            f"{row['n_samples'] / frequency:.1f}" if frequency else "unknown",
+            f"{row['n_samples'] / row['sampling_frequency']:.1f}" if row["sampling_frequency"] else "unknown",
             str(row["n_events"]),
             *(f"{row[metric]:.4f}" for metric in ("phi", "cr_inverse", "loss_normalized")),
-        )
+        ]
+        for name, row in rows.items()
+    ]
     if rows:
-        print_table(table)
+        print_table([*texts("recording"), *numbers("seconds", "events", "φ̄", "CR⁻¹", "L̃")], cells)
     print_failures(failures)
     if scores:
-        headings = ("sensitivity", "predictivity", "found", "missed", "extra")
-        table = Table(column("beats"), *(column(heading, "right") for heading in headings))
-        for name, score in scores.items():
-            shares = (f"{share:.2%}" for share in (score.sensitivity, score.positive_predictivity))
-            table.add_row(name, *shares, *map(str, (score.matched, score.missed, score.extra)))
-        print_table(table)
+        cells = [
+            [
+                name,
+                *(f"{share:.2%}" for share in (score.sensitivity, score.positive_predictivity)),
+                *map(str, (score.matched, score.missed, score.extra)),
+            ]
+            for name, score in scores.items()
+        ]
+        headings = numbers("sensitivity", "predictivity", "found", "missed", "extra")
+        print_table([*texts("beats"), *headings], cells)
     console().print(relative_to_here(folder), soft_wrap=True, highlight=False)

@@ -112,7 +112,7 @@ def train(config: DictConfig) -> float:
         if page is not None:
             write_test_page(trained_model(module, splits, config.activation_name), splits, page)
         if not (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
-            print_next_steps(page, next_command(config.activation_name, folder))
+            print_next_steps(page, next_command(config, per_epoch[best_epoch]["phi"], folder))
     return per_epoch[best_epoch]["phi"]
 
 

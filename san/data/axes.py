@@ -1,4 +1,4 @@
-"""The axes of an array: what each of them is, by their number or the names that the user gives, the same everywhere."""
+"""The meaning of each axis of an array, from the number of axes or from the names that the user gives."""
 
 import logging
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def axes_of(
     is_recording: bool = False,
     one_channel: str = "channel=0 to read one channel",
 ) -> ArrayAxes:
-    """Return what each axis of an array is, and the channels chosen from it.
+    """Return the meaning of each axis of an array, and the chosen channels.
 
     Without ``axes``, one axis is [time], two are [examples, time] and three [examples, channels, time]; or, if a
     channel is chosen, two are channels by samples, of which the shorter axis has the channels. Images are read only by

@@ -43,7 +43,7 @@ def load(
 
     Args:
         path: Path of a file or folder, or a pattern; see :func:`san.data.file_splits.file_splits`.
-        column: Index or heading of a column, several, or ``all`` but the column of times; None for the only column.
+        column: Index or heading of a column, several, ``all``, or None for the only one; times do not count.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         headings: Whether the first line has headings; None if it has them unless all of its fields are numbers.
         time: Index or heading of the column of times; False for none; None for one with a heading such as ``time``.
@@ -70,7 +70,7 @@ def read(
 
     Args:
         path: Path of a file with commas, semicolons, tabs or white space between the columns.
-        column: Index or heading of a column, several, or ``all`` but the column of times; None for the only column.
+        column: Index or heading of a column, several, ``all``, or None for the only one; times do not count.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         headings: Whether the first line has headings; None if it has them unless all of its fields are numbers.
         time: Index or heading of the column of times; False for none; None for one with a heading such as ``time``.

@@ -1,4 +1,4 @@
-"""Paths of the user's files: what is there instead of a file or a folder."""
+"""Paths of the user's files, and errors that say what was found instead of a file or a folder."""
 
 import glob
 import logging
@@ -95,7 +95,7 @@ def _parts(file: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _found(path: Path) -> str:
-    """Say what is at a path that was expected to be something else."""
+    """Return a description of what is at a path where something else is expected."""
     if path.is_dir():
         return "is a folder"
     if path.exists():

@@ -47,7 +47,7 @@ def indices_of(key: str, value: Channels, names: Sequence[str], place: str, *, b
         value: An index or a name, see :func:`index_of`; several of them; ``all``; or None for the only one.
         names: The names, in order.
         place: The file, for errors.
-        but: Index of a column that ``all`` leaves out, such as the column of times.
+        but: Index of a column that ``all`` and None do not count, such as the column of times.
 
     Raises:
         ValueError: If there is no such one, a choice may mean two of them, or one is chosen twice or none at all.
@@ -62,6 +62,8 @@ def indices_of(key: str, value: Channels, names: Sequence[str], place: str, *, b
         if not chosen:
             raise ValueError(f"{key}={ALL}: {place} has no {key} of samples")
         return chosen
+    if value is None and but is not None and len(names) == 2:
+        return [1 - but]
     if value is None or isinstance(value, str | int):
         return [index_of(key, value, names, place)]
     if not value:

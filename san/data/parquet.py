@@ -36,7 +36,7 @@ def load(
 
     Args:
         path: Path of a file or folder, or a pattern; see :func:`san.data.file_splits.file_splits`.
-        column: Index or name of a column, several, or ``all`` but the column of times; None for the only column.
+        column: Index or name of a column, several, ``all``, or None for the only one; times do not count.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         time: Index or name of the column of times; False for none; None for one that is named as such.
         **options: Windows, splits, scaling and invalid samples; see :func:`san.data.scaling.signal_splits`.
@@ -62,7 +62,7 @@ def read(
 
     Args:
         path: Path of a Parquet or Feather file.
-        column: Index or name of a column, several, or ``all`` but the column of times; None for the only column.
+        column: Index or name of a column, several, ``all``, or None for the only one; times do not count.
         sampling_frequency: Sampling frequency in hertz; None to take it from the column of times, if there is one.
         time: Index or name of the column of times; False for none; None for one that is named as such.
 

@@ -16,7 +16,8 @@ from san.data.signal import TOLERANCE, agreed_frequency
 __all__ = ["Sampling", "sampling_of", "time_column"]
 
 HEADING = re.compile(
-    r"(elapsed[ _]?)?(time|t|times|timestamp|timestamps|datetime|seconds|secs?)(?P<unit>\W.*|_[a-zµμ]+)?"
+    r"(elapsed[ _]?)?(time|t|times|timestamp|timestamps|datetime|seconds|secs?|zeit|zeitstempel|tiempo|tijd)"
+    r"(?P<unit>\W.*|_[a-zµμ]+)?"
 )
 PER_SECOND = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -61,7 +62,7 @@ def time_column(time: int | str | bool | None, names: Sequence[str], place: str)
 
     Args:
         time: The user's choice, an index or a heading; False for none; None for the first column with a heading such as
-            ``time``, ``t [ms]``, ``timestamp`` or ``time_s``.
+            ``time``, ``t [ms]``, ``timestamp``, ``time_s`` or ``Zeit (s)``.
         names: Headings of the columns.
         place: The file, for errors.
 

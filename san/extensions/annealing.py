@@ -1,4 +1,4 @@
-"""Extrema whose minimum distance grows while training, the first future work of the paper."""
+"""Extrema with a minimum distance that grows during training: the first future work of the paper."""
 
 from collections.abc import Sequence
 from math import cos, pi

@@ -1,4 +1,4 @@
-"""Extrema of which some are dropped while training, the third future work of the paper."""
+"""Extrema, some of which are dropped during training: the third future work of the paper."""
 
 from collections.abc import Sequence
 

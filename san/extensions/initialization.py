@@ -43,8 +43,8 @@ def window_sampler(x: Float[Tensor, "batch channels *space"], mirrored: bool) ->
 def set_atoms(network: SparselyActivatedNetwork, atoms: Sequence[Tensor]) -> None:
     """Set the kernels of each model of a bank, so that the decoder places the given atoms.
 
-    A kernel of another size is cropped to its middle, or padded with zeros on both sides, which changes nothing of what
-    it encodes and decodes; see :func:`san.ops.kernels.resized`.
+    A kernel of another size is cropped to its middle or padded with zeros on both sides, see
+    :func:`san.ops.kernels.resized`. A padded kernel encodes and decodes as before.
 
     Args:
         network: The network or bank; its kernels are changed.

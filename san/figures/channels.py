@@ -56,7 +56,7 @@ class Curve(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """The events of one kernel, the similarity that they are selected from, and what they add to the reconstruction.
+    """The events of one kernel, the similarity from which they are selected, and their partial reconstruction.
 
     Args:
         kernel: Index of the kernel.

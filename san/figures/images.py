@@ -81,7 +81,7 @@ def show_channels(
         axes: The axes.
         image: The image.
         title: Title.
-        limit: Absolute value of the darkest red and blue; None for the largest of the image.
+        limit: Absolute value of the darkest red and blue, or of black and white; None for the largest of the image.
         color_limits: Values of three channels that are black and white; None for values around zero.
     """
     n_channels = len(image)
@@ -91,7 +91,7 @@ def show_channels(
         show_image(axes, torch.cat(parts[:-1], dim=1), title, limit)
         return
     pixels = image.detach().double().movedim(0, -1).numpy()
-    largest = float(np.abs(pixels).max()) or 1.0
+    largest = limit or float(np.abs(pixels).max()) or 1.0
     low, high = (-largest, largest) if color_limits is None else color_limits
     axes.imshow(((pixels - low) / ((high - low) or 1.0)).clip(0, 1))
     axes.set(title=title, xticks=[], yticks=[])

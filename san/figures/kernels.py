@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from san.extensions.signs import shown_atoms
 from san.figures.channels import channel_labels, channels_first, draw_kernel, kernel_height
-from san.figures.images import show_channels
+from san.figures.images import RGB, show_channels
 from san.figures.style import MAX_DRAWN_KERNELS, Run, add_colorbar, figure, kernels_to_draw, set_heading, styled
 from san.networks import SparselyActivatedNetwork
 
@@ -48,6 +48,8 @@ def draw_kernels(
     """
     indices, note = _drawn(network)
     heading = f"{name}: {note}" if note else name
+    if network.channels == RGB and network.n_dims == 2:
+        heading += "\nin color, gray for zero"
     titles = {index: f"kernel {index}" if len(network.kernel_sizes) > 1 else "kernel" for index in indices}
     columns = min(len(indices), 3 if network.channels > 1 else 6)
     rows = -(-len(indices) // columns)
@@ -63,7 +65,7 @@ def draw_kernels(
             draw_kernel(drawn, grid[place], network, index, labels, sampling_frequency, title=title)
     else:
         atoms = [channels_first(atom, 2) for atom in shown_atoms(network)]
-        drawn.set_size_inches(2.3 * columns, 2.3 * rows + 1.0)
+        drawn.set_size_inches(2.3 * columns, 2.3 * rows + (0.7 if network.channels == RGB else 1.2))
         limit = max(float(atoms[index].abs().max()) for index in indices)
         for index, place in places.items():
             title = f"{titles[index]}, {' × '.join(map(str, atoms[index].shape[1:]))} pixels"

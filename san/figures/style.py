@@ -223,7 +223,7 @@ def kernels_to_draw(energies: Sequence[float]) -> tuple[list[int], str]:
 
 
 def active_kernels_to_draw(energies: Sequence[float], n_activations: Sequence[int]) -> tuple[list[int], str]:
-    """Return the kernels to draw beside their activations; kernels without activations are left out.
+    """Return the kernels to draw beside their activations; kernels without activations are skipped.
 
     Args:
         energies: The energy of each kernel.

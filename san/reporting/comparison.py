@@ -5,12 +5,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from san.figures.frontier import draw_frontier
 from san.figures.style import save
 from san.figures.sweep import SelectionSplit
-from san.reporting.console import column, console, print_table
+from san.reporting.console import console, numbers, print_table, texts
 from san.reporting.results import METRICS, relative_to_here
 from san.storage.files import write_csv, write_text
 
@@ -106,12 +104,10 @@ def _rows(results: Results) -> list[dict[str, Any]]:
 
 def _print(rows: Sequence[Results], split: SelectionSplit, folder: Path) -> None:
     """Print the methods, sorted by the phi of a split."""
-    table = Table(
-        *(column(heading, "left" if key == "method" else "right") for key, heading in CONSOLE_HEADINGS.items())
-    )
-    for row in sorted(rows, key=lambda row: float(row[f"{split}_phi"])):
-        table.add_row(*(_text(key, row[key]) for key in CONSOLE_HEADINGS))
-    print_table(table)
+    best_first = sorted(rows, key=lambda row: float(row[f"{split}_phi"]))
+    method, *others = CONSOLE_HEADINGS.values()
+    cells = [[_text(key, row[key]) for key in CONSOLE_HEADINGS] for row in best_first]
+    print_table([*texts(method), *numbers(*others)], cells)
     console().print(relative_to_here(folder), soft_wrap=True, highlight=False)
 
 

@@ -191,7 +191,7 @@ def _by_activation(rows: list[Cell]) -> list[Cell]:
 
 
 def _reason(row: Record) -> str:
-    """Return why a number is beyond the printed one, as far as the replays tell."""
+    """Return the reason, if the replays show one, why a number differs from the printed one."""
     if row["number"] == "kernel_size":
         ours, printed = row["phi_at"]
         return f"φ̄ is {ours:.4f} at this size and {printed:.4f} at the printed one"

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.table import Table
-
 from san.figures.style import save
 from san.figures.sweep import SelectionSplit, draw_surface, draw_sweep
 from san.ops.choices import check_choice
 from san.ops.kernels import kernels_text, sizes_text
-from san.reporting.console import column, console, print_table
+from san.reporting.console import console, numbers, print_table, texts
 from san.storage.files import write_csv
 
 __all__ = [
@@ -40,6 +38,15 @@ SWEEP_COLUMNS = (
 N_KERNELS = "n_kernels"
 ACCURACY = "test_accuracy"
 MAX_CONSOLE_ROWS = 20
+# Headings of what names a model; a column with one value for all models is a line above the table instead.
+NAMES = {
+    "dataset": "dataset",
+    "activation": "activation",
+    "seed": "seed",
+    N_KERNELS: "kernels",
+    "kernel_size": "kernel\nsize m",
+    "best_epoch": "epoch",
+}
 
 Results = Mapping[str, Any]
 R = TypeVar("R", bound=Results)
@@ -75,18 +82,18 @@ def sweep_row(results: Results) -> dict[str, Any]:
 
 
 def print_run(results: Results, folder: Path) -> None:
-    """Print the metrics of a run, what was learned, and the run folder.
+    """Print the metrics of a run, the learned kernels in one sentence, and the run folder.
 
     Args:
         results: The results of the run.
         folder: The run folder.
     """
-    headings = ("φ̄", "CR⁻¹", "L̃")
-    table = Table(column(results["dataset"]), *(column(heading, "right") for heading in headings))
-    for split in ("validation", "test"):
-        if split in results:
-            table.add_row(split, *(f"{results[split][metric]:.4f}" for metric in METRICS))
-    print_table(table)
+    rows = [
+        [split, *(f"{results[split][metric]:.4f}" for metric in METRICS)]
+        for split in ("validation", "test")
+        if split in results
+    ]
+    print_table([*texts(results["dataset"]), *numbers("φ̄", "CR⁻¹", "L̃")], rows)
     if "planted" in results:
         _print_planted(results["planted"])
     out = console()
@@ -101,7 +108,7 @@ def print_run(results: Results, folder: Path) -> None:
 
 
 def _learned(results: Results) -> str:
-    """Return what a run learned, in one sentence."""
+    """Return the learned kernels and their metrics, in one sentence."""
     sizes, test = results["kernel_sizes"], results["test"]
     kernels = kernels_text(sizes)
     return (
@@ -113,21 +120,20 @@ def _learned(results: Results) -> str:
 
 def _print_planted(planted: Sequence[Results]) -> None:
     """Print which learned kernel is most like each planted kernel, and the energy that its border cuts off."""
-    headings = ("planted kernel", "learned kernel", "correlation", "shift", "cut off")
-    table = Table(*(column(heading, "right") for heading in headings))
+    rows = []
     for index, found in enumerate(planted):
         shift = ", ".join(f"{samples:+d}" if samples else "0" for samples in found["shift"])
         cut_off = f"{1 - found['energy_inside']:.1%}"
-        table.add_row(str(index), str(found["kernel"]), f"{found['correlation']:.4f}", shift, cut_off)
-    print_table(table)
+        rows.append([str(index), str(found["kernel"]), f"{found['correlation']:.4f}", shift, cut_off])
+    print_table(numbers("planted kernel", "learned kernel", "correlation", "shift", "cut off"), rows)
 
 
 def print_next_steps(page: Path | None, command: str) -> None:
-    """Print what φ̄ means, and what to do after a training.
+    """Print the meaning of φ̄ and the next step after a training.
 
     Args:
         page: The page about the kernels of the model, if there is one.
-        command: The command to try next, and what it is for.
+        command: The command to try next, with its purpose.
     """
     out = console()
     out.print(
@@ -173,33 +179,59 @@ def summarize_models(
 def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path) -> None:
     """Print the models of a sweep, sorted by the phi of a split, then each failure with its reason.
 
+    What is the same for all models is printed once, above the table.
+
     Args:
         rows: The rows of sweep.csv.
         split: The split whose phi selects.
         failures: The reason of each failure, by the name of the job or model.
         folder: The folder of the sweep, printed last.
     """
-    varying = [key for key in ("dataset", "activation", "seed", N_KERNELS) if len({row[key] for row in rows}) > 1]
-    numbers = ["kernel\nsize m", "epoch", "validation\nφ̄", "test\nφ̄", "test\nCR⁻¹", "test\nL̃"]
-    if any(ACCURACY in row for row in rows):
-        numbers.append("test\naccuracy")
-    table = Table(
-        *(column("kernels" if key == N_KERNELS else key) for key in varying),
-        *(column(heading, "right") for heading in numbers),
-    )
     best_first = sorted(rows, key=lambda row: float(row[f"{split}_phi"]))
-    for row in best_first[:MAX_CONSOLE_ROWS]:
-        metrics = (row["validation_phi"], *(row[f"test_{metric}"] for metric in METRICS))
-        keys = (*varying, "kernel_size", "best_epoch")
-        accuracy = [f"{row[ACCURACY]:.2%}"] if ACCURACY in row else []
-        table.add_row(*(str(row[key]) for key in keys), *(f"{value:.4f}" for value in metrics), *accuracy)
-    if rows:
-        print_table(table)
+    constant = [
+        key
+        for key in NAMES
+        if len({row[key] for row in rows}) == 1 and (len(rows) > 1 or key not in ("kernel_size", "best_epoch"))
+    ]
+    names = [key for key in NAMES if key not in constant]
+    headings = [
+        *(heading for key in names for heading in (texts if key in ("dataset", "activation") else numbers)(NAMES[key])),
+        *numbers("validation\nφ̄", "test\nφ̄", "test\nCR⁻¹", "test\nL̃"),
+        *(numbers("test\naccuracy") if any(ACCURACY in row for row in rows) else []),
+    ]
+    cells = [
+        [
+            *(str(row[key]) for key in names),
+            *(f"{value:.4f}" for value in (row["validation_phi"], *(row[f"test_{metric}"] for metric in METRICS))),
+            *([f"{row[ACCURACY]:.2%}"] if ACCURACY in row else []),
+        ]
+        for row in best_first[:MAX_CONSOLE_ROWS]
+    ]
     out = console()
+    if rows:
+        shared = ", ".join(_named(key, rows[0][key]) for key in constant)
+        if shared:
+            out.print(f"{'All models' if len(rows) > 1 else 'One model'}: {shared}", highlight=False)
+        dropped = print_table(headings, cells, low_value=("epoch", "test\nCR⁻¹", "test\nL̃"))
+        if dropped:
+            out.print(f"Too wide for this terminal, in sweep.csv: {', '.join(map(_line, dropped))}", highlight=False)
     if len(rows) > MAX_CONSOLE_ROWS:
         out.print(f"and {len(rows) - MAX_CONSOLE_ROWS} more in sweep.csv", highlight=False)
     print_failures(failures)
     out.print(relative_to_here(folder), soft_wrap=True, highlight=False)
+
+
+def _named(key: str, value: Any) -> str:
+    """Return a value of a row of sweep.csv as a part of a sentence."""
+    if key in ("dataset", "activation"):
+        return str(value)
+    if key == N_KERNELS:
+        return f"{value} kernel{'' if value == 1 else 's'}"
+    return f"{_line(NAMES[key])} {value}"
+
+
+def _line(heading: str) -> str:
+    return " ".join(heading.split())
 
 
 def print_failures(failures: Mapping[str, str]) -> None:
@@ -215,10 +247,8 @@ def print_failures(failures: Mapping[str, str]) -> None:
     elif failures:
         advices = {reason.rpartition("; ")[2] for reason in failures.values() if "; " in reason}
         has_one = len(advices) == 1 and all("; " in reason for reason in failures.values())
-        table = Table("failed", "reason", style="red", box=None)
-        for name, reason in failures.items():
-            table.add_row(name, reason.rpartition("; ")[0] if has_one else reason)
-        print_table(table)
+        rows = [[name, reason.rpartition("; ")[0] if has_one else reason] for name, reason in failures.items()]
+        print_table(texts("failed", "reason"), rows, style="red", is_boxed=False)
         if has_one:
             out.print(f"For all of these: {advices.pop()}", style="red", soft_wrap=True, highlight=False)
 

@@ -122,7 +122,7 @@ def _event_files(folder: Path) -> list[Path]:
 
 
 def _events_of_epochs(files: list[Path], n_epochs: int) -> Iterator[Any]:
-    """Yield what was logged until the end of an epoch."""
+    """Yield the events until the end of an epoch."""
     for path in files:
         for event in LegacyEventFileLoader(str(path)).Load():
             if not event.HasField("summary"):

@@ -1,4 +1,4 @@
-"""What a model says of recordings: events, reconstruction, φ and a figure, in the units of the recordings."""
+"""Descriptions of recordings: events, reconstruction, φ and a figure, in the units of the recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MOST_DRAWN = 5000  # samples of a figure
 
 
 class Origin(NamedTuple):
-    """What is known of the samples that a model describes.
+    """Origin of the described samples: name, channels, units and sampling frequency.
 
     Args:
         name: Name of the recording, or of the data that the model was trained on.
@@ -104,7 +104,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Description:
-    """The description of recordings by a model: a table of events, each of which places one kernel at one sample.
+    """The description of recordings by a model: a table of events. An event places one kernel at one sample.
 
     Args:
         network: The network, on the CPU.

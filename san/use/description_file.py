@@ -160,7 +160,7 @@ def _with_channels(stored: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _description(arrays: Arrays) -> Description:
-    """Return the description that arrays from a file, with axes of channels, denote.
+    """Return the description that is stored in the arrays of a file, which have axes of channels.
 
     Raises:
         ValueError: If they denote none.
@@ -213,7 +213,7 @@ def _description(arrays: Arrays) -> Description:
 
 
 def _scale(arrays: Arrays) -> Scale:
-    """Return the scale that arrays from a file denote: numbers of one channel, or tuples of several."""
+    """Return the scale that is stored in the arrays of a file: numbers of one channel, or tuples of several."""
     kind: Any = str(arrays["scaling"])
     offset, unit, lowest, highest = (tuple(map(float, row)) for row in arrays["scale"])
     if len(offset) > 1 and kind in FITTED:
@@ -222,7 +222,7 @@ def _scale(arrays: Arrays) -> Scale:
 
 
 def _windows(arrays: Arrays, shape: tuple[int, ...], n_kernels: int) -> list[Window]:
-    """Return the windows that arrays from a file denote.
+    """Return the windows that are stored in the arrays of a file.
 
     Raises:
         ValueError: If they are not in order, or an activation is outside its window.

@@ -235,7 +235,7 @@ class _Panels:
         )
 
     def _drawn_channels(self, kernel: int) -> list[int]:
-        """Return the channels of an excerpt: of too many signals, those in which the kernel has the most energy."""
+        """Return the channels of an excerpt; of too many, those with the most energy of the kernel."""
         n_channels = self.description.shape[1]
         if self.description.network.n_dims == 2 or n_channels <= MAX_LEADS:
             return list(range(n_channels))
@@ -267,7 +267,7 @@ def _described(description: Description) -> str:
 
 
 def _best_median_worst(description: Description) -> Mapping[str, int]:
-    """Return the windows of the lowest, the middle and the highest φ, without those that are named before."""
+    """Return the windows of the lowest, the middle and the highest φ, each window once."""
     order = description.metrics["phi"].argsort(kind="stable").tolist()
     found = {"best": order[0], "worst": order[-1], "median": order[(len(order) - 1) // 2]}
     first: NDArray[np.int64] = np.unique(list(found.values()), return_index=True)[1]
@@ -290,7 +290,7 @@ def _size(description: Description, kernel: int) -> str:
 
 
 def _facts(description: Description, numbers: KernelNumbers, label: str) -> list[str]:
-    """Return what the events of a kernel are, in words."""
+    """Return a description of the events of a kernel, in words."""
     n_examples = description.shape[0]
     if numbers.n_events == 0:
         return [f"It never fires in {_counted(n_examples, 'example')}: its weights cost without use."]

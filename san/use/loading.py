@@ -97,7 +97,7 @@ def _allowed(packages: Sequence[str]) -> Iterator[None]:
 
 
 def _origin(stored: Any, file: Path) -> Mapping[str, Any]:
-    """Check what a checkpoint stores of its training data.
+    """Check the description of the training data in a checkpoint.
 
     Raises:
         ValueError: If it is absent or damaged.

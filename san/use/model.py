@@ -34,7 +34,7 @@ BATCH_SAMPLES = 2**18  # samples of the windows that are encoded together
 
 
 class Model:
-    """A trained network with what its use needs; :func:`san.load` makes one.
+    """A trained network with the scale and the origin of its training data; :func:`san.load` makes one.
 
     Args:
         network: The network, of one model.
@@ -152,7 +152,7 @@ class Model:
             examples: Scaled examples, [examples, channels, *space], such as those of :class:`san.data.splits.Splits`.
             statistics: The numbers by which each example was scaled. Without them the description of a model with
                 scaling=example is in the unit of the scaled samples.
-            origin: What is known of the examples; None if that is what is known of the training data.
+            origin: Origin of the examples; None for the origin of the training data.
 
         Raises:
             ValueError: If the examples have other axes, another number of channels or another sampling frequency than

@@ -86,7 +86,7 @@ def train_models(
 
 
 def trained_model(module: SANModule, splits: Splits, activation: str, index: int = 0) -> Model:
-    """Return a model of a module, with what is known of its examples.
+    """Return a model of a module, with the scale and the origin of its examples.
 
     Args:
         module: The trained module.
@@ -142,7 +142,7 @@ def _unchanged_torch() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what Lightning logs and warns of, which concerns command lines."""
+    """Hide logs and warnings of Lightning, which concern command lines."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     with without_void_warnings():

@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import ProcessingSpeedColumn
 
 from san.training.callbacks.phi_checkpoint import MONITOR, is_validated
 from san.training.epochs import epoch_number
@@ -64,7 +66,21 @@ class EpochLines(ProgressBar):
 
 
 class _EpochBar(RichProgressBar):
-    """The bar of Lightning, with epochs counted from 1."""
+    """The bar of Lightning in one line of 80 characters, with epochs counted from 1.
+
+    It has neither the batches per second nor the name of the logger's version.
+    """
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
+        """Return the columns of the bar; Lightning adds the metrics."""
+        return [
+            column for column in super().configure_columns(trainer) if not isinstance(column, ProcessingSpeedColumn)
+        ]
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Return the metrics to show, by the names that lines per epoch have."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name.replace("/", " "): value for name, value in metrics.items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:
         n_epochs = self.trainer.max_epochs or -1

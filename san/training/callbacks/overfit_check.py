@@ -22,7 +22,7 @@ class OverfitCheck(pl.Callback):
         self.losses.append(float(trainer.callback_metrics["train/loss"]))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the training losses of the first and the last epoch, and what they mean."""
+        """Log the training losses of the first and the last epoch, and whether the model learns."""
         if not trainer.is_global_zero or len(self.losses) < 2:
             return
         first, last = self.losses[0], self.losses[-1]

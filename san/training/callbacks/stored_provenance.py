@@ -12,7 +12,7 @@ PART = "provenance"
 
 
 class StoredProvenance(pl.Callback):
-    """Store in each checkpoint what its training depends on, so that no other training resumes from it.
+    """Store the provenance of the training in each checkpoint, so that no other training resumes from it.
 
     Args:
         content: Plain data.
