@@ -304,6 +304,7 @@ def test_complete_methods_of_an_interrupted_comparison_are_kept(run_compare, mon
     stop = 7
     folder, _ = run_compare("stopped", *arguments, fails=True)
     assert [path.stem for path in (folder / "methods").iterdir()] == ["relu"]
+    assert [row["method"] for row in table(folder / "compare.csv")] == ["relu"]
     trained.clear()
     stop = None
     run_compare("stopped", *arguments)

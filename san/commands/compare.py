@@ -25,7 +25,7 @@ from san.cli.ranks import started_by_torchrun
 from san.cli.settings import effective_settings
 from san.data.splits import Splits
 from san.peers.tuning import METHODS, mean_metrics, require_installed
-from san.reporting.comparison import summarize_comparison
+from san.reporting.comparison import summarize_comparison, write_comparison_table
 from san.reporting.provenance import Provenance, data_fingerprint, versions
 from san.reporting.results import lowest_phi
 from san.storage.files import read_json, write_json
@@ -57,16 +57,14 @@ def compare(config: DictConfig) -> float:
     for name in config.peers:
         _check_grid(name, grids[name])
     folder = Path(config.paths.output_dir)
-    kept = _Kept(folder / "methods", data_fingerprint(splits))
-    methods = []
+    due: list[tuple[str, Any, Callable[[], Results]]] = []
     for compared in networks:
         try:
             parts = compared.parts(splits)
         except ValueError as error:
             log.warning("%s is skipped: %s", compared.name, error)
             continue
-        settings = [_settings(bank) for bank in compared.banks]
-        methods.append(kept.or_tuned(compared.name, settings, partial(compared.tune, parts)))
+        due.append((compared.name, [_settings(bank) for bank in compared.banks], partial(compared.tune, parts)))
     for name in config.peers:
         grid = grids[name]
         peer = {
@@ -74,9 +72,11 @@ def compare(config: DictConfig) -> float:
             "grid": _lists(grid),
             "version": import_module(METHODS[name].package).__version__,
         }
-        methods.append(kept.or_tuned(name, peer, partial(_tune_peer, config, name, grid, splits)))
-    if not methods:
+        due.append((name, peer, partial(_tune_peer, config, name, grid, splits)))
+    if not due:
         raise ValueError("all methods are skipped, which leaves nothing to compare: name others")
+    kept = _Kept(folder / "methods", data_fingerprint(splits))
+    methods: list[Results] = []
     results = {
         "dataset": splits.name,
         "channels": splits.n_channels,
@@ -84,6 +84,12 @@ def compare(config: DictConfig) -> float:
         "selected_by": config.protocol.selected_by,
         "seed": config.seed,
         "methods": methods,
+    }
+    for name, settings, tune in due:
+        methods.append(kept.or_tuned(name, settings, tune))
+        write_comparison_table(results, folder)
+        log.info("%d of %d methods are in compare.csv", len(methods), len(due))
+    results |= {
         "wall_seconds": time.perf_counter() - start,
         "versions": versions(),
         "config": stored_configuration(config),

@@ -12,7 +12,7 @@ from san.reporting.console import console, numbers, print_table, texts
 from san.reporting.results import METRICS, relative_to_here
 from san.storage.files import write_csv, write_text
 
-__all__ = ["comparison_markdown", "comparison_row", "summarize_comparison"]
+__all__ = ["comparison_markdown", "comparison_row", "summarize_comparison", "write_comparison_table"]
 
 HEADINGS = {
     "method": "method",
@@ -44,12 +44,23 @@ def summarize_comparison(results: Results, folder: Path) -> None:
     """
     rows = _rows(results)
     try:
-        write_csv(folder / "compare.csv", list(rows[0]), rows)
+        write_comparison_table(results, folder)
         write_text(folder / "compare.md", comparison_markdown(results))
         drawn = draw_frontier(results["methods"], results["dataset"])
         save(drawn, folder / "figures" / "frontier")
     finally:
         _print(rows, results["selected_by"], folder)
+
+
+def write_comparison_table(results: Results, folder: Path) -> None:
+    """Write ``compare.csv``, a row for each method so far.
+
+    Args:
+        results: The results of a comparison, or its ``methods``, ``space`` and ``channels`` alone.
+        folder: The folder to write to.
+    """
+    rows = _rows(results)
+    write_csv(folder / "compare.csv", list(rows[0]), rows)
 
 
 def comparison_row(method: Results, space: Sequence[int], channels: int = 1) -> dict[str, Any]:
