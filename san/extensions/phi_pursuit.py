@@ -34,13 +34,12 @@ class PhiPursuit(Encoder):
        relative to its energy inside the example, and refit the amplitudes of the atoms that overlap it. Keep the prefix
        of the lowest φ.
     2. *Refinement*: move each atom by a sample or two or to another kernel, set its amplitude to the optimum of the
-    loss
-       (for the absolute error a weighted median of residual over kernel), and drop it if φ is lower without it. No such
-       change raises φ.
+       loss (for the absolute error a weighted median of residual over kernel), and drop it if φ is lower without it. No
+       such change raises φ.
     3. *Alternative start*, outside of training steps: refine the activations of Extrema in the same way and keep the
        better of both descriptions.
     4. *Perturbation*, outside of training steps: drop some atoms near one and refine their surroundings; undo it unless
-       φ is lower.
+       φ is lower. Each activation is such a centre ``perturbations`` times.
 
     The maps are constants in the gradient, because the gradient through an optimal amplitude is zero. The kernels are
     kept at unit norm; kernels of other norms have the same activations, with amplitudes divided by their norms.
