@@ -111,13 +111,20 @@ def run(monkeypatch, capsys):
     return run
 
 
+def bare(arguments, **groups):
+    """Return overrides without what takes most of the time of a short run, unless the arguments choose it."""
+    chosen = {argument.lstrip("+~").partition("=")[0].partition(".")[0] for argument in arguments}
+    return [*arguments, *(f"{group}={choice}" for group, choice in groups.items() if group not in chosen)]
+
+
 @pytest.fixture
 def run_train(run, tmp_path):
-    """Train into a folder of the test; return the folder and the standard error."""
+    """Train into a folder of the test, by default without logs and figures; return the folder and standard error."""
 
-    def run_train(folder, *arguments, fails=False):
+    def run_train(folder, *arguments, fails=False, as_user=False):
         where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / folder}"
-        code, said = run(train.main, *arguments, where)
+        given = arguments if as_user else bare(arguments, logger="[]", figure="[]")
+        code, said = run(train.main, *given, where)
         assert (code != 0) == fails, said
         return tmp_path / folder, said
 
@@ -126,10 +133,11 @@ def run_train(run, tmp_path):
 
 @pytest.fixture
 def run_sweep(run, tmp_path):
-    """Sweep into a folder of the test; return the folder and the standard error."""
+    """Sweep into a folder of the test, by default without figures; return the folder and standard error."""
 
-    def run_sweep(folder, *arguments, fails=False):
-        code, said = run(sweep.main, "logger=csv", *arguments, f"hydra.run.dir={tmp_path / folder}")
+    def run_sweep(folder, *arguments, fails=False, as_user=False):
+        given = arguments if as_user else bare(arguments, logger="csv", figure="[]")
+        code, said = run(sweep.main, *given, f"hydra.run.dir={tmp_path / folder}")
         assert (code != 0) == fails, said
         return tmp_path / folder, said
 

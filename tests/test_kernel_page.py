@@ -269,7 +269,7 @@ def test_a_run_writes_the_page_in_physical_units_with_its_test_metrics(run_train
     [(["figure=[]"], False), (["figure=[]", "report=true"], True), (["report=false"], False)],
 )
 def test_the_page_can_be_switched_off(run_train, arguments, is_written):
-    folder, _ = run_train("run", "trainer.max_epochs=1", "kernel_size=30", "logger=[]", *arguments)
+    folder, _ = run_train("run", "trainer.max_epochs=1", "kernel_size=30", "logger=[]", *arguments, as_user=True)
     assert (folder / "report.html").exists() == is_written
 
 

@@ -124,7 +124,7 @@ def test_the_options_of_the_run_need_no_repetition(run_train, arguments, tmp_pat
     ]
     trained, _ = run_train("trained", *arguments, *options)
     through, _ = run_train("through", *arguments, *options, "trainer.max_epochs=4")
-    resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=4")
+    resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=4", as_user=True)
     assert numbers(resumed) == numbers(through)
     assert not (resumed / "figures").exists()
     assert not (resumed / "tensorboard").exists()
@@ -143,7 +143,7 @@ def test_a_checkpoint_does_not_decide_where_files_are_read_and_written(run_train
         config["figure"] = {"../../elsewhere": {"_target_": "san.figures.kernels.draw", "_partial_": True}}
 
     rewrite(trained, redirect)
-    resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=3")
+    resumed, _ = run_train("resumed", f"checkpoint={trained}", "trainer.max_epochs=3", as_user=True)
     assert not (tmp_path / "elsewhere").exists()
     assert (resumed / "checkpoints" / "best.ckpt").is_file()
     assert "checkpoint= does not decide figure.../../elsewhere" in log_of(resumed)

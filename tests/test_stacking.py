@@ -85,7 +85,7 @@ def test_training_the_classifier_is_adam_on_the_cross_entropy(run_train, compose
 
 @pytest.mark.parametrize(("protocol", "selected"), [("honest", "best"), ("paper", "last")])
 def test_the_epoch_is_selected_by_validation_accuracy_or_is_the_last(run_train, arguments, protocol, selected):
-    folder, _ = run_train("run", *arguments, f"protocol={protocol}", "classifier.max_epochs=12")
+    folder, _ = run_train("run", *arguments, f"protocol={protocol}", "classifier.max_epochs=12", "logger=tensorboard")
     events = EventAccumulator(str(folder / "tensorboard" / "mnist-extrema-2-kernels-m3" / "classifier")).Reload()
     accuracies = [event.value for event in events.Scalars("validation/accuracy")]
     found = results(folder)["classifier"]
@@ -147,7 +147,7 @@ def test_memory_mapped_reconstructions_give_the_same_results(run_train, argument
 
 
 def test_a_classifier_leaves_figures_and_is_evaluated_from_its_checkpoint(run, run_train, arguments, tmp_path):
-    folder, _ = run_train("run", *arguments)
+    folder, _ = run_train("run", *arguments, as_user=True)
     assert (folder / "figures" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(folder / "tensorboard" / "mnist-extrema-2-kernels-m3")).Reload()
     assert "selected/confusion_matrix" in events.Tags()["images"]

@@ -53,7 +53,7 @@ def test_a_network_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, networ
 
 def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_path):
     common = ["n_kernels=2", "trainer.max_epochs=2", "dataset=synthetic_images"]
-    folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,5..6]", "activations=[relu,extrema]")
+    folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,5..6]", "activations=[relu,extrema]", as_user=True)
     multirun, _ = run_train("multirun", "-m", *common, "activation=relu,extrema", "kernel_size=3,5,6", "figure=[]")
     rows, expected = table(folder / "sweep.csv"), table(multirun / "sweep.csv")
     assert list(rows[0]) == list(expected[0])
@@ -80,7 +80,9 @@ def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_p
 
 
 def test_tensorboard_has_phi_over_the_kernel_size_and_the_kernels(run_sweep):
-    folder, _ = run_sweep("sweep", "logger=tensorboard", "kernel_sizes=3..20", "n_kernels=1", "trainer.max_epochs=2")
+    folder, _ = run_sweep(
+        "sweep", "logger=tensorboard", "kernel_sizes=3..20", "n_kernels=1", "trainer.max_epochs=2", as_user=True
+    )
     events = EventAccumulator(str(folder / "tensorboard" / "extrema-3-20")).Reload()
     assert set(events.Tags()["images"]) == {"kernels", "phi over kernel size"}
     best = [min(model["phi_per_epoch"][epoch] for model in models(folder)) for epoch in range(2)]

@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from san.training.callbacks.kernel_figures import _set_one_scale
 from san.training.tensorboard import TensorBoard
 
-SHORT = ["dataset=synthetic", "dataset.space=[200]", "n_kernels=1", "kernel_size=9", "figure=[]"]
+SHORT = ["dataset=synthetic", "dataset.space=[200]", "n_kernels=1", "kernel_size=9", "logger=tensorboard"]
 CURVES = ["train/loss", *(f"validation/{name}" for name in ("phi", "cr_inverse", "loss_normalized"))]
 
 
@@ -79,7 +79,7 @@ def test_a_job_is_named_by_the_overrides_that_differ_in_its_multirun(run_train):
 
 
 def test_a_job_of_sizes_from_the_configuration_has_a_name_without_separators(run_train):
-    job = ["-m", *SHORT[:-2], "figure=[]", "+sweep=kernel_size", "kernel_size=9", "dataset.space=[200],[210]"]
+    job = ["-m", *SHORT[:-2], SHORT[-1], "+sweep=kernel_size", "kernel_size=9", "dataset.space=[200],[210]"]
     folder, _ = run_train("jobs", *job, "trainer.max_epochs=1")
     assert list(runs(folder)) == ["0/tensorboard/dataset.space=-200-", "1/tensorboard/dataset.space=-210-"]
 
@@ -100,7 +100,8 @@ def test_a_resumed_run_continues_its_curves_with_each_epoch_once(run_train, wher
 
 
 def test_a_run_that_resumes_from_an_earlier_epoch_has_the_epochs_until_it(run_train):
-    options = ["optimizer.lr=0.5", "kernel_size=30", "seed=2", "n_kernels=1", "initialization=normal", "figure=[]"]
+    options = ["optimizer.lr=0.5", "kernel_size=30", "seed=2", "n_kernels=1", "initialization=normal"]
+    options += ["logger=tensorboard"]
     trained, _ = run_train("trained", *options, "trainer.max_epochs=6")
     best = results(trained)["best_epoch"]
     assert best < 6

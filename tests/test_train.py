@@ -32,7 +32,7 @@ def numbers(folder):
 
 
 def test_a_run_writes_the_files_that_the_readme_promises(run_train):
-    folder, _ = run_train("run", "trainer.max_epochs=4", "kernel_size=20", "n_kernels=1")
+    folder, _ = run_train("run", "trainer.max_epochs=4", "kernel_size=20", "n_kernels=1", as_user=True)
     left = results(folder)
     assert left["dataset"] == "physionet/mitdb/208"
     assert (left["activation"], left["kernel_sizes"], left["n_weights"], left["seed"]) == ("extrema", [20], 20, 0)
@@ -408,7 +408,7 @@ def test_a_traceback_is_raised_on_request(monkeypatch, run_train):
 def test_nothing_is_written_into_the_working_folder(run_train, monkeypatch, tmp_path):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    run_train("run", "debug=one_batch")
+    run_train("run", "debug=one_batch", as_user=True)
     assert list(Path.cwd().iterdir()) == []
 
 

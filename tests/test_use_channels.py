@@ -280,7 +280,7 @@ def trained(run_train, tmp_path, monkeypatch):
     np.save("x.npy", x)
     pd.DataFrame({"V5": x[1], "II": x[0]}).to_csv("x.csv", index=False)
     common = ["dataset=wfdb", "path=x", "channel=[II,V5]", "dataset.window=500", "kernel_size=20"]
-    return run_train("run", *common, "trainer.max_epochs=2", "n_kernels=2", "kernel=rank1")[0]
+    return run_train("run", *common, "trainer.max_epochs=2", "n_kernels=2", "kernel=rank1", as_user=True)[0]
 
 
 def test_a_trained_model_encodes_files_and_its_descriptions_are_decoded(run, trained, tmp_path):
