@@ -32,7 +32,7 @@ def start(*command, cwd, **environment):
 
 
 def test_console_scripts_work_from_any_folder(tmp_path):
-    start(SCRIPTS / "san-train", "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    start(SCRIPTS / "san-train", "trainer.max_epochs=1", "figure=[]", "hydra.run.dir=run", cwd=tmp_path)
     evaluated = start(SCRIPTS / "san-evaluate", "checkpoint=run", "hydra.run.dir=evaluated", cwd=tmp_path)
     trained, tested = (
         json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in ("run", "evaluated")

@@ -147,7 +147,7 @@ def test_an_activation_is_trained_as_by_a_sweep(run_compare, run, tmp_path):
         "activations=[extrema]",
     ]
     folder, _ = run_compare("run", "peers=[]", common=common)
-    code, said = run(sweep.main, "dataset=synthetic", *common, "logger=csv", f"hydra.run.dir={tmp_path / 'sweep'}")
+    code, said = run(sweep.main, "dataset=synthetic", *common, "figure=[]", f"hydra.run.dir={tmp_path / 'sweep'}")
     assert code == 0, said
     (method,) = results(folder)["methods"]
     for setting, model in zip(method["settings"], results(tmp_path / "sweep")["models"], strict=True):

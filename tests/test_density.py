@@ -83,7 +83,7 @@ def test_a_sweep_refuses_densities_that_do_not_fit_one_of_its_numbers_of_kernels
 @pytest.mark.parametrize("activation", ["topk_absolutes", "extrema"])
 def test_a_bank_trains_each_model_with_the_given_densities_as_if_alone(run, run_train, tmp_path, activation):
     common = [*SHORT, f"activation={activation}", "n_kernels=2", "activation.density=[13,7]"]
-    code, said = run(sweep.main, *common, "kernel_sizes=[5,9]", f"hydra.run.dir={tmp_path / 'sweep'}")
+    code, said = run(sweep.main, *common, "kernel_sizes=[5,9]", "figure=[]", f"hydra.run.dir={tmp_path / 'sweep'}")
     assert code == 0, said
     alone = results(run_train("alone", *common, "kernel_size=9", "figure=[]")[0])
     model = results(tmp_path / "sweep")["models"][1]

@@ -160,7 +160,8 @@ def test_old_unfinished_files_of_killed_processes_are_removed(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", [train, sweep])
 def test_a_signal_within_an_epoch_keeps_the_epochs_before_exactly(run, tmp_path, monkeypatch, command, number):
-    common = ["trainer.max_epochs=6", *(["kernel_sizes=[4,30]"] if command is sweep else ["kernel_size=30"])]
+    common = ["trainer.max_epochs=6", "figure=[]"]
+    common += ["kernel_sizes=[4,30]"] if command is sweep else ["kernel_size=30"]
     folder = {name: tmp_path / name for name in ("through", "stopped", "resumed")}
     assert run(command.main, *common, f"hydra.run.dir={folder['through']}") == (0, "")
     step = SANModule.training_step
@@ -192,13 +193,14 @@ def test_a_signal_in_the_first_epoch_keeps_the_initial_weights(run, tmp_path, mo
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, batch, batch_index)
 
+    common = ["trainer.max_epochs=2", "figure=[]"]
     with monkeypatch.context() as patch:
         patch.setattr(SANModule, "training_step", stopped)
-        code, _ = run(train.main, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path / 'stopped'}")
+        code, _ = run(train.main, *common, f"hydra.run.dir={tmp_path / 'stopped'}")
     assert code == 143
     resumed = [f"checkpoint={tmp_path / 'stopped'}", f"hydra.run.dir={tmp_path / 'resumed'}"]
-    assert run(train.main, "trainer.max_epochs=2", *resumed) == (0, "")
-    assert run(train.main, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path / 'through'}") == (0, "")
+    assert run(train.main, *common, *resumed) == (0, "")
+    assert run(train.main, *common, f"hydra.run.dir={tmp_path / 'through'}") == (0, "")
     assert numbers(tmp_path / "resumed") == numbers(tmp_path / "through")
 
 
@@ -206,7 +208,8 @@ def test_a_signal_in_the_first_epoch_keeps_the_initial_weights(run, tmp_path, mo
 def test_a_run_that_was_stopped_before_its_training_began_starts_anew(run, tmp_path, command):
     (tmp_path / "stopped" / ".hydra").mkdir(parents=True)
     sizes = ["kernel_sizes=8"] if command is sweep else ["kernel_size=8"]
-    common = [*sizes, "trainer.max_epochs=1", f"checkpoint={tmp_path / 'stopped'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    common = [*sizes, "trainer.max_epochs=1", "figure=[]"]
+    common += [f"checkpoint={tmp_path / 'stopped'}", f"hydra.run.dir={tmp_path / 'run'}"]
     assert run(command.main, *common) == (0, "")
     (log,) = (tmp_path / "run").glob("*.log")
     assert "was stopped before its training began: it starts now" in log.read_text(encoding="utf-8")
@@ -234,7 +237,7 @@ def test_a_signal_ends_a_whole_multirun_and_finished_jobs_are_in_its_table(run, 
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, batch_index)
 
-    common = ["-m", "kernel_size=8,9,10", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path / 'runs'}"]
+    common = ["-m", "kernel_size=8,9,10", "trainer.max_epochs=1", "figure=[]", f"hydra.sweep.dir={tmp_path / 'runs'}"]
     with monkeypatch.context() as patch:
         patch.setattr(SANModule, "training_step", stopped)
         code, said = run(train.main, *common)
@@ -399,7 +402,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, 
         reproduce: [*reproduction[2:], "jobs=1"],
     }[command]
     if command is evaluate:
-        assert run(train.main, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'trained'}")[0] == 0
+        assert run(train.main, "trainer.max_epochs=1", "figure=[]", f"hydra.run.dir={tmp_path / 'trained'}")[0] == 0
     roomy = mounted("100m")
     assert run(command.main, *arguments, f"hydra.run.dir={roomy}")[0] == 0
     needed = sum(-(-path.stat().st_size // 4096) * 4096 for path in roomy.rglob("*") if path.is_file())
@@ -508,11 +511,11 @@ def test_weights_that_break_in_mid_training_keep_the_best_checkpoint(run, tmp_pa
 
 def test_the_models_of_a_bank_that_do_not_diverge_continue(run, tmp_path):
     """Use a learning rate at which the reconstruction of a long kernel overflows and a short kernel's does not."""
-    common = ["optimizer.lr=1e17", "trainer.max_epochs=1", "activation=identity"]
+    common = ["optimizer.lr=1e17", "trainer.max_epochs=1", "activation=identity", "logger=[]"]
     code, said = run(sweep.main, *common, "kernel_sizes=[1,250]", f"hydra.run.dir={tmp_path / 'bank'}")
     assert code == 1
     assert "1 of 2 models failed" in said
-    assert run(sweep.main, *common, "kernel_sizes=[1]", f"hydra.run.dir={tmp_path / 'alone'}")[0] == 0
+    assert run(sweep.main, *common, "kernel_sizes=[1]", "figure=[]", f"hydra.run.dir={tmp_path / 'alone'}")[0] == 0
     (of_bank,), (alone,) = numbers(tmp_path / "bank"), numbers(tmp_path / "alone")
     assert of_bank["phi_per_epoch"] == pytest.approx(alone["phi_per_epoch"], rel=1e-4)
     assert of_bank["test"]["phi"] == pytest.approx(alone["test"]["phi"], rel=1e-4)

@@ -216,7 +216,7 @@ def test_the_folder_of_a_stranger_is_not_the_package(refused, tmp_path, argument
 
 def test_the_launcher_of_a_run_folder_is_not_started(refused, run, tmp_path):
     folder = tmp_path / "own" / "run"
-    assert run(train.main, "debug=one_batch", "dataset=synthetic", f"hydra.run.dir={folder}")[0] == 0
+    assert run(train.main, "debug=one_batch", "dataset=synthetic", "figure=[]", f"hydra.run.dir={folder}")[0] == 0
     assert "sets hydra" in refused(f"--config-path={folder / '.hydra'}", "--config-name=hydra")
 
 
@@ -254,7 +254,8 @@ def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
 
 def test_the_command_line_chooses_a_launcher(run, tmp_path):
     write(tmp_path / "own" / "experiment" / "mine.yaml", f"{GLOBAL}seed: 3\n")
-    options = ["hydra.mode=MULTIRUN", "hydra/launcher=basic", "n_kernels=1,2", "dataset=synthetic", "debug=one_batch"]
+    options = ["hydra.mode=MULTIRUN", "hydra/launcher=basic", "n_kernels=1,2"]
+    options += ["dataset=synthetic", "debug=one_batch", "figure=[]"]
     own = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", f"hydra.sweep.dir={tmp_path / 'jobs'}"]
     assert run(train.main, *own, *options)[0] == 0
     configuration = OmegaConf.load(tmp_path / "jobs" / "1" / ".hydra" / "config.yaml")

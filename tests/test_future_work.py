@@ -25,7 +25,7 @@ def test_the_page_has_the_numbers_of_the_last_measurement():
 
 
 def test_the_collected_phi_is_the_test_phi_of_the_model_selected_by_validation(run, tmp_path):
-    arguments = ["-m", "seed=0,1", "kernel_sizes=[5,60]", "trainer.max_epochs=2", "logger=csv"]
+    arguments = ["-m", "seed=0,1", "kernel_sizes=[5,60]", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
     code, message = run(sweep.main, *arguments, f"hydra.sweep.dir={tmp_path}")
     assert code == 0, message
     (cell,) = TOOL["collect"](tmp_path).values()

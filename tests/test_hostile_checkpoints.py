@@ -159,7 +159,8 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 def test_a_damaged_selection_of_a_bank_is_not_resumed(run, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal(600).cumsum())
     arguments = [
-        "dataset=numpy", f"path={tmp_path / 'x.npy'}", "dataset.window=60", "kernel_sizes=3..5", "logger=[]",
+        "dataset=numpy", f"path={tmp_path / 'x.npy'}", "dataset.window=60", "kernel_sizes=3..5",
+        "logger=[]", "figure=[]",
     ]  # fmt: skip
     folder = tmp_path / "run"
     assert run(sweep.main, *arguments, "trainer.max_epochs=1", f"hydra.run.dir={folder}") == (0, "")

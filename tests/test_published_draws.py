@@ -159,12 +159,13 @@ def test_models_of_equal_sizes_have_seeds_of_their_own(compose, real_data):
 
 @pytest.mark.parametrize("database", ["emgdb", "ctu-uhb-ctgdb", "bidmc"])
 def test_every_printed_digit_of_table_1(run, real_data, tmp_path, database):
+    common = ["dataset=physionet", "protocol=paper", "logger=[]", "figure=[]"]
     printed = {row["activation"]: row for row in printed_table(1).to_dict("records") if row["database"] == database}
     for activation, row in printed.items():
         size = row["kernel_size"]
         arguments = [f"dataset.database={database}", f"activation={activation}", f"kernel_sizes=[{size}]"]
         paths = [f"paths.data_dir={real_data}", f"hydra.run.dir={tmp_path / activation}"]
-        code, said = run(sweep.main, "dataset=physionet", "protocol=paper", "logger=[]", *arguments, *paths)
+        code, said = run(sweep.main, *common, *arguments, *paths)
         assert code == 0, said
         (model,) = results(tmp_path / activation)["models"]
         assert model["random_numbers"] == "published"
@@ -174,7 +175,13 @@ def test_every_printed_digit_of_table_1(run, real_data, tmp_path, database):
 
 @pytest.mark.parametrize(("database", "activation"), [("mitdb", "relu"), ("noneeg", "extrema_pool_indices")])
 def test_the_printed_kernel_size_has_the_lowest_test_phi(run, real_data, tmp_path, database, activation):
-    arguments = [f"dataset.database={database}", f"activation={activation}", "kernel_sizes=1..249", "logger=[]"]
+    arguments = [
+        f"dataset.database={database}",
+        f"activation={activation}",
+        "kernel_sizes=1..249",
+        "logger=[]",
+        "figure=[]",
+    ]
     paths = [f"paths.data_dir={real_data}", f"hydra.run.dir={tmp_path / 'bank'}"]
     code, said = run(sweep.main, "dataset=physionet", "protocol=paper", *arguments, *paths)
     assert code == 0, said
@@ -186,10 +193,10 @@ def test_the_printed_kernel_size_has_the_lowest_test_phi(run, real_data, tmp_pat
 
 def test_san_train_replays_the_model_of_the_bank(run, run_train, real_data, tmp_path):
     common = [
-        "dataset=physionet", "dataset.database=emgdb", "protocol=paper", "logger=[]", f"paths.data_dir={real_data}",
-
+        "dataset=physionet", "dataset.database=emgdb", "protocol=paper", "logger=[]", "figure=[]",
+        f"paths.data_dir={real_data}",
     ]  # fmt: skip
-    alone, _ = run_train("alone", *common, "kernel_size=9", "figure=[]")
+    alone, _ = run_train("alone", *common, "kernel_size=9")
     code, said = run(sweep.main, *common, "kernel_sizes=[5,9,250]", f"hydra.run.dir={tmp_path / 'bank'}")
     assert code == 0, said
     models = {model["kernel_sizes"][0]: model for model in results(tmp_path / "bank")["models"]}

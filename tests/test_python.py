@@ -17,7 +17,7 @@ from san.cli.config import CONF
 
 SHORT = ["dataset=synthetic", "dataset.space=[200]", "trainer.max_epochs=2", "logger=[]"]
 TRAIN = [*SHORT, "kernel_size=9", "activation=topk_absolutes", "figure=[]"]
-SWEEP = [*SHORT, "kernel_sizes=[5,9]", "activation=phi_pursuit", "activation.max_work=1e6"]
+SWEEP = [*SHORT, "kernel_sizes=[5,9]", "activation=phi_pursuit", "activation.max_work=1e6", "figure=[]"]
 
 
 @pytest.fixture

@@ -377,7 +377,7 @@ def test_the_best_model_of_a_sweep_stores_the_scale(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_examples(tmp_path, signal())
     code, said = run(sweep.main, *FORMATS[write_examples], "dataset.scaling=all", "kernel_sizes=[4,8]",
-                     "trainer.max_epochs=1", "logger=csv", "hydra.run.dir=run")  # fmt: skip
+                     "trainer.max_epochs=1", "logger=csv", "figure=[]", "hydra.run.dir=run")  # fmt: skip
     assert code == 0, said
     train_samples = torch.from_numpy(signal()[:2000])
     stored = Scale.from_dict(read(tmp_path / "run" / "checkpoints" / "best.ckpt")["scale"])

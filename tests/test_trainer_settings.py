@@ -139,7 +139,7 @@ def test_an_epoch_is_selected_among_those_with_a_validation(run_train):
 
 
 def test_a_bank_is_selected_among_epochs_with_a_validation(run, tmp_path):
-    common = ["dataset=synthetic", "kernel_sizes=[8,20]", "trainer.max_epochs=5"]
+    common = ["dataset=synthetic", "kernel_sizes=[8,20]", "trainer.max_epochs=5", "figure=[]"]
     for folder, more in (("each", []), ("second", EVERY_SECOND[1:])):
         assert run(sweep.main, *common, *more, f"hydra.run.dir={tmp_path / folder}") == (0, "")
     models = [results(tmp_path / folder)["models"] for folder in ("each", "second")]

@@ -126,7 +126,7 @@ def test_a_recording_of_another_frequency_is_resampled(trained, signal):
 def test_the_best_model_of_a_sweep_is_loaded(run, signal, tmp_path):
     np.save(tmp_path / "x.npy", signal)
     where = ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "logger=[]", f"hydra.run.dir={tmp_path / 'sweep'}"]
-    code, said = run(sweep.main, *where, "kernel_sizes=[5,20]", "trainer.max_epochs=1")
+    code, said = run(sweep.main, *where, "kernel_sizes=[5,20]", "trainer.max_epochs=1", "figure=[]")
     assert code == 0, said
     best = min(results(tmp_path / "sweep")["models"], key=lambda model: model["validation"]["phi"])
     assert [len(kernel) for kernel in san.load(tmp_path / "sweep").kernels] == best["kernel_sizes"]
