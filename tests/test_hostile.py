@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 
 from san import evaluate, train
 from san.cli.allow_list import resolved_parts
+from san.cli.config import CONF
 from san.cli.parts import instantiate
 from san.commands.evaluate import evaluate as evaluate_checkpoint
 from san.data import csv_files
@@ -27,11 +29,13 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return a folder with a checkpoint of signals and one of images."""
+    """Train in this process; return a folder with a checkpoint of signals and one of images."""
     folder = tmp_path_factory.mktemp("trained")
     for name, options in (("signal", ["kernel_size=20"]), ("image", ["dataset=synthetic_images", "kernel_size=4"])):
-        command = [sys.executable, "-m", "san.train", *options, "trainer.max_epochs=1", "logger=csv", "figure=[]"]
-        subprocess.run([*command, f"hydra.run.dir={folder / name}"], cwd=PROJECT, check=True, capture_output=True)
+        common = ["trainer.max_epochs=1", "logger=csv", "figure=[]", f"paths.output_dir={folder / name}"]
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("train", [*options, *common, "activation_name=extrema"])
+        train.train(config)
         (folder / f"{name}.ckpt").write_bytes((folder / name / "checkpoints" / "best.ckpt").read_bytes())
     return folder
 
