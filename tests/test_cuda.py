@@ -91,3 +91,9 @@ def test_networks_and_metrics_stay_on_the_device(copies, compose, name, decoder,
         ratio = inverse_compression_ratio(maps[:, :2], 6, 1)
         loss = normalized_reconstruction_loss(reconstruction[:, :1], x, torch.nn.functional.l1_loss)
         assert are_on_the_device(maps, reconstruction, network.decode(maps), ratio, loss, phi(ratio, loss))
+
+
+def test_a_command_multiplies_in_full_precision_on_a_gpu(run_train, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    run_train("run", "debug=one_batch")
+    assert not torch.backends.cudnn.allow_tf32

@@ -197,6 +197,9 @@ def _value_of(name: str, config: DictConfig) -> float | None:
 
     The threads of a group that is still there when the interpreter ends may abort the process.
     """
+    import torch  # slow; a command with a mistake needs none of it
+
+    torch.backends.cudnn.allow_tf32 = False  # products of 10 bits would make ties of samples that differ
     value: float | None = get_method(name)(config)
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.group.WORLD is not None:
