@@ -77,12 +77,12 @@ def load(
             a range, or differs in size, if the files are too small for the pixels they claim, or a choice is unknown.
     """
     check_choice("mode", mode, Mode)
-    folder = existing_folder(path, f"give a folder of {', '.join(SUFFIXES)} files")
-    files = _image_files(folder)
     if size is not None and (len(size) != 2 or min(size) < 1 or prod(size) > MAX_PIXELS):
         raise ValueError(
             f"size={list(size)} must be two positive numbers of pixels, [rows, columns], of {MAX_PIXELS} pixels at most"
         )
+    folder = existing_folder(path, f"give a folder of {', '.join(SUFFIXES)} files")
+    files = _image_files(folder)
     shapes = _shapes(files)
     _refuse_bombs(shapes, folder, max_pixels)
     shape = _common_shape(shapes) if size is None else tuple(size)
@@ -107,7 +107,8 @@ def load(
 def _image_files(folder: Path) -> list[Path]:
     """Return the images of a folder and its subfolders by their suffixes, sorted; report the files skipped."""
     found = sorted(file for file in folder.rglob("*") if not file.is_dir())
-    outputs = {file for file in found if _is_output(file, folder)}
+    of_runs = {parent for parent in {file.parent for file in found} if _has_outputs(parent, folder)}
+    outputs = {file for file in found if file.parent in of_runs}
     files = [file for file in found if file not in outputs]
     if figures := [file for file in outputs if file.suffix.lower() in SUFFIXES]:
         log.warning("%s: %d images skipped that are outputs of runs, such as %s", folder, len(figures), min(figures))
@@ -120,9 +121,9 @@ def _image_files(folder: Path) -> list[Path]:
     return images
 
 
-def _is_output(file: Path, folder: Path) -> bool:
-    """Return whether a file below a folder is in the folder of a run, or a figure of a run whose folder that is."""
-    above = file.parent.relative_to(folder).parts
+def _has_outputs(parent: Path, folder: Path) -> bool:
+    """Return whether a folder in another one is in the folder of a run, or has the figures of the run that this is."""
+    above = parent.relative_to(folder).parts
     is_figure = above[:1] == ("figures",) and _is_run(folder)
     return is_figure or any(_is_run(folder.joinpath(*above[:depth])) for depth in range(1, len(above) + 1))
 
