@@ -53,17 +53,17 @@ def indices_of(key: str, value: Channels, names: Sequence[str], place: str, *, b
         ValueError: If there is no such one, a choice may mean two of them, or one is chosen twice or none at all.
     """
     value = getattr(value, "tolist", lambda: value)()  # of NumPy
+    counted = [index for index in range(len(names)) if index != but]
     if value == ALL:
         if ALL in names:
             raise ValueError(
                 f"{key}={ALL} chooses every {key}, and is the name of {key} {names.index(ALL)} in {place}: give indices"
             )
-        chosen = [index for index in range(len(names)) if index != but]
-        if not chosen:
+        if not counted:
             raise ValueError(f"{key}={ALL}: {place} has no {key} of samples")
-        return chosen
-    if value is None and but is not None and len(names) == 2:
-        return [1 - but]
+        return counted
+    if value is None and len(counted) == 1:
+        return counted
     if value is None or isinstance(value, str | int):
         return [index_of(key, value, names, place)]
     if not value:
