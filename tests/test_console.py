@@ -40,7 +40,7 @@ def cells(said):
 
 @pytest.fixture
 def printed(monkeypatch, capsys):
-    """Return what a function prints on a terminal of a width, or in a pipe."""
+    """Return the output of a function on a terminal of a width, or in a pipe."""
 
     def printed(function, *arguments, width=80, is_terminal=True, **options):
         monkeypatch.setenv("COLUMNS", str(width))

@@ -1,7 +1,7 @@
-"""What runs on CUDA, on fake tensors: each result stays on the device, and is copied to the host only where it must be.
+"""The code for CUDA on fake tensors: each result stays on the device, and is copied to the host only where it must be.
 
-A fake tensor has a device and a shape but no samples, so no GPU is needed. What depends on samples is answered here: a
-round of a selection has another one after it once, and a description has seven activations.
+A fake tensor has a device and a shape but no samples, so no GPU is needed. The tests answer the questions
+about samples: one round of a selection is followed by another, and a description has seven activations.
 """
 
 from contextlib import contextmanager

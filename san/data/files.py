@@ -1,4 +1,4 @@
-"""Paths of the user's files, and errors that say what was found instead of a file or a folder."""
+"""Paths of the user's files, and the errors for a path without a file or a folder of the expected kind."""
 
 import glob
 import logging
@@ -95,7 +95,7 @@ def _parts(file: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _found(path: Path) -> str:
-    """Return a description of what is at a path where something else is expected."""
+    """Describe the content of a path that is not as expected."""
     if path.is_dir():
         return "is a folder"
     if path.exists():

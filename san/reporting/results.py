@@ -179,7 +179,7 @@ def summarize_models(
 def print_sweep(rows: Sequence[Results], split: SelectionSplit, failures: Mapping[str, str], folder: Path) -> None:
     """Print the models of a sweep, sorted by the phi of a split, then each failure with its reason.
 
-    What is the same for all models is printed once, above the table.
+    A value that is the same for all models is printed once, above the table.
 
     Args:
         rows: The rows of sweep.csv.

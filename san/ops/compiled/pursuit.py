@@ -56,7 +56,6 @@ MIN_GAIN_RATIO = 0.8
 """Smallest gain of another atom, relative to the gain of the present one, with which a refinement tries it as a
 replacement. Smaller values try more atoms and take longer."""
 
-
 SAMPLES_AT_ONCE = 32
 """Samples that a loop adds at once; a residual is padded with zeros to a multiple, because the rest takes longer."""
 
@@ -89,7 +88,8 @@ class Search(NamedTuple):
             node 1 is the root.
         uses_tree: bool [1], whether atoms are searched in the whole example by the tree; if not, in an area without it.
         loss: float64 [2], loss of the residual, and of the example itself.
-        space: float64 [2, channels * rows * columns], space for the residual and an atom where the atom is.
+        space: float64 [2, channels * rows * columns + SAMPLES_AT_ONCE], space for the residual and an atom
+            where the atom is, padded.
         work: float64 [1], multiplications so far.
         squared: bool, whether the loss is the squared error; if not, the absolute error.
     """
