@@ -45,6 +45,10 @@ format: $(INSTALLED)  ## rewrite the code in the project's style
 .PHONY: check
 check: lint test  ## check style and types, and run the test suite, before a change lands
 
+.PHONY: docs
+docs: $(INSTALLED)  ## run the gallery and build the documentation site, dist/site/index.html
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet --doctree-dir dist/doctrees docs dist/site
+
 .PHONY: bench
 bench: $(INSTALLED)  ## measure the speed and write the table, JSON and figures in benchmarks/results/
 	$(BIN)/python -m benchmarks
@@ -71,4 +75,4 @@ reproduction: $(INSTALLED)  ## reproduce the paper's tables and figures, and wri
 
 .PHONY: clean
 clean:  ## delete the environment, the caches and the outputs of runs
-	rm -rf $(VENV) outputs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) outputs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/api docs/commands docs/gallery docs/project

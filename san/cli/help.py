@@ -6,7 +6,7 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from san.cli.config import CONF, package_configuration
 from san.cli.yaml_comments import MOST_USED, TO_APPEND, Group, Source
 
-__all__ = ["help_text"]
+__all__ = ["Help", "help_text", "read_help"]
 
 REQUIRED = "???"
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # to another key
@@ -34,8 +34,42 @@ Usage: python -m san.{name} [KEY=VALUE ...] [GROUP=CHOICE ...]
 Rows = list[tuple[str, str]]
 
 
+class Help(NamedTuple):
+    """The help of a command in parts; a row is what a user types, and its description.
+
+    Args:
+        summary: What the command does.
+        most_used: The most used overrides.
+        examples: Example command lines.
+        groups: The title of each group, and its choices; those selected begin with a star.
+        keys: The title of each file of the configuration that is merged, and its keys with their values.
+    """
+
+    summary: str
+    most_used: Rows
+    examples: Sequence[str]
+    groups: Sequence[tuple[str, Rows]]
+    keys: Sequence[tuple[str, Rows]]
+
+
 def help_text(command: str, given: Namespace) -> str:
-    """Return the help of a command, for the choices that the arguments select.
+    """Return the help of a command as text; see :func:`read_help`."""
+    found = read_help(command, given)
+    blocks = [
+        [f"san.{command}: {found.summary}"],
+        [USAGE.format(name=command)],
+        ["Most used:", *_table(found.most_used)],
+        ["Examples:", *(f"  {example}" for example in found.examples)],
+        ["GROUPS, with their choices; * is selected"],
+        *([title, *_table(rows)] for title, rows in found.groups),
+        ["KEYS, with their values"],
+        *([title, *_table(rows)] for title, rows in found.keys),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def read_help(command: str, given: Namespace) -> Help:
+    """Read the help of a command from its configuration, for the choices that the arguments select.
 
     Args:
         command: The command; ``conf/<command>.yaml`` is its primary configuration.
@@ -65,17 +99,13 @@ def help_text(command: str, given: Namespace) -> str:
     primary = next(source for source in merged if source.name == name)
     sources = [primary, *sorted((source for source in merged if source is not primary), key=_is_choice)]
     groups = _groups(primary, sources, folders)
-    blocks = [
-        [f"san.{command}: {primary.summary}"],
-        [USAGE.format(name=command)],
-        ["Most used:", *_table(_most_used(primary.words(MOST_USED), sources, groups, values))],
-        ["Examples:", *(f"  {example}" for example in primary.examples)],
-        ["GROUPS, with their choices; * is selected"],
-        *([_title(group), *_table(_choices(group, sources, folders))] for group in groups),
-        ["KEYS, with their values"],
-        *([_origin(source), *_table(rows)] for source in sources if (rows := _keys(source, sources, values))),
-    ]
-    return "\n\n".join("\n".join(block) for block in blocks)
+    return Help(
+        primary.summary,
+        _most_used(primary.words(MOST_USED), sources, groups, values),
+        primary.examples,
+        [(_title(group), _choices(group, sources, folders)) for group in groups],
+        [(_origin(source), rows) for source in sources if (rows := _keys(source, sources, values))],
+    )
 
 
 def _search_path(config_dir: str | None, overrides: Sequence[Any]) -> list[str]:
