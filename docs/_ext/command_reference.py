@@ -11,6 +11,8 @@ from san.cli.help import Help, Rows, read_help
 COMMANDS = ("train", "sweep", "evaluate", "encode", "decode", "compare", "reproduce")
 CHOICES, KEYS = ("choice", "description"), ("key and default", "description")
 
+CODE = re.compile(r"[a-z_]=|^~?\w+_\w+$")  # an override, or a name of several words
+
 
 def setup(app: Any) -> dict[str, bool]:
     """Write the pages before Sphinx lists its sources."""

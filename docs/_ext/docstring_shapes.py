@@ -1,4 +1,4 @@
-"""Set the shapes in docstrings, such as [batch, kernels, *space], as code: reStructuredText takes a star for emphasis."""
+"""Set the shapes in docstrings, such as [batch, kernels, *space], as code; a star would begin an emphasis."""
 
 import re
 from typing import Any
