@@ -85,11 +85,7 @@ def _table(columns: tuple[str, str], rows: Rows) -> Iterator[str]:
 
 def _prose(text: str) -> str:
     """Return a comment as Markdown: what a user types is set as code, and no character is taken for markup."""
-    words = (
-        f"`{word}`" if re.search(r"[a-z_]=|\w\.\w+=|^~?\w+_\w+$|_target_", word) else _escaped(word)
-        for word in text.split()
-    )
-    return " ".join(words)
+    return " ".join(f"`{word}`" if CODE.search(word) else _escaped(word) for word in text.split())
 
 
 def _escaped(word: str) -> str:
