@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -39,20 +38,6 @@ def test_console_scripts_work_from_any_folder(tmp_path):
     )
     assert trained["test"] == tested["test"]
     assert f"{tested['test']['phi']:.4f}" in evaluated.stdout
-
-
-@pytest.mark.slow
-def test_the_wheel_contains_everything_that_a_run_needs(tmp_path):
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    start(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, PROJECT, cwd=tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "installed")
-    program = "import san, san.train; print(san.__file__); san.train.main()"
-    arguments = ["debug=one_batch", "hydra.run.dir=run"]
-    ran = start(sys.executable, "-c", program, *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path / "installed"))
-    assert ran.stdout.startswith(str(tmp_path / "installed" / "san" / "__init__.py"))
-    assert (tmp_path / "run" / "results.json").is_file()
 
 
 @pytest.mark.slow

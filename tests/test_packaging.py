@@ -1,7 +1,12 @@
 """The distribution and its extras have one name, and what is installed is locked, with hashes, for every Python."""
 
 import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -50,3 +55,48 @@ def test_the_workflow_runs_all_checks_on_every_supported_python():
     assert jobs["check"]["strategy"]["matrix"]["python-version"] == PYTHONS
     assert [step["run"] for step in jobs["check"]["steps"] if "run" in step] == [".ci/run"]
     assert all("timeout-minutes" in job for job in jobs.values())
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The sdist of this checkout, and the wheel that is built from the sdist alone."""
+    folder = tmp_path_factory.mktemp("distributions")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, PROJECT]
+    subprocess.run(build, check=True, capture_output=True, timeout=300)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.mark.slow
+def test_the_distributions_have_valid_metadata_and_the_version_of_the_package(distributions):
+    checked = [sys.executable, "-m", "twine", "check", "--strict", *distributions]
+    assert subprocess.run(checked, check=False, capture_output=True, timeout=60).returncode == 0
+    assert all(f"-{san.__version__}" in file.name for file in distributions)
+
+
+@pytest.mark.slow
+def test_the_sdist_has_what_its_targets_need(distributions):
+    with tarfile.open(distributions[0]) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"Makefile", "constraints.txt", "docs/conf.py", "examples/README.txt", "tests/conftest.py"} <= files
+    assert not [name for name in files if name.startswith(("docs/api/", "docs/gallery/", "outputs/", "dist/"))]
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_environment_of_its_own_from_another_folder(distributions, tmp_path):
+    """Install the wheel in an environment that has the requirements of this one, and no checkout."""
+    venv.create(tmp_path / "environment", with_pip=True)
+    python, train = (tmp_path / "environment" / "bin" / name for name in ("python", "san-train"))
+
+    def run(*command):
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", distributions[1])
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    (site / "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    assert Path(run(python, "-c", "import san; print(san.__file__)").strip()).is_relative_to(site)
+    run(train, "debug=one_batch", "hydra.run.dir=run")
+    assert (tmp_path / "run" / "results.json").is_file()
+    assert float(run(python, "-c", "import san; print(san.example_ecg().sampling_frequency)")) == 360
