@@ -49,6 +49,10 @@ check: lint test  ## check style and types, and run the test suite, before a cha
 docs: $(INSTALLED)  ## run the gallery and build the documentation site, dist/site/index.html
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet --doctree-dir dist/doctrees docs dist/site
 
+.PHONY: notebooks
+notebooks: $(INSTALLED)  ## run the examples of the gallery as notebooks; ARGS= adds pytest options
+	$(BIN)/python -m pytest -m notebooks $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED)  ## measure the speed and write the table, JSON and figures in benchmarks/results/
 	$(BIN)/python -m benchmarks

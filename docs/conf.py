@@ -43,7 +43,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": "/",
     "within_subsection_order": "FileNameSortKey",
-    "image_scrapers": ("matplotlib",),
+    "image_scrapers": ("matplotlib", "figure_scraper"),
+    "ignore_repr_types": "Figure|Axes|Text|Line2D|list",
     "remove_config_comments": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -52,7 +53,7 @@ sphinx_gallery_conf = {
     "copyfile_regex": "",
     "plot_gallery": True,
     "abort_on_example_error": True,
-    "first_notebook_cell": "%pip install --quiet 'sparsely-activated-networks[examples]'",
+    "first_notebook_cell": "# pip install 'sparsely-activated-networks[examples]'",
     "nested_sections": False,
 }
 

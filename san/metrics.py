@@ -1,7 +1,8 @@
 r"""How verbose and how wrong a description is: :math:`CR^{-1}`, :math:`\tilde{\mathcal{L}}` and :math:`\varphi`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,24 +10,8 @@ from torch import Tensor
 
 from san.ops.shapes import Float
 
-if TYPE_CHECKING:
-    from torchmetrics import Metric
-else:
-    try:
-        from torchmetrics import Metric
-    except ImportError:
-
-        class Metric:
-            """Stand in where torchmetrics is not installed: the functions of this module need torch alone."""
-
-            def __init__(self) -> None:
-                raise ModuleNotFoundError("MeanPhi needs torchmetrics: pip install torchmetrics")
-
-
 __all__ = [
     "Loss",
-    "MeanPerModel",
-    "MeanPhi",
     "inverse_compression_ratio",
     "loss_per_example",
     "normalized_reconstruction_loss",
@@ -35,6 +20,14 @@ __all__ = [
 
 Loss = Callable[..., Tensor]
 """A reconstruction loss, called as in ``torch.nn.functional``: ``loss(input, target, reduction="none")``."""
+AVERAGES = ("MeanPerModel", "MeanPhi")
+
+
+def __getattr__(name: str) -> Any:
+    """Import an average when it is first used: the functions of this module need torch alone, and start faster."""
+    if name not in AVERAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("san.averages"), name)
 
 
 def inverse_compression_ratio(
@@ -117,56 +110,3 @@ def phi(cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> Flo
         tensor([0.5000])
     """
     return torch.hypot(cr_inverse, loss)
-
-
-class MeanPerModel(Metric):
-    """Average over examples, exact over unequal batches and over ranks.
-
-    A NaN of an example makes the mean of its model NaN.
-
-    Args:
-        n_models: Number of means. An update has the values of all models for the first example, then for the next.
-    """
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, n_models: int = 1) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(n_models), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, values: Float[Tensor, "batch"]) -> None:
-        """Add the values of a batch."""
-        by_model = values.view(-1, len(self.total))
-        self.total += by_model.sum(0)
-        self.count += len(by_model)
-
-    def compute(self) -> Tensor:
-        """Return the mean over all examples, [models], or a scalar for one model."""
-        return self.total / self.count
-
-
-class MeanPhi(MeanPerModel):
-    r"""Average :math:`\varphi` over examples, exact over unequal batches and over ranks.
-
-    The mean of norms is at least the norm of the mean :math:`CR^{-1}` and the mean :math:`\tilde{\mathcal{L}}`. A NaN
-    of an example makes the mean NaN.
-
-    Args:
-        n_models: Number of means; see :class:`MeanPerModel`.
-
-    Reference:
-        Bizopoulos and Koutsouris, "Sparsely Activated Networks", Section II, Eq. 7.
-
-    Example:
-        >>> mean_phi = MeanPhi()
-        >>> mean_phi.update(torch.tensor([0.3, 0.0]), torch.tensor([0.4, 1.0]))
-        >>> mean_phi.update(torch.tensor([0.0]), torch.tensor([0.0]))
-        >>> mean_phi.compute()
-        tensor(0.5000)
-    """
-
-    def update(self, cr_inverse: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:  # type: ignore[override]
-        """Add the examples of a batch, given their inverse compression ratios and normalized losses."""
-        super().update(phi(cr_inverse, loss))

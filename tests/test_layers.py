@@ -20,7 +20,7 @@ PACKAGE = Path(san.__file__).parent
 LAYERS = (
     ("__init__.py",),
     ("ops/",),
-    ("functional.py", "networks.py", "activations.py", "metrics.py"),
+    ("functional.py", "networks.py", "activations.py", "metrics.py", "averages.py"),
     ("extensions/",),
     ("storage/",),
     ("data/",),
@@ -47,7 +47,7 @@ PLACES = {
     "numba": (COMPILED,),
 }
 # Imports with a replacement if the package is missing.
-OPTIONAL = {"metrics.py": {"torchmetrics"}, "ops/shapes.py": {"jaxtyping"}}
+OPTIONAL = {"averages.py": {"torchmetrics"}, "ops/shapes.py": {"jaxtyping"}}
 MAX_FILES, MAX_CORE_LINES = 14, 600
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from san.checkpoint import find, read
 from san.cli.evaluation_data import load_test_data
 from san.cli.trained import trained_configuration
 from san.data import mat, numpy_array, wav
@@ -19,6 +18,7 @@ from san.figures.style import save
 from san.peers.beat_detectors import installed_detectors
 from san.reporting.console import console, numbers, print_table, texts
 from san.reporting.results import print_failures, relative_to_here
+from san.storage.checkpoints import find, read
 from san.storage.files import write_json
 from san.use.beats import BeatScore, Samples, annotated_beats, find_beats, score_beats
 from san.use.description import Description, Origin

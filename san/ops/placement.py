@@ -25,6 +25,7 @@ from torch import Tensor
 
 from san.ops import vectorized
 from san.ops.backend import compiled_for
+from san.ops.operators import operator
 
 __all__ = ["are_few", "gather", "place", "weigh", "without_rounding"]
 
@@ -48,7 +49,7 @@ def without_rounding(reconstruction: Tensor, x: Tensor) -> Tensor:
     return x.where((reconstruction - x).abs() <= rounding, reconstruction)
 
 
-@torch.library.custom_op("san::gather", mutates_args=())
+@operator("gather")
 def gather(source: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], sign: int) -> Tensor:
     """Return the scalar product of kernel and source at each activation, [activations]."""
     if (compiled := compiled_for(source)) is None:
@@ -57,7 +58,7 @@ def gather(source: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], 
     return values
 
 
-@torch.library.custom_op("san::place", mutates_args=())
+@operator("place")
 def place(
     values: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], sign: int, shape: Sequence[int]
 ) -> Tensor:
@@ -68,7 +69,7 @@ def place(
     return placed
 
 
-@torch.library.custom_op("san::weigh", mutates_args=())
+@operator("weigh")
 def weigh(values: Tensor, source: Tensor, index: Tensor, sizes: Sequence[int], sign: int, extent: int) -> Tensor:
     """Sum, per kernel, the source windows at its activations, each times its value, [kernels, *extent]."""
     if (compiled := compiled_for(values)) is None:
@@ -103,24 +104,24 @@ def _weigh_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return by_values, by_source, None, None, None, None
 
 
-@gather.register_fake
+@torch.library.register_fake("san::gather")
 @no_type_check  # sizes are symbols there
 def _(source: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], sign: int) -> Tensor:
     return source.new_empty(index.shape[0])
 
 
-@place.register_fake
+@torch.library.register_fake("san::place")
 @no_type_check  # sizes are symbols there
 def _(values: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], sign: int, shape: Sequence[int]) -> Tensor:
     return values.new_empty(shape)
 
 
-@weigh.register_fake
+@torch.library.register_fake("san::weigh")
 @no_type_check  # sizes are symbols there
 def _(values: Tensor, source: Tensor, index: Tensor, sizes: Sequence[int], sign: int, extent: int) -> Tensor:
     return source.new_empty(len(sizes), *[extent] * (source.dim() - 2))
 
 
-gather.register_autograd(_gather_backward, setup_context=_save_for_backward)
-place.register_autograd(_place_backward, setup_context=_save_for_backward)
-weigh.register_autograd(_weigh_backward, setup_context=_save_for_backward)
+torch.library.register_autograd("san::gather", _gather_backward, setup_context=_save_for_backward)
+torch.library.register_autograd("san::place", _place_backward, setup_context=_save_for_backward)
+torch.library.register_autograd("san::weigh", _weigh_backward, setup_context=_save_for_backward)

@@ -11,11 +11,12 @@ from san.ops import selection
 from san.ops.backend import compiled_for
 from san.ops.channels import correlate
 from san.ops.kernels import mirror
+from san.ops.operators import operator
 
 __all__ = ["pursue"]
 
 
-@torch.library.custom_op("san::pursue", mutates_args=())
+@operator("pursue")
 def pursue(
     x: Tensor,
     kernels: Sequence[Tensor],
@@ -84,7 +85,7 @@ def pursue(
     return maps / scale_of_map.to(maps)
 
 
-@pursue.register_fake
+@torch.library.register_fake("san::pursue")
 @no_type_check  # sizes are symbols there
 def _(x: Tensor, kernels: Sequence[Tensor], *_args: object) -> Tensor:
     return x.new_empty(x.shape[0], len(kernels), *x.shape[2:])

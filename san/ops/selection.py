@@ -11,11 +11,12 @@ from torch import Tensor
 
 from san.ops import vectorized
 from san.ops.backend import compiled_for
+from san.ops.operators import operator
 
 __all__ = ["extrema", "extrema_pool_indices", "territory", "topk_absolutes"]
 
 
-@torch.library.custom_op("san::topk_absolutes", mutates_args=())
+@operator("topk_absolutes")
 def topk_absolutes(maps: Tensor, counts: Sequence[int]) -> Tensor:
     """Mark the samples of the largest absolute value of each map.
 
@@ -29,7 +30,7 @@ def topk_absolutes(maps: Tensor, counts: Sequence[int]) -> Tensor:
     return keep
 
 
-@torch.library.custom_op("san::extrema_pool_indices", mutates_args=())
+@operator("extrema_pool_indices")
 def extrema_pool_indices(maps: Tensor, sides: Sequence[int], ceil_mode: bool) -> Tensor:
     """Mark the sample of the largest absolute value in each cell of each map.
 
@@ -44,7 +45,7 @@ def extrema_pool_indices(maps: Tensor, sides: Sequence[int], ceil_mode: bool) ->
     return keep
 
 
-@torch.library.custom_op("san::extrema", mutates_args=())
+@operator("extrema")
 def extrema(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tensor:
     """Mark the primary extrema of each map.
 
@@ -59,7 +60,7 @@ def extrema(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tenso
     return keep
 
 
-@torch.library.custom_op("san::territory", mutates_args=())
+@operator("territory")
 def territory(maps: Tensor, distances: Sequence[int], n_models: int, require_sign: bool) -> Tensor:
     """Mark the extrema that are primary across all kernels of their model.
 
@@ -72,25 +73,25 @@ def territory(maps: Tensor, distances: Sequence[int], n_models: int, require_sig
     return vectorized.territory(maps, distances, n_models, require_sign).contiguous()
 
 
-@topk_absolutes.register_fake
+@torch.library.register_fake("san::topk_absolutes")
 @no_type_check  # sizes are symbols there
 def _(maps: Tensor, counts: Sequence[int]) -> Tensor:
     return maps.new_empty(maps.shape, dtype=torch.bool)
 
 
-@extrema_pool_indices.register_fake
+@torch.library.register_fake("san::extrema_pool_indices")
 @no_type_check  # sizes are symbols there
 def _(maps: Tensor, sides: Sequence[int], ceil_mode: bool) -> Tensor:
     return maps.new_empty(maps.shape, dtype=torch.bool)
 
 
-@extrema.register_fake
+@torch.library.register_fake("san::extrema")
 @no_type_check  # sizes are symbols there
 def _(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tensor:
     return maps.new_empty(maps.shape, dtype=torch.bool)
 
 
-@territory.register_fake
+@torch.library.register_fake("san::territory")
 @no_type_check  # sizes are symbols there
 def _(maps: Tensor, distances: Sequence[int], n_models: int, require_sign: bool) -> Tensor:
     return maps.new_empty(maps.shape, dtype=torch.bool)

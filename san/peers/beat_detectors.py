@@ -5,7 +5,6 @@ from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
-from wfdb.processing import xqrs_detect
 
 __all__ = ["Detector", "installed_detectors"]
 
@@ -19,6 +18,8 @@ def installed_detectors() -> Mapping[str, Detector]:
 
 
 def _xqrs(samples: NDArray[np.float64], sampling_frequency: float) -> NDArray[np.int64]:
+    from wfdb.processing import xqrs_detect  # slow to import
+
     return np.asarray(xqrs_detect(samples, sampling_frequency, verbose=False), np.int64)
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from san import DISTRIBUTION
-from san.metrics import Loss, MeanPerModel, MeanPhi, inverse_compression_ratio, normalized_reconstruction_loss
+from san.averages import MeanPerModel, MeanPhi
+from san.metrics import Loss, inverse_compression_ratio, normalized_reconstruction_loss
 from san.networks import WeightCount
 from san.ops.shapes import Float
 from san.peers.channels_alone import ChannelsAlone

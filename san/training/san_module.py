@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
+from san.averages import MeanPerModel, MeanPhi
 from san.data.scale import Scale
 from san.extensions.bank_metrics import metrics_per_model, models_as_examples
-from san.metrics import Loss, MeanPerModel, MeanPhi, loss_per_example
+from san.metrics import Loss, loss_per_example
 from san.networks import SparselyActivatedNetwork, TrainingStep, WeightCount
 from san.ops.choices import check_choice
 from san.training.epochs import epoch_number

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from wfdb import rdann
-from wfdb.processing import compare_annotations
 
 from san.data.files import reason
 from san.extensions.signs import shown_atoms
@@ -176,6 +175,8 @@ def score_beats(found: ArrayLike, reference: ArrayLike, sampling_frequency: floa
         raise ValueError("reference has no beat: give the samples of annotations in BEAT_SYMBOLS")
     if not len(found):
         return BeatScore(0.0, 0.0, 0, len(reference), 0)
+    from wfdb.processing import compare_annotations  # slow to import
+
     compared = compare_annotations(reference, found, int(MATCH_SECONDS * sampling_frequency) + 1)
     return BeatScore(
         compared.sensitivity, compared.positive_predictivity, int(compared.tp), int(compared.fn), int(compared.fp)

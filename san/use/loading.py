@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from san.checkpoint import find, read
 from san.cli.allow_list import ALLOW_VARIABLE
 from san.cli.config import kernel_sizes_of
 from san.cli.parts import instantiate
 from san.cli.trained import trained_configuration
 from san.data.scale import FITTED, Scale
 from san.networks import SparselyActivatedNetwork
-from san.storage.checkpoints import load_state, refuse_other_sizes
+from san.storage.checkpoints import find, load_state, read, refuse_other_sizes
 from san.use.description import Origin
 from san.use.model import Model
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from san.data.names import channel_place
@@ -186,6 +185,8 @@ def resampled(recordings: Array, frequency: float, wanted: float) -> Array:
     Raises:
         ValueError: If the ratio of the frequencies is not one of numbers small enough for a filter.
     """
+    from scipy.signal import resample_poly  # slow to import
+
     exact = [Fraction(float(one)).limit_denominator(EXACTNESS) for one in (wanted, frequency)]
     ratio = exact[0] / exact[1] if all(exact) else Fraction(0)
     if not ratio or max(ratio.numerator, ratio.denominator) > LARGEST_FACTOR:

@@ -1,0 +1,48 @@
+"""A command imports the libraries that it needs, when it needs them: training alone needs Lightning."""
+
+import subprocess
+import sys
+
+SLOW = {"pytorch_lightning", "torchmetrics", "torchvision", "torch._dynamo", "scipy.signal", "sklearn", "tensorboard"}
+USE = """
+import san
+model = san.load("run")
+description = model.encode(san.example_ecg())
+description.events, description.decode(), description.plot()
+"""
+ENCODE = """
+from san import encode
+from san.data import wfdb_files
+sys.argv[1:] = [
+    "checkpoint=run", f"path={wfdb_files.RECORDS / 'mitdb' / '208'}", "channel=MLII", "hydra.run.dir=described",
+]
+encode.main()
+"""
+DECODE = """
+from san import decode
+sys.argv[1:] = ["path=described", "format=npy", "hydra.run.dir=decoded"]
+decode.main()
+"""
+
+
+def imported(program, folder):
+    """Return which of the slow libraries a program has imported when it ends."""
+    watched = f"import atexit, sys\natexit.register(lambda: print('imported', *({SLOW} & sys.modules.keys())))\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", watched + program],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return set(ran.stdout.splitlines()[-1].split()[1:])
+
+
+def test_the_use_of_a_trained_model_imports_no_library_of_training(run_train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_train("run", "debug=one_batch", "kernel_size=20")
+    assert imported(USE, tmp_path) == set()
+    assert imported(ENCODE, tmp_path) == set()
+    assert imported(DECODE, tmp_path) == set()
