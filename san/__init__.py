@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from san.use.model import Model
 
 __all__ = ["SAN", "Description", "Model", "example_ecg", "fit", "load", "read"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 DISTRIBUTION = "sparsely-activated-networks"  # what pip installs; the name "san" on PyPI is another project's
 
 PLACES = {

@@ -43,6 +43,14 @@ def test_every_requirement_is_locked_at_a_version_that_it_allows(python):
         assert requirement.specifier.contains(pin.version), f"{requirement} is locked at {pin.version}: make lock"
 
 
+def test_the_version_is_the_same_in_all_documents():
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[([\d.]+)\] - (\S+)$", changelog, re.MULTILINE)
+    assert (citation["version"], citation["date-released"]) == released[0]
+    assert san.__version__ == released[0][0]
+
+
 def test_every_locked_package_has_a_hash():
     assert len(LOCKED) > len(ASKED)
     entries = re.split(r"^(?=\w)", LOCK, flags=re.MULTILINE)[1:]
