@@ -62,9 +62,11 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"san {release}"
 html_static_path = ["_static"]
 html_css_files = ["san.css"]
+html_favicon = "_static/kernel.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": html_title, "image_light": "_static/kernel.svg", "image_dark": "_static/kernel.svg"},
     "navbar_align": "left",
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc", "sg_download_links"],

@@ -416,10 +416,10 @@ def test_nothing_is_written_into_the_working_folder(run_train, monkeypatch, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("choice", "claim"), [("adjoint", 0), ("paper", 1), ("adjoint restart_every=5", 2)])
-def test_extrema_recovers_the_planted_kernel_as_often_as_the_readme_says(run_train, choice, claim):
-    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+def test_extrema_recovers_the_planted_kernel_as_often_as_the_page_of_results_says(run_train, choice, claim):
+    page = " ".join((Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8").split())
     (claims,) = re.findall(
-        r"with at least (\d+) of 10 seeds, the paper's decoder with at least (\d+)\..*? finds it with (\d+)\.", readme
+        r"with at least (\d+) of 10 seeds, the paper's decoder with at least (\d+)\..*? finds it with (\d+)\.", page
     )
     found = 0
     for seed in range(10):

@@ -1,7 +1,7 @@
 """Show documents outside ``docs/``, such as SECURITY.md, as pages of the site, with links that lead to its pages.
 
 A link in a document is written for the repository, ``docs/use.md`` in README.md and ``../SECURITY.md`` in docs/use.md;
-the site has all pages in one folder.
+the site has these documents in the folder ``project``, and the scripts of ``examples/`` as pages of its gallery.
 """
 
 import re
@@ -34,10 +34,13 @@ def copy_pages(docs: Path) -> None:
             text = text.replace(f"]({other}", f"]({its_page}")
         for picture in re.findall(r"!\[.*?\]\((\w+\.png)\)", text):
             (docs / FOLDER / picture).write_bytes((source.parent / picture).read_bytes())
-        (docs / FOLDER / page).write_text(text, encoding="utf-8")
+        title = "" if text.startswith("# ") else f"# {Path(page).stem.capitalize()}\n\n"
+        (docs / FOLDER / page).write_text(title + text, encoding="utf-8")
 
 
 def _turn_links(app: Any, name: str, content: list[str]) -> None:
-    if not name.startswith(FOLDER):
+    if not name.startswith(f"{FOLDER}/"):
+        up = "../" * name.count("/")
         for document, page in PAGES.items():
-            content[0] = content[0].replace(f"](../{document}", f"]({FOLDER}/{page}")
+            content[0] = content[0].replace(f"]({up}../{document}", f"]({up}{FOLDER}/{page}")
+        content[0] = re.sub(rf"\]\({up}\.\./examples/(\w+)\.py", rf"]({up}gallery/\1.rst", content[0])
