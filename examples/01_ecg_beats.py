@@ -24,8 +24,8 @@ print(description)
 print(f"{len(beats)} beats in {x.n_samples / x.sampling_frequency:.0f} s")
 
 # %%
-# :func:`~san.use.beats.find_beats` keeps the high events of the kernel: at most one in 200 ms, above the threshold of
-# Pan and Tompkins; :doc:`/beats` has the details. The other events describe P waves, T waves and noise by the same
+# ``find_beats`` keeps the high events of the kernel: at most one in 200 ms, above the threshold of Pan and Tompkins;
+# :doc:`/beats` has the details. The other events describe P waves, T waves and noise by the same
 # kernel. The kernel is one wave with a high peak, as an R wave is, and as long as a QRS complex:
 
 model.plot()
@@ -56,9 +56,10 @@ def is_in(found, others):
 consensus = neurokit[is_in(neurokit, xqrs)]
 n_found = is_in(consensus, beats).sum()
 in_xqrs, in_neurokit = is_in(beats, xqrs), is_in(beats, neurokit)
+only_neurokit = beats[in_neurokit & ~in_xqrs]
 print(f"XQRS finds {len(xqrs)} beats, NeuroKit2 {len(neurokit)}, and the kernel {len(beats)}")
 print(f"the kernel finds {n_found} of the {len(consensus)} beats of the consensus")
-print(f"NeuroKit2, but not XQRS, finds {(in_neurokit & ~in_xqrs).sum()} more beats of the kernel")
+print(f"NeuroKit2, but not XQRS, finds {len(only_neurokit)} more beats of the kernel")
 print(f"neither detector finds {(~in_xqrs & ~in_neurokit).sum()} beats of the kernel")
 assert n_found >= 0.99 * len(consensus)
 
@@ -76,6 +77,7 @@ from san.figures.style import COLORS
 
 # sphinx_gallery_thumbnail_number = -1
 start, stop = 244, 254
+assert ((only_neurokit > start * frequency) & (only_neurokit < stop * frequency)).sum() >= 3
 figure, (trace, marks) = plt.subplots(2, 1, sharex=True, height_ratios=[4, 1], layout="constrained")
 times = np.arange(x.n_samples) / frequency
 trace.plot(times, ecg.samples, color=COLORS["input"], linewidth=1)

@@ -2,9 +2,9 @@
 ==============================================================
 
 A wearable measures a photoplethysmogram (PPG): pulses on a baseline that drifts, with noise of motion. Which activation
-function and which kernel size describe it best? φ̄ answers without a label: it is the mean length of the vector of the
-stored numbers per sample and the reconstruction loss, and lower is better. The figure at the end shows φ̄ of 15 models,
-the selected kernel, and the pulses that it describes.
+function and which kernel size describe it best? φ answers without a label: it is the length of the vector (CR⁻¹, L̃) of
+the stored numbers per sample and the reconstruction loss, and lower is better. The figure at the end shows φ̄, the mean
+of φ, of 15 models, the selected kernel, and the pulses that it describes.
 """
 
 from neurokit2 import ppg_simulate
@@ -23,7 +23,7 @@ x = ppg_simulate(
     powerline_amplitude=0.05,
     random_state=1,
     random_state_distort=1,
-)  # your own file: x = san.read("mine.csv", column="PPG", sampling_frequency=100)
+)  # your own file: x = san.read("mine.csv", column="PPG", sampling_frequency=100).samples
 
 model = san.fit(
     x,
@@ -45,17 +45,15 @@ model.candidates.head(5)
 
 description = model.encode(x)
 print(description)
-stored = description.cr_inverse
-print(f"{stored:.2f} numbers are stored per sample, and {description.loss_normalized:.2f} of the loss remains")
 description.events.head(5)
 
 # %%
 # Figure
 # ------
 #
-# φ̄ depends on the kernel size: a kernel of few samples needs many events, and a kernel of many samples has more weights
-# and fits fewer pulses. The selected kernel is shorter than the time between two beats: it has the form of the systolic
-# wave, a steep rise and a slower fall, and the events of negative amplitude describe the valleys. φ̄ measures a
+# A short kernel needs more events, and a long kernel has more weights and fits fewer pulses: the lowest φ̄ is between
+# the shortest and the longest kernel. The selected kernel is shorter than the time between two beats. It is a systolic
+# wave, with a steep rise and a slower fall, and events of negative amplitude describe the valleys. φ̄ measures a
 # description; it does not say that an event is a beat.
 
 import matplotlib.pyplot as plt
@@ -63,7 +61,11 @@ import numpy as np
 
 from san.figures.style import COLORS, method_color, method_label
 
-assert len(model.kernels[0]) < 60 / 72 * frequency
+events = description.events
+(kernel,) = model.kernels
+assert 10 < len(kernel) < 60 / 72 * frequency
+assert kernel.argmax() < len(kernel) / 2
+assert x[events.loc[events["amplitude"] < 0, "sample"]].mean() < x[events.loc[events["amplitude"] > 0, "sample"]].mean()
 # sphinx_gallery_thumbnail_number = -1
 figure, panels = plt.subplot_mosaic([["phi", "kernel"], ["ppg", "ppg"]], layout="constrained", width_ratios=[3, 2])
 for activation, models in model.candidates.groupby("activation"):
@@ -80,7 +82,6 @@ panels["phi"].set(
     xlabel="kernel size (s)", ylabel="validation φ̄", ylim=(0, 0.8), title="φ̄ of 15 models (circle: selected)"
 )
 panels["phi"].legend(frameon=False, loc="center right", fontsize="small")
-(kernel,) = model.kernels
 panels["kernel"].plot(np.arange(len(kernel)) / frequency, kernel, color=COLORS["kernel"])
 panels["kernel"].set(xlabel="time (s)", ylabel="weight", title="selected kernel")
 times = np.arange(len(x)) / frequency

@@ -3,7 +3,7 @@
 
 Alpha waves of an electroencephalogram (EEG) come in bursts of about ten cycles per second, in a background whose power
 falls with frequency. Two kernels of 0.3 s learn from the recording itself; one of them becomes three cycles of alpha,
-and its high events are bursts. The figure at the end shows these events in the bursts of a simulation, and both kernels.
+and its high events are bursts. The figure at the end shows these events in the bursts of a simulation, and the kernels.
 """
 
 import numpy as np
@@ -26,23 +26,30 @@ for (start, stop), size in zip(bursts, sizes, strict=True):
 # %%
 # The simulation adds bursts of 10 Hz, 8 to 24 µV high, to a background with a power of 1/f and a deviation of 10 µV
 # (Donoghue et al., Nature Neuroscience 23, 2020; Cole and Voytek, Journal of Neurophysiology 122, 2019). Your own
-# recording is one line: ``x = san.read("night.edf", channel="Oz")``. Slow waves are filtered out first, because
-# kernels describe what has most energy:
+# recording is one line: ``eeg = san.read("night.edf", channel="Oz").samples``. Slow waves are filtered out first,
+# because kernels describe what has most energy:
 
 from scipy.signal import butter, sosfiltfilt
 
 import san
 
 x = sosfiltfilt(butter(2, [2, 30], "bandpass", fs=frequency, output="sos"), eeg)
-model = san.fit(x, sampling_frequency=frequency, activations=["extrema"], kernel_sizes=[39], n_kernels=2, scaling="all")
-description = model.encode(x)
+options = {"sampling_frequency": frequency, "kernel_sizes": [39], "n_kernels": 2, "scaling": "all"}
+model = san.fit(x, activations=["extrema"], **options)
+description = model.encode(x, window=None)  # as a whole, so that no burst is at the border of two windows
 print(description)
 
 # %%
-# Extrema, the activation function of the paper, places at most one event of a kernel in each 37 samples (the kernel
-# size less ``border_tolerance``), so that an event stands for three cycles. φ pursuit has a lower φ̄, because it
-# describes the background as well, but its events are not bursts: φ measures a description, not a detection.
-#
+# Extrema, the activation function of the paper, keeps the events of a kernel about a kernel size apart, so that an
+# event stands for three cycles. φ pursuit has a lower φ̄, because it also describes the background, with more events:
+# φ measures a description, not a detection.
+
+pursuit = san.fit(x, activations=["phi_pursuit"], max_epochs=2, **options).encode(x, window=None)
+print(pursuit)
+assert pursuit.phi < description.phi
+assert len(pursuit.events) > len(description.events)
+
+# %%
 # The alpha kernel is the one whose spectrum has its peak nearest to 10 Hz, and an event of it is a burst if it is
 # higher than three times the median event:
 
@@ -52,6 +59,8 @@ events = description.events[description.events["kernel"] == alpha]
 heights = events["amplitude"].abs()
 threshold = 3 * heights.median()
 found = events["time"][heights > threshold].to_numpy()
+assert abs(peaks[alpha] - 10) < 1
+assert events["sample"].diff().min() > 0.9 * len(model.kernels[alpha])
 
 is_in_burst = np.array([any(start <= time < stop for start, stop in bursts) for time in found])
 is_found = np.array([any(start <= time < stop for time in found) for start, stop in bursts])

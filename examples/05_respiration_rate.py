@@ -17,7 +17,7 @@ parts = [
     rsp_simulate(seconds, sampling_rate=frequency, respiratory_rate=rate, random_state=0, random_state_distort=0)
     for rate in rates
 ]
-x = np.concatenate(parts)  # your own file: x = san.read("mine.csv", column="RSP", sampling_frequency=25)
+x = np.concatenate(parts)  # your own file: x = san.read("mine.csv", column="RSP", sampling_frequency=25).samples
 
 model = san.fit(
     x,
@@ -37,7 +37,7 @@ description.plot(start=40 * frequency, stop=80 * frequency)
 # their mean time weighted by amplitude:
 
 events = description.events
-run = (events["amplitude"] > 0).diff().ne(False).cumsum()
+run = np.sign(events["amplitude"]).diff().ne(0).cumsum()
 weight = events["amplitude"].abs()
 centre = (events["time"] * weight).groupby(run).sum() / weight.groupby(run).sum()
 is_inspiration = events["amplitude"].groupby(run).first() > 0
@@ -57,8 +57,8 @@ for minute, rate in enumerate(rates):
 # ------
 #
 # Each point is the rate of one breath, 60 s divided by the time since the last one; the line is the mean rate of the
-# simulation. The points vary, as the simulated breaths do, and those of both methods agree. A pause or a cough would
-# be an event as well: inspect the events before you trust a rate.
+# simulation. The points vary, as the simulated breaths do. A cough or a movement would have events, too: look at the
+# events of your own recording before you trust a rate.
 
 import matplotlib.pyplot as plt
 

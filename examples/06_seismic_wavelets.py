@@ -72,8 +72,8 @@ print(f"{n_right} of {len(found)} strong events have a reflector at most 4 ms aw
 # Figure
 # ------
 #
-# The learned wavelet lies on the true one. In the trace with the most reflectors, the strong ones have events of about
-# their reflectivity; noise and the overlap of near reflectors also have small events.
+# The learned wavelet lies on the true one. The trace is that with the most reflectors: the isolated ones have an event
+# of their reflectivity, and those that are nearer than a wavelet share one or more events.
 
 import matplotlib.pyplot as plt
 
@@ -91,14 +91,14 @@ panels["wavelet"].set(xlabel="time (ms)", ylabel="amplitude", ylim=(-0.6, 1.3), 
 index = int((reflectivity != 0).sum(1).argmax())
 times = milliseconds * np.arange(n_samples)
 panels["trace"].plot(times, traces[index], color=COLORS["input"], linewidth=1)
-panels["trace"].set(ylabel="trace (a.u.)", xlim=(0, times[-1]))
+panels["trace"].set(ylabel="trace (a.u.)", xlim=(0, 2000))
 planted = reflectivity[index] != 0
 panels["reflectors"].vlines(times[planted], 0, reflectivity[index, planted], **true, label="planted")
 own = events[events["example"] == index]
 panels["reflectors"].vlines(milliseconds * own["sample"], 0, own["reflectivity"], COLORS["kernel"], label="event")
 panels["reflectors"].axhline(0, color="0.6", linewidth=0.5)
 panels["reflectors"].margins(y=0.25)
-panels["reflectors"].set(xlabel="time (ms)", ylabel="reflectivity (a.u.)", xlim=(0, times[-1]))
+panels["reflectors"].set(xlabel="time (ms)", ylabel="reflectivity (a.u.)", xlim=(0, 2000))
 for name in ("wavelet", "reflectors"):
     panels[name].legend(frameon=False, loc="upper right", fontsize="small")
 for axes in panels.values():
