@@ -15,6 +15,7 @@ from san.peers.allocation import allocate_atoms
 from san.peers.channels_alone import ChannelsAlone
 from san.peers.dictionary_learning import lasso, learn_dictionary
 from san.peers.least_absolute import fit_least_absolute, solve_least_absolute
+from san.peers.least_squares import LeastSquaresPath
 from san.peers.pursuit import pursue
 from san.peers.tuning import METHODS, mean_metrics
 
@@ -68,6 +69,29 @@ def test_the_least_absolute_fit_is_optimal(n_atoms, n_samples, rounded):
         assert error == pytest.approx(optimum, rel=1e-6, abs=1e-6 * np.abs(of_samples).sum())
         alone = solve_least_absolute(of_atoms.T, of_samples)
         assert np.abs(of_samples - alone @ of_atoms).sum() == pytest.approx(error, rel=1e-6, abs=1e-3)
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_the_least_squares_of_every_number_of_atoms_are_those_of_one_fit_each(dependent):
+    """By plain fits; dependent atoms have many amplitudes of one reconstruction."""
+    generator = np.random.default_rng(2)
+    atoms, samples = generator.normal(size=(30, 9)), generator.normal(size=30)
+    atoms[20:, 4:] = 0
+    if dependent:
+        atoms[:, 6] = atoms[:, 4] - atoms[:, 0]
+    atoms[:, 3] = atoms[:, 1] if dependent else atoms[:, 1] + 1e-3 * generator.normal(size=30)
+    path = LeastSquaresPath(atoms, samples)
+    for n_atoms in range(1, 10):
+        plain = np.linalg.lstsq(atoms[:, :n_atoms], samples)[0]
+        np.testing.assert_allclose(path.solve(n_atoms), plain, atol=1e-8)
+
+
+def test_the_least_absolute_fit_ignores_samples_without_an_atom():
+    generator = np.random.default_rng(3)
+    atoms, samples = np.zeros((40, 3)), generator.normal(size=40)
+    atoms[5:20] = generator.normal(size=(15, 3))
+    error = np.abs(samples - atoms @ solve_least_absolute(atoms, samples)).sum()
+    assert error == pytest.approx(lowest_absolute_error(atoms.T, samples), rel=1e-9)
 
 
 def test_the_least_absolute_fit_of_one_atom_is_a_weighted_median():
