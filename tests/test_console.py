@@ -10,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from san.reporting.console import numbers, print_table, texts
+from san.reporting.progress import progress_bar
 from san.reporting.results import print_sweep
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -128,3 +129,16 @@ def test_a_multirun_and_a_mistake_in_the_c_locale_are_readable(tmp_path):
     refused = start(tmp_path / "run", "train", "kernel_size=5000", **ASCII)
     assert refused.returncode == 1
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_progress_bar_has_the_done_steps_and_the_remaining_time_on_a_terminal_alone(monkeypatch, capsys, is_terminal):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
+    with progress_bar("csc (2 of 3)", 96) as advance:
+        advance(4)
+        advance(4)
+    said = capsys.readouterr()
+    assert said.out == ""
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", said.err)
+    assert bool(re.search(r"csc \(2 of 3\) .* 8/96 \d:\d\d", shown)) == is_terminal == bool(shown)

@@ -13,7 +13,10 @@ from san.metrics import inverse_compression_ratio, normalized_reconstruction_los
 from san.networks import SparselyActivatedNetwork
 from san.peers.allocation import allocate_atoms
 from san.peers.channels_alone import ChannelsAlone
+from san.peers.dictionary_learning import lasso, learn_dictionary
 from san.peers.least_absolute import fit_least_absolute, solve_least_absolute
+from san.peers.least_squares import LeastSquaresPath
+from san.peers.pursuit import pursue
 from san.peers.tuning import METHODS, mean_metrics
 
 SETTINGS = {"patches_omp": {"alpha": 1}, "csc": {"sparsity": 0.5}}
@@ -66,6 +69,29 @@ def test_the_least_absolute_fit_is_optimal(n_atoms, n_samples, rounded):
         assert error == pytest.approx(optimum, rel=1e-6, abs=1e-6 * np.abs(of_samples).sum())
         alone = solve_least_absolute(of_atoms.T, of_samples)
         assert np.abs(of_samples - alone @ of_atoms).sum() == pytest.approx(error, rel=1e-6, abs=1e-3)
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_the_least_squares_of_every_number_of_atoms_are_those_of_one_fit_each(dependent):
+    """By plain fits; dependent atoms have many amplitudes of one reconstruction."""
+    generator = np.random.default_rng(2)
+    atoms, samples = generator.normal(size=(30, 9)), generator.normal(size=30)
+    atoms[20:, 4:] = 0
+    if dependent:
+        atoms[:, 6] = atoms[:, 4] - atoms[:, 0]
+    atoms[:, 3] = atoms[:, 1] if dependent else atoms[:, 1] + 1e-3 * generator.normal(size=30)
+    path = LeastSquaresPath(atoms, samples)
+    for n_atoms in range(1, 10):
+        plain = np.linalg.lstsq(atoms[:, :n_atoms], samples)[0]
+        np.testing.assert_allclose(path.solve(n_atoms), plain, atol=1e-8)
+
+
+def test_the_least_absolute_fit_ignores_samples_without_an_atom():
+    generator = np.random.default_rng(3)
+    atoms, samples = np.zeros((40, 3)), generator.normal(size=40)
+    atoms[5:20] = generator.normal(size=(15, 3))
+    error = np.abs(samples - atoms @ solve_least_absolute(atoms, samples)).sum()
+    assert error == pytest.approx(lowest_absolute_error(atoms.T, samples), rel=1e-9)
 
 
 def test_the_least_absolute_fit_of_one_atom_is_a_weighted_median():
@@ -209,6 +235,68 @@ def test_amplitudes_are_fitted_to_the_loss(loss, fit):
             assert error == pytest.approx(optimum, rel=1e-4)
             n_several += len(atoms) > 1
     assert n_several
+
+
+@pytest.mark.filterwarnings("ignore:Objective did not converge")
+@pytest.mark.parametrize(("n_atoms", "n_samples", "alpha"), [(1, 6, 0.5), (4, 12, 0.1), (4, 12, 3), (6, 40, 0.5)])
+def test_a_dictionary_is_that_of_scikit_learn(n_atoms, n_samples, alpha):
+    """Within 1e-5; its coordinate descent stops at a gap of 1e-8."""
+    decomposition = pytest.importorskip("sklearn.decomposition")
+    patches = walks(700, n_samples).double().numpy()
+    options = {"max_iter": 5, "fit_algorithm": "cd", "random_state": 3}
+    plain = decomposition.MiniBatchDictionaryLearning(n_atoms, alpha=alpha, **options).fit(patches).components_
+    found = learn_dictionary(patches, n_atoms, alpha, n_passes=5, seed=3)
+    np.testing.assert_allclose(found, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["independent", "close", "repeated", "more than samples", "zero"])
+def test_the_amplitudes_of_the_learning_are_optimal(kind):
+    """The gradient of an amplitude is the weight times its sign; at zero, it is at most the weight."""
+    generator = np.random.default_rng(0)
+    atoms = generator.normal(size=(8, 5 if kind == "more than samples" else 20))
+    if kind == "close":
+        atoms[1:] = atoms[0] + 0.01 * atoms[1:]
+    atoms[4] = {"repeated": atoms[0], "zero": 0 * atoms[0]}.get(kind, atoms[4])
+    patches = 3 * generator.normal(size=(300, atoms.shape[1]))
+    patches[0] = 0
+    amplitudes = lasso(atoms, patches, 0.5)
+    gradient = (patches - amplitudes @ atoms) @ atoms.T
+    is_zero = amplitudes == 0
+    assert is_zero.any() > is_zero.all()
+    np.testing.assert_allclose(gradient[~is_zero], 0.5 * np.sign(amplitudes[~is_zero]), atol=1e-6)
+    assert np.abs(gradient).max() <= 0.5 + 1e-6
+
+
+def path_of_scikit_learn(atoms, patches):
+    """Pursue one patch after another."""
+    from sklearn.linear_model import orthogonal_mp_gram
+
+    gram, n_steps = atoms @ atoms.T, min(atoms.shape)
+    pursuits = np.zeros((len(patches), 1 + n_steps, len(atoms)))
+    for pursuit, correlation in zip(pursuits, patches @ atoms.T, strict=True):
+        steps = orthogonal_mp_gram(gram, correlation, n_nonzero_coefs=n_steps, return_path=True)
+        steps = steps.reshape(len(atoms), -1).T
+        pursuit[1 : 1 + len(steps)] = steps
+        pursuit[1 + len(steps) :] = pursuit[len(steps)]
+    return pursuits
+
+
+@pytest.mark.filterwarnings("ignore:.*Orthogonal matching pursuit ended prematurely")
+@pytest.mark.parametrize("kind", ["independent", "repeated", "more than samples"])
+@pytest.mark.parametrize("n_atoms", [1, 8])
+def test_pursuits_of_many_patches_are_those_of_one_patch_after_another(n_atoms, kind):
+    pytest.importorskip("sklearn", reason="not installed: pip install 'sparsely-activated-networks[peers]'")
+    generator = np.random.default_rng(1)
+    atoms = generator.normal(size=(n_atoms, 5 if kind == "more than samples" else 20))
+    if kind == "repeated":
+        atoms[-1] = atoms[0]
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    patches = generator.normal(size=(60, atoms.shape[1]))
+    patches[0], patches[1], patches[2] = 0, atoms[0], atoms[0] - 2 * atoms[n_atoms // 2]
+    plain, found = path_of_scikit_learn(atoms, patches), pursue(atoms, patches)
+    if kind == "repeated" and n_atoms > 1:  # the same atom by another index
+        plain, found = plain @ atoms, found @ atoms
+    np.testing.assert_allclose(found, plain, atol=1e-9)
 
 
 def test_pursuits_stop_as_in_scikit_learn():

@@ -23,6 +23,7 @@ from san.networks import SparselyActivatedNetwork
 from san.ops.choices import shown
 from san.peers.channels_alone import ChannelsAlone
 from san.peers.tuning import mean_metrics
+from san.reporting.progress import Advance
 from san.reporting.results import METRICS, lowest_phi
 
 __all__ = ["ComparedNetworks", "check_kernel_forms", "kernel_forms", "lowest", "tuned"]
@@ -114,15 +115,16 @@ class ComparedNetworks:
             for channel in range(splits.n_channels)
         ]
 
-    def tune(self, parts: Sequence[Splits]) -> Results:
+    def tune(self, parts: Sequence[Splits], advance: Advance) -> Results:
         """Train the models, and the selected model once more alone, to measure its time.
 
         Args:
             parts: The examples that each network sees; see :meth:`parts`.
+            advance: Reports the number of further trained models.
         """
         start = time.perf_counter()
         folders = [f"channel_{channel}" for channel in range(len(parts))] if self.alone else [""]
-        trained = [self._train(part, folder) for part, folder in zip(parts, folders, strict=True)]
+        trained = [self._train(part, folder, advance) for part, folder in zip(parts, folders, strict=True)]
         of_parts = [[setting for setting, _ in of_part] for of_part in trained]
         selected = [lowest(self.name, settings, self.selected_by) for settings in of_parts]
         settings, chosen = of_parts[0], selected[0]
@@ -140,7 +142,7 @@ class ComparedNetworks:
             train_bank(bank, [size], part)
         return tuned(self.name, settings, chosen, grid=seconds, selected_alone=time.perf_counter() - start)
 
-    def _train(self, splits: Splits, folder: str) -> list[Trained]:
+    def _train(self, splits: Splits, folder: str, advance: Advance) -> list[Trained]:
         """Train a model for each setting of the grid."""
         trained: list[Trained] = []
         for config in self._banks_in(folder):
@@ -155,6 +157,7 @@ class ComparedNetworks:
                 trained += [
                     (_setting_of(model), partial(network.model, at[model["kernel_sizes"][0]])) for model in models
                 ]
+                advance(len(share))
         return trained
 
     def _banks_in(self, folder: str) -> list[DictConfig]:

@@ -4,6 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import product
@@ -24,8 +25,10 @@ from san.cli.processes import n_processes
 from san.cli.ranks import started_by_torchrun
 from san.cli.settings import effective_settings
 from san.data.splits import Splits
+from san.peers.peer import Level
 from san.peers.tuning import METHODS, mean_metrics, require_installed
 from san.reporting.comparison import summarize_comparison, write_comparison_table
+from san.reporting.progress import Advance, progress_bar
 from san.reporting.provenance import Provenance, data_fingerprint, versions
 from san.reporting.results import lowest_phi
 from san.storage.files import read_json, write_json
@@ -57,14 +60,16 @@ def compare(config: DictConfig) -> float:
     for name in config.peers:
         _check_grid(name, grids[name])
     folder = Path(config.paths.output_dir)
-    due: list[tuple[str, Any, Callable[[], Results]]] = []
+    due: list[_Due] = []
     for compared in networks:
         try:
             parts = compared.parts(splits)
         except ValueError as error:
             log.warning("%s is skipped: %s", compared.name, error)
             continue
-        due.append((compared.name, [_settings(bank) for bank in compared.banks], partial(compared.tune, parts)))
+        n_settings = len(parts) * sum(len(bank.kernel_sizes) for bank in compared.banks)
+        settings = [_settings(bank) for bank in compared.banks]
+        due.append(_Due(compared.name, n_settings, settings, partial(compared.tune, parts)))
     for name in config.peers:
         grid = grids[name]
         peer = {
@@ -72,7 +77,9 @@ def compare(config: DictConfig) -> float:
             "grid": _lists(grid),
             "version": import_module(METHODS[name].package).__version__,
         }
-        due.append((name, peer, partial(_tune_peer, config, name, grid, splits)))
+        learned, levels = _settings_of_peer(name, grid, splits)
+        tune = partial(_tune_peer, config, name, learned, levels, splits)
+        due.append(_Due(name, len(learned) * len(levels), peer, tune))
     if not due:
         raise ValueError("all methods are skipped, which leaves nothing to compare: name others")
     kept = _Kept(folder / "methods", data_fingerprint(splits))
@@ -85,8 +92,8 @@ def compare(config: DictConfig) -> float:
         "seed": config.seed,
         "methods": methods,
     }
-    for name, settings, tune in due:
-        methods.append(kept.or_tuned(name, settings, tune))
+    for method in due:
+        methods.append(kept.or_tuned(method, f"{method.name} ({len(methods) + 1} of {len(due)})"))
         write_comparison_table(results, folder)
         log.info("%d of %d methods are in compare.csv", len(methods), len(due))
     results |= {
@@ -98,6 +105,23 @@ def compare(config: DictConfig) -> float:
     summarize_comparison(results, folder)
     best: Any = lowest_phi([method["chosen"] for method in methods], config.protocol.selected_by)
     return float(best[config.protocol.selected_by]["phi"])
+
+
+@dataclass
+class _Due:
+    """A method to tune.
+
+    Attributes:
+        name: Name of the method.
+        n_settings: Number of settings of its grid.
+        settings: Everything that can change its results.
+        tune: Tunes it, and reports each setting that is done.
+    """
+
+    name: str
+    n_settings: int
+    settings: Any
+    tune: Callable[[Advance], Results]
 
 
 class _Kept:
@@ -112,17 +136,22 @@ class _Kept:
         self.folder = folder
         self.data = data
 
-    def or_tuned(self, name: str, settings: Any, tune: Callable[[], Results]) -> Results:
-        """Return a complete method of the same settings, code and data, else tune it and keep the result."""
-        fingerprints = Provenance.of({"method": name, "settings": settings}, self.data).fingerprints
-        file = self.folder / f"{name}.json"
+    def or_tuned(self, due: _Due, title: str) -> Results:
+        """Return a complete method of the same settings, code and data, else tune it and keep the result.
+
+        Args:
+            due: The method.
+            title: Name of the method on the progress bar.
+        """
+        fingerprints = Provenance.of({"method": due.name, "settings": due.settings}, self.data).fingerprints
+        file = self.folder / f"{due.name}.json"
         stored = read_json(file) or {}
         if stored.get("fingerprints") == fingerprints:
-            log.info("%s: complete, with its times, from %s", name, file)
+            log.info("%s: complete, with its times, from %s", due.name, file)
             return dict(stored["method"])
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), progress_bar(title, due.n_settings) as advance:
             warnings.filterwarnings("ignore", message="Experiment logs directory")  # of the interrupted method
-            method = tune()
+            method = due.tune(advance)
         write_json(file, {"fingerprints": fingerprints, "method": method})
         return method
 
@@ -165,20 +194,38 @@ def _lists(grid: DictConfig) -> dict[str, list[Any]]:
     return {str(key): list(values) if OmegaConf.is_list(values) else [values] for key, values in grid.items()}
 
 
-def _tune_peer(config: DictConfig, name: str, grid: DictConfig, splits: Splits) -> Results:
-    """Tune a baseline method over its useful settings, and test the selected one on all test examples."""
-    method, lists = METHODS[name], _lists(grid)
-    levels = [{key: value} for key in method.level_names for value in lists.pop(key)]
+def _settings_of_peer(name: str, grid: DictConfig, splits: Splits) -> tuple[list[Results], list[Level]]:
+    """Return the useful settings that a baseline method learns by, and the levels of sparsity of each of them.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    lists = _lists(grid)
+    levels: list[Level] = [{key: value} for key in METHODS[name].level_names for value in lists.pop(key)]
+    settings = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+    useful = [setting for setting in settings if _is_useful(setting, splits.shape[1:])]
+    if not (levels and useful):
+        raise ValueError(f"grids: {name} has no setting with fewer weights than the samples of an example")
+    return useful, levels
+
+
+def _tune_peer(
+    config: DictConfig,
+    name: str,
+    learned_by: Sequence[Results],
+    levels: Sequence[Level],
+    splits: Splits,
+    advance: Advance,
+) -> Results:
+    """Tune a baseline method over its settings, and test the selected one on all test examples."""
+    method = METHODS[name]
     examples = {split: _evenly_spaced(of_split, config.peer_examples) for split, of_split in splits.examples.items()}
     options: Any = {"loss": instantiate(config, "loss"), "count_weights": config.metric.count_weights}
     selected_by = config.protocol.selected_by
     start = time.perf_counter()
     settings: list[Results] = []
     best: Any = None
-    for values in product(*lists.values()) if levels else ():
-        learned = dict(zip(lists, values, strict=True))
-        if not _is_useful(learned, splits.shape[1:]):
-            continue
+    for learned in learned_by:
         learning_start = time.perf_counter()
         peer = method(examples["train"], **learned, seed=config.seed)
         learning = time.perf_counter() - learning_start
@@ -195,8 +242,7 @@ def _tune_peer(config: DictConfig, name: str, grid: DictConfig, splits: Splits) 
         of_levels = lowest(name, of_peer, selected_by)
         if best is None or of_levels[selected_by]["phi"] < best[0][selected_by]["phi"]:
             best = of_levels, peer, learning
-    if best is None:
-        raise ValueError(f"grids: {name} has no setting with fewer weights than the samples of an example")
+        advance(len(levels))
     seconds = time.perf_counter() - start
     selected, peer, learning = best
     if len(examples["test"]) < len(splits.test):

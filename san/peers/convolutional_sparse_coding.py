@@ -7,11 +7,13 @@ from math import inf, prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from san.metrics import Loss, inverse_compression_ratio, normalized_reconstruction_loss, phi
+from san.metrics import Loss, inverse_compression_ratio, loss_per_example, phi
 from san.ops.shapes import Float
-from san.peers.least_absolute import solve_least_absolute, solve_least_squares
+from san.peers.least_absolute import solve_least_absolute
+from san.peers.least_squares import LeastSquaresPath
 from san.peers.peer import Array, Level, Peer
 
 __all__ = ["ConvolutionalSparseCoding"]
@@ -23,8 +25,8 @@ RELATIVE_TOLERANCE = 1e-3  # relative primal and dual residuals, dimensionless, 
 Description = tuple[Tensor, Tensor]
 """The maps and the reconstruction of one example, [1, kernels, *space] and [1, channels, *space]."""
 
-Solve = Callable[[Array, Array], Array]
-"""A fit: the amplitudes, given the atoms at their positions, [channels * samples, activations], and the samples."""
+Keep = Callable[[int, bool], Description]
+"""The description by a number of the largest activations, refitted to the least squared or the least absolute error."""
 
 
 class ConvolutionalSparseCoding(Peer):
@@ -79,7 +81,9 @@ class ConvolutionalSparseCoding(Peer):
         fft.pyfftw_planner_effort, fft.pyfftw_threads = "FFTW_ESTIMATE", 1
         self.sparsity = sparsity
         self.atom_shape = [kernel_size] * self.n_dims
-        options = ConvBPDNDictLearn.Options({"Verbose": False, "MaxMainIter": MAX_ITERATIONS})
+        # FastSolve leaves out statistics of each iteration alone.
+        parts = {"CBPDN": {"FastSolve": True}, "CCMOD": {"FastSolve": True}}
+        options = ConvBPDNDictLearn.Options({"Verbose": False, "MaxMainIter": MAX_ITERATIONS, **parts})
         learning = ConvBPDNDictLearn(
             self._initial_atoms(train), self._examples_last(train), sparsity, options, dimK=1, dimN=self.n_dims
         )
@@ -107,20 +111,34 @@ class ConvolutionalSparseCoding(Peer):
     def _describe_one(self, x: Tensor, levels: Sequence[Level], loss: Loss, n_weights: int) -> Iterator[Description]:
         """Yield the maps and the reconstruction of one example for each level of sparsity."""
         coded = self._code(x)
+        sizes = np.sort(np.abs(coded), axis=None)[::-1]
+        thresholds_of = [_thresholds(level, sizes[0]) for level in levels]
+        counts = {threshold: int((sizes > threshold).sum()) for of_level in thresholds_of for threshold in of_level}
+        example = x.double().numpy().ravel() / self.scale
+        largest = np.argsort(-np.abs(coded), axis=None, kind="stable")[: max(counts.values(), default=0)]
+        at = np.unravel_index(largest, coded.shape)
+        placed = self._place(at, x.shape[2:])
+        # The activations above a threshold are the first columns, so one factorization gives every fit.
+        refitted = [count for count in counts.values() if 0 < count * (self.n_dims + 1) <= example.size]
+        path = LeastSquaresPath(placed[:, : max(refitted, default=0)], example)
 
-        @cache  # levels share thresholds
-        def keep(threshold: float, solve: Solve) -> Description:
-            return self._refit(np.where(np.abs(coded) > threshold, coded, 0), x, solve)
+        @cache  # levels share thresholds, and thresholds share activations
+        def keep(count: int, absolute: bool) -> Description:
+            kept = tuple(axis[:count] for axis in at)
+            amplitudes = coded[kept]
+            if count in refitted:
+                amplitudes = solve_least_absolute(placed[:, :count], example) if absolute else path.solve(count)
+            maps = np.zeros_like(coded)
+            maps[kept] = amplitudes
+            reconstruction = (placed[:, :count] @ amplitudes).reshape(x.shape)
+            return self._in_data_units(maps[None]), self._in_data_units(reconstruction)
 
-        for level in levels:
-            ((name, value),) = level.items()
-            if name == "threshold":
-                yield keep(value, solve_least_squares)
+        for level, thresholds in zip(levels, thresholds_of, strict=True):
+            of_level = [counts[threshold] for threshold in thresholds]
+            if "threshold" in level:
+                yield keep(of_level[0], False)
             else:
-                thresholds = [value]
-                while thresholds[-1] < np.abs(coded).max():
-                    thresholds.append(2 * thresholds[-1])
-                yield _lowest_phi(keep, thresholds, x, loss, n_weights)
+                yield _lowest_phi(keep, of_level, x, loss, n_weights)
 
     def _initial_atoms(self, train: Tensor) -> Array:
         """Draw a window of a training example for each atom, or noise if the window is zero.
@@ -141,35 +159,29 @@ class ConvolutionalSparseCoding(Peer):
         """Return the activation maps of one example before the threshold, [kernels, *space]."""
         from sporco.admm.cbpdn import ConvBPDN
 
-        options = ConvBPDN.Options({"Verbose": False, "MaxMainIter": MAX_ITERATIONS, "RelStopTol": RELATIVE_TOLERANCE})
+        ends = {"MaxMainIter": MAX_ITERATIONS, "RelStopTol": RELATIVE_TOLERANCE}
+        options = ConvBPDN.Options({"Verbose": False, "FastSolve": True, **ends})
         by_channel = self.atoms.reshape(-1, self.n_channels, *self.atom_shape)
         atoms = np.moveaxis(by_channel, (0, 1), (-1, -2))
         coding = ConvBPDN(atoms, self._examples_last(x), self.sparsity, options, dimK=1, dimN=self.n_dims)
         coded: Array = np.moveaxis(coding.solve().reshape(*x.shape[2:], self.n_kernels), -1, 0)
         return coded
 
-    def _refit(self, maps: Array, x: Tensor, solve: Solve) -> Description:
-        """Refit the amplitudes of one example and return its maps and its reconstruction, in the unit of the data.
+    def _place(self, at: Sequence[NDArray[np.intp]], space: Sequence[int]) -> Array:
+        """Return the atom of each activation at its position, [channels * samples, activations].
 
         Args:
-            maps: The activation maps, [kernels, *space]; the nonzero samples are overwritten.
-            x: The example, [1, channels, *space].
-            solve: The fit of the amplitudes.
+            at: The kernel of each activation, and its position along each axis.
+            space: Samples along each axis of the example.
         """
-        example = x.double().numpy().ravel() / self.scale
-        kernels, *positions = maps.nonzero()
+        kernels, *positions = at
         offsets = np.indices(self.atom_shape).reshape(self.n_dims, -1, 1)
-        space = x.shape[2:]
         covered = (np.stack(positions).reshape(self.n_dims, 1, -1) + offsets) % np.reshape(space, (-1, 1, 1))
-        in_channel = np.ravel_multi_index(tuple(covered), space)
+        in_channel = np.ravel_multi_index(tuple(covered), tuple(space))
         by_channel = self.atoms[kernels].T.reshape(self.n_channels, len(in_channel), len(kernels))
         placed = np.zeros((self.n_channels, prod(space), len(kernels)))
         placed[:, in_channel, np.arange(len(kernels))] = by_channel
-        placed_atoms: Array = placed.reshape(example.size, len(kernels))
-        if 0 < len(kernels) * (self.n_dims + 1) <= example.size:
-            maps[(kernels, *positions)] = solve(placed_atoms, example)
-        reconstruction = placed_atoms @ maps[(kernels, *positions)]
-        return self._in_data_units(maps[None]), self._in_data_units(reconstruction.reshape(x.shape))
+        return placed.reshape(self.n_channels * prod(space), len(kernels))
 
     def _examples_last(self, x: Tensor) -> Array:
         """Return the scaled examples in sporco's order of axes, [*space, channels, examples]."""
@@ -180,17 +192,25 @@ class ConvolutionalSparseCoding(Peer):
         return torch.from_numpy(self.scale * values).float()
 
 
-def _lowest_phi(
-    keep: Callable[[float, Solve], Description], thresholds: Sequence[float], x: Tensor, loss: Loss, n_weights: int
-) -> Description:
-    """Return the description of one example with the lowest φ, over ascending thresholds and both fits."""
-    best, lowest = keep(thresholds[-1], solve_least_squares), inf
-    for threshold, solve in product(reversed(thresholds), (solve_least_squares, solve_least_absolute)):
-        maps, reconstruction = keep(threshold, solve)
+def _thresholds(level: Level, largest: float) -> list[float]:
+    """Return the thresholds of a level: one or, with the lowest φ, the value doubled up to the largest activation."""
+    ((name, value),) = level.items()
+    thresholds = [value]
+    while name == "threshold_by_phi" and thresholds[-1] < largest:
+        thresholds.append(2 * thresholds[-1])
+    return thresholds
+
+
+def _lowest_phi(keep: Keep, counts: Sequence[int], x: Tensor, loss: Loss, n_weights: int) -> Description:
+    """Return the description of one example with the lowest φ, over descending numbers of activations and both fits."""
+    of_zeros = loss_per_example(torch.zeros_like(x), x, loss)
+    best, lowest = keep(counts[-1], False), inf
+    for count, absolute in product(reversed(counts), (False, True)):
+        maps, reconstruction = keep(count, absolute)
         ratio = inverse_compression_ratio(maps, n_weights, x.shape[1])
         if ratio.item() > lowest:  # a lower threshold keeps more activations
             break
-        of_fit = phi(ratio, normalized_reconstruction_loss(reconstruction, x, loss)).item()
+        of_fit = phi(ratio, loss_per_example(reconstruction, x, loss) / of_zeros).item()
         if of_fit < lowest:
             best, lowest = (maps, reconstruction), of_fit
     return best

@@ -1,14 +1,13 @@
-"""Fits of amplitudes, by the least absolute error and by least squares."""
+"""Fits of amplitudes by the least absolute error."""
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lstsq
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from san.peers.peer import Array
 
-__all__ = ["fit_least_absolute", "solve_least_absolute", "solve_least_squares"]
+__all__ = ["fit_least_absolute", "solve_least_absolute"]
 
 ROUNDING = 1e-9  # a residual or a slope, relative to the largest sample, that counts as zero
 
@@ -63,15 +62,10 @@ def solve_least_absolute(placed_atoms: Array, samples: Array) -> Array:
         placed_atoms: The atoms at their positions, mostly zero, [samples, activations].
         samples: The samples to fit, [samples].
     """
-    zeros = np.zeros(placed_atoms.shape[1])
-    solved = linprog(-samples, A_eq=csr_array(placed_atoms.T), b_eq=zeros, bounds=(-1, 1), method="highs")
+    covered = placed_atoms.any(1)  # the residual of the other samples does not depend on the amplitudes
+    transposed, zeros = csr_array(placed_atoms[covered].T), np.zeros(placed_atoms.shape[1])
+    solved = linprog(-samples[covered], A_eq=transposed, b_eq=zeros, bounds=(-1, 1), method="highs")
     amplitudes: Array = -solved.eqlin.marginals
-    return amplitudes
-
-
-def solve_least_squares(placed_atoms: Array, samples: Array) -> Array:
-    """Return the amplitudes of the least squared error; see :func:`solve_least_absolute`."""
-    amplitudes: Array = lstsq(placed_atoms, samples, lapack_driver="gelsy", check_finite=False)[0]
     return amplitudes
 
 

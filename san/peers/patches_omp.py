@@ -1,6 +1,5 @@
-"""Patches side by side, each described by orthogonal matching pursuit with a learned dictionary (scikit-learn)."""
+"""Patches side by side, each described by orthogonal matching pursuit with a learned dictionary."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,7 +11,9 @@ from torch import Tensor
 from san.metrics import Loss
 from san.ops.shapes import Float
 from san.peers.allocation import allocate_atoms, refit_least_absolute
+from san.peers.dictionary_learning import learn_dictionary
 from san.peers.peer import Array, Level, Peer
+from san.peers.pursuit import pursue
 
 __all__ = ["PatchesOMP"]
 
@@ -47,8 +48,8 @@ class PatchesOMP(Peer):
         seed: Seed of the selection of training patches and of the dictionary learning.
 
     Reference:
-        Mairal, Bach, Ponce and Sapiro, "Online dictionary learning for sparse coding", ICML 2009; scikit-learn's
-        ``MiniBatchDictionaryLearning`` and ``orthogonal_mp_gram``.
+        scikit-learn's ``MiniBatchDictionaryLearning`` and ``orthogonal_mp_gram``, computed for many patches at a time;
+        see :func:`san.peers.dictionary_learning.learn_dictionary` and :func:`san.peers.pursuit.pursue`.
     """
 
     package = "sklearn"
@@ -64,19 +65,11 @@ class PatchesOMP(Peer):
         seed: int,
     ) -> None:
         super().__init__(train, kernel_size=kernel_size, n_kernels=n_kernels, seed=seed)
-        from sklearn.decomposition import MiniBatchDictionaryLearning
-
         stride = max(1, kernel_size // STRIDES_PER_ATOM)
         patches = self._patches(train / self.scale, stride).flatten(0, self.n_dims)
         order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(seed))
         training_patches = patches[order[:MAX_TRAINING_PATCHES]].double().numpy()
-        # Coordinate descent and least-angle regression find the same minimum; the former in a third of the time.
-        learning = MiniBatchDictionaryLearning(
-            n_kernels, alpha=alpha, max_iter=LEARNING_PASSES, fit_algorithm="cd", random_state=seed
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # linearly dependent patches, such as those of a constant signal
-            atoms = learning.fit(training_patches).components_
+        atoms = learn_dictionary(training_patches, n_kernels, alpha, n_passes=LEARNING_PASSES, seed=seed)
         norms = np.linalg.norm(atoms, axis=1)
         self.atoms = atoms[norms > 0] / norms[norms > 0, None]
 
@@ -97,7 +90,7 @@ class PatchesOMP(Peer):
         space = x.shape[2:]
         patches = self._cut(x / self.scale)
         rows = patches.flatten(0, self.n_dims).double().numpy()
-        pursuits = self._pursue(rows)
+        pursuits = pursue(self.atoms, rows)
         first_samples = (slice(None), slice(None), *[slice(None, None, self.kernel_size)] * self.n_dims)
         for level in levels:
             ((name, value),) = level.items()
@@ -111,27 +104,6 @@ class PatchesOMP(Peer):
             maps[first_samples] = self.scale * by_patch.movedim(-1, 1)
             described = torch.from_numpy(self.scale * amplitudes @ self.atoms).float()
             yield maps, self._join(described.view(patches.shape), space)
-
-    def _pursue(self, patches: Array) -> Array:
-        """Return the amplitudes after each step of the pursuit of each patch, [patches, 1 + steps, kernels].
-
-        A pursuit that ends early, at an exact description or at atoms that depend on the selected ones, stays there.
-        """
-        from sklearn import config_context
-        from sklearn.linear_model import orthogonal_mp_gram
-
-        gram = self.atoms @ self.atoms.T
-        n_steps = min(self.atoms.shape)
-        pursuits = np.zeros((len(patches), 1 + n_steps, len(gram)))
-        with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
-            warnings.simplefilter("ignore")  # a pursuit that ends early
-            for pursuit, correlation in zip(pursuits, patches @ self.atoms.T, strict=True):
-                # The path of several patches at a time is cut at the shortest.
-                path = orthogonal_mp_gram(gram, correlation, n_nonzero_coefs=n_steps, return_path=True)
-                steps = path.reshape(len(gram), -1).T
-                pursuit[1 : 1 + len(steps)] = steps
-                pursuit[1 + len(steps) :] = pursuit[len(steps)]
-        return pursuits
 
     def _n_atoms(self, patches: Array, pursuits: Array, name: str, value: float) -> NDArray[np.intp]:
         """Return the step at which a level of sparsity stops the pursuit of each patch, [patches]."""

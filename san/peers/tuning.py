@@ -67,13 +67,14 @@ def mean_metrics(
     for batch in x.split(BATCH_SIZE):
         described = peer.describe(batch, levels, loss=loss, n_weights=n_weights)
         per_level = [
-            (
-                inverse_compression_ratio(maps, n_weights, n_channels),
-                normalized_reconstruction_loss(reconstruction, batch, loss),
-            )
+            (inverse_compression_ratio(maps, n_weights, n_channels), reconstruction)
             for maps, reconstruction in described
         ]
-        ratios, losses = (torch.stack(values, dim=1).flatten() for values in zip(*per_level, strict=True))
+        of_levels, reconstructions = zip(*per_level, strict=True)
+        # One call for all levels: Hydra checks a loss of the configuration anew at each call.
+        repeated = batch.repeat(len(levels), *[1] * (batch.dim() - 1))
+        losses = normalized_reconstruction_loss(torch.cat(reconstructions), repeated, loss)
+        ratios, losses = torch.stack(of_levels, dim=1).flatten(), losses.view(len(levels), -1).T.flatten()
         mean_phi.update(ratios, losses)
         mean_ratio.update(ratios)
         mean_loss.update(losses)

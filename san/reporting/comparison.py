@@ -36,7 +36,9 @@ Results = Mapping[str, Any]
 
 
 def summarize_comparison(results: Results, folder: Path) -> None:
-    """Write ``compare.csv``, ``compare.md`` and ``figures/frontier``; print the table even if these cannot be written.
+    """Write ``compare.md`` and ``figures/frontier``; print the table even if these cannot be written.
+
+    :func:`write_comparison_table` writes ``compare.csv``, after each method.
 
     Args:
         results: The results of a comparison.
@@ -44,7 +46,6 @@ def summarize_comparison(results: Results, folder: Path) -> None:
     """
     rows = _rows(results)
     try:
-        write_comparison_table(results, folder)
         write_text(folder / "compare.md", comparison_markdown(results))
         drawn = draw_frontier(results["methods"], results["dataset"])
         save(drawn, folder / "figures" / "frontier")

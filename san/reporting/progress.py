@@ -1,0 +1,29 @@
+"""A progress bar with the remaining time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["Advance", "progress_bar"]
+
+Advance = Callable[[int], None]
+"""Reports that this many more steps are done."""
+
+
+@contextmanager
+def progress_bar(name: str, total: int) -> Iterator[Advance]:
+    """Show on a terminal how many steps are done, and the remaining time; show nothing in a file or a pipe.
+
+    Args:
+        name: Name of the work.
+        total: Number of steps.
+    """
+    screen = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # The speed is that of all steps so far, as those of a batch are done at once.
+    bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal, speed_estimate_period=1e9)
+    with bar:
+        task = bar.add_task(name, total=total)
+        yield lambda steps: bar.update(task, advance=steps)
