@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from san.data.example_ecg import example_ecg
     from san.data.reading import read_recording as read
     from san.use.description import Description
     from san.use.estimator import SAN
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from san.use.loading import load
     from san.use.model import Model
 
-__all__ = ["SAN", "Description", "Model", "fit", "load", "read"]
+__all__ = ["SAN", "Description", "Model", "example_ecg", "fit", "load", "read"]
 __version__ = "0.1.0"
 DISTRIBUTION = "sparsely-activated-networks"  # what pip installs; the name "san" on PyPI is another project's
 
@@ -19,6 +20,7 @@ PLACES = {
     "Description": ("san.use.description", "Description"),
     "Model": ("san.use.model", "Model"),
     "SAN": ("san.use.estimator", "SAN"),
+    "example_ecg": ("san.data.example_ecg", "example_ecg"),
     "fit": ("san.use.fit", "fit"),
     "load": ("san.use.loading", "load"),
     "read": ("san.data.reading", "read_recording"),

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import torch
 import wfdb
 from conftest import PRINTED, datasets
 
+import san
 from san.cli.parts import instantiate
 from san.data.splits import Splits, standardize
 from san.data.uci_epilepsy import recording_of_id, recordings_of_segments
@@ -71,6 +73,17 @@ def test_shipped_record_is_the_five_minutes_of_lead_mlii():
     assert (record.adc_gain, record.baseline) == ([200.0], [1024])
     assert record.calc_checksum() == record.checksum == [5363]
     assert record.d_signal[:5, 0].tolist() == [975, 981, 987, 989, 990]
+
+
+@pytest.mark.usefixtures("offline")
+def test_example_ecg_is_the_shipped_record_as_read_gives_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = san.example_ecg()
+    read = san.read(str(RECORDS / "mitdb" / "208"), channel="MLII")
+    assert np.array_equal(x.samples, read.samples)
+    assert replace(x, samples=read.samples) == read
+    assert (x.n_samples, x.sampling_frequency, x.channels, x.channel_units) == (108000, 360, ("MLII",), ("mV",))
+    assert not list(tmp_path.iterdir())
 
 
 def test_physionet_is_split_in_order_and_standardized(load):

@@ -23,7 +23,15 @@ from san.data.names import Channels, indices_of
 from san.data.signal import one_or_several
 from san.data.wfdb_samples import ChannelReader
 
-__all__ = ["SHIPPED_DATABASE", "SHIPPED_RECORD", "find_record", "first_record", "open_channels", "read_channels"]
+__all__ = [
+    "RECORDS",
+    "SHIPPED_DATABASE",
+    "SHIPPED_RECORD",
+    "find_record",
+    "first_record",
+    "open_channels",
+    "read_channels",
+]
 
 RECORDS = Path(__file__).parent / "records"
 SHIPPED_DATABASE, SHIPPED_RECORD = "mitdb", "208"
