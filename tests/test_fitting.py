@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import results
+from sklearn.base import clone
 
 import san
 from san import sweep, train
+from san.activations import Extrema, SparseActivation
 from san.extensions.fitting import CANDIDATES, fitting_sizes
 
 
@@ -77,6 +79,55 @@ def test_a_recording_is_fitted_in_one_call(signal):
     n_train = len(signal) // 600 - 2
     validation = model.encode(signal.reshape(-1, 600)[n_train:])
     assert validation.phi == pytest.approx(best["validation_phi"], abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["gray", "color"])
+def test_images_are_fitted_by_their_axes(form):
+    x = torch.randn(20, 12, 10, *[3] * (form == "color"), generator=torch.Generator().manual_seed(0)).numpy()
+    axes = ["examples", "rows", "columns", *["channels"] * (form == "color")]
+    model = san.fit(x, axes=axes, activations=["extrema"], scaling="all", max_epochs=1)
+    assert model.space == (12, 10)
+    best = model.candidates.iloc[0]
+    assert model.kernels[0].shape[-2:] == (best["kernel_size"],) * 2
+    validation = model.encode(np.moveaxis(x[14:], -1, 1) if form == "color" else x[14:])
+    assert validation.phi == pytest.approx(best["validation_phi"], abs=1e-6)
+
+
+class First(SparseActivation):
+    """Keep the first samples of each map, one for each sample of its kernel."""
+
+    def density(self, kernel_size, space):
+        return kernel_size
+
+    def select(self, similarity, density):
+        kept = torch.zeros_like(similarity)
+        for index, count in enumerate(density):
+            kept[:, index, :count] = similarity[:, index, :count]
+        return kept
+
+
+def test_an_activation_of_your_own_is_compared_with_the_others(signal):
+    own = First()
+    model = san.fit(signal, activations=["extrema", own], kernel_sizes=[10, 20], max_epochs=1)
+    assert set(model.candidates["activation"]) == {"extrema", "First"}
+    alone = san.fit(signal, activations=[own], kernel_sizes=[10], max_epochs=1)
+    assert alone.activation == "First"
+    assert isinstance(alone.network.activation, First)
+    assert alone.network.activation is not own
+    assert alone.encode(signal, window=None).events["sample"].max() < 10
+    estimator = clone(san.SAN(10, activation=own, max_epochs=1, random_state=0)).fit(signal.reshape(5, -1))
+    assert isinstance(estimator.model_.network.activation, First)
+
+
+def test_a_density_of_an_activation_of_your_own_is_checked(signal):
+    with pytest.raises(ValueError, match=r"activation.density=5000 exceeds the 600 samples"):
+        san.fit(signal, activations=[Extrema(density=5000)], kernel_sizes=[10], max_epochs=1)
+
+
+@pytest.mark.parametrize("activation", [Extrema, torch.relu, 3])
+def test_an_activation_that_is_neither_a_name_nor_an_encoder_is_refused(untyped, signal, activation):
+    with pytest.raises(ValueError, match=r"must be a name or a san\.activations\.SparseActivation object"):
+        san.fit(signal, activations=[activation])
 
 
 @pytest.mark.parametrize(

@@ -468,7 +468,8 @@ def test_what_cannot_be_fitted_is_one_line(untyped):
     assert said == "window=100 does not apply to 3 examples: leave it out"
     assert refusal(san.fit, x[None]).startswith("x has 4 axes, the shape [1,1,2,1200]")
     assert "give axes=[examples,time,channels]" in refusal(san.fit, x.reshape(1, 1200, 2))
-    assert "are of images" in refusal(san.fit, x.reshape(1, 40, 60), axes=["examples", "rows", "columns"])
+    images = {"axes": ["examples", "rows", "columns"]}
+    assert "window=5 does not apply to 6 examples" in refusal(san.fit, x.reshape(6, 20, 20), window=5, **images)
 
 
 def test_an_array_that_may_be_channels_is_fitted_by_the_axes_that_are_named(untyped):

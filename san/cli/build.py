@@ -25,7 +25,7 @@ from san.data.recording import Recording
 from san.data.splits import Splits
 from san.extensions.growing import GrowingNetwork
 from san.metrics import Loss
-from san.networks import SparselyActivatedNetwork
+from san.networks import Encoder, SparselyActivatedNetwork
 from san.ops.choices import shown
 from san.training.callbacks.epoch_lines import progress
 from san.training.callbacks.kernel_growth import KernelGrowth
@@ -63,18 +63,22 @@ def check_counts(config: DictConfig, keys: Sequence[str] = ()) -> None:
     check_numbers(config, ("seed", "n_kernels", "batch_size", "num_workers", "kernel_figure_every", *keys))
 
 
-def check_densities(config: DictConfig, n_kernels: int, space: Sequence[int]) -> None:
+def check_densities(
+    config: DictConfig, n_kernels: int, space: Sequence[int], activation: Encoder | None = None
+) -> None:
     """Refuse densities of the activation function that do not fit its kernels or the examples.
 
     Args:
         config: The configuration.
         n_kernels: Number of kernels of a model.
         space: Samples of an example along each axis.
+        activation: The activation function; None for that of the configuration.
 
     Raises:
         ValueError: If there is neither one density nor one for each kernel, or one is larger than an example.
     """
-    activation = instantiate(config, "activation")
+    if activation is None:
+        activation = instantiate(config, "activation")
     if not isinstance(activation, SparseActivation) or activation.own_density is None:
         return
     most = prod(space) if isinstance(activation, TopKAbsolutes) else max(space)
@@ -137,6 +141,7 @@ def build_module(
     models: Sequence[Sequence[int]],
     start_indices: Sequence[int] | None = None,
     stored: dict[str, Any] | None = None,
+    activation: Encoder | None = None,
 ) -> SANModule:
     """Return the module that a configuration describes, for the given examples.
 
@@ -146,16 +151,19 @@ def build_module(
         models: The kernel sizes of each model.
         start_indices: One index per model, which distinguishes models of equal sizes.
         stored: Plain data that every checkpoint of the module stores.
+        activation: The activation function; None for that of the configuration.
 
     Raises:
         ValueError: If a part is invalid, or parts are incompatible.
     """
-    check_densities(config, len(models[0]), splits.shape[1:])
+    if activation is None:
+        activation = instantiate(config, "activation")
+    check_densities(config, len(models[0]), splits.shape[1:], activation)
     if config.kernel == "rank1" and splits.shape[0] == 1:
         log.warning("kernel=rank1 has no effect: the examples have one channel")
     network: SparselyActivatedNetwork = instantiate(config, "network")(
         [size for sizes in models for size in sizes],
-        instantiate(config, "activation"),
+        activation,
         splits.n_dims,
         decoder=config.decoder,
         channels=splits.shape[0],

@@ -11,7 +11,7 @@ from sklearn.utils import check_array, check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from san.data.scale import Scaling
-from san.networks import Decoder, KernelForm
+from san.networks import Decoder, Encoder, KernelForm
 from san.ops.choices import check_choice
 from san.use.description import Array, Description
 from san.use.notebook import as_html
@@ -34,7 +34,8 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         kernel_size: Samples of each kernel; None for 20, or a quarter of shorter signals.
         n_kernels: Number of kernels.
         activation: Name of the activation function or encoder: ``extrema``, ``extrema_pool_indices``,
-            ``topk_absolutes``, ``relu``, ``identity``, ``phi_pursuit`` or another choice of ``activation=``.
+            ``topk_absolutes``, ``relu``, ``identity``, ``phi_pursuit`` or another choice of ``activation=``; or one
+            of your own, as in :func:`san.fit`.
         max_epochs: Epochs of training.
         batch_size: Examples of a batch.
         learning_rate: Learning rate of Adam.
@@ -65,7 +66,7 @@ class SAN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         self,
         kernel_size: int | None = None,
         n_kernels: int = 1,
-        activation: str = "extrema",
+        activation: str | Encoder = "extrema",
         *,
         max_epochs: int = 30,
         batch_size: int = 2,

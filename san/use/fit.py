@@ -1,4 +1,4 @@
-"""Learn kernels from one recording, with the activation function and the kernel size of the lowest φ̄."""
+"""Learn kernels from a recording or examples, with the activation function and the kernel size of the lowest φ̄."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from san.data.axes import axes_of, brackets
+from san.data.axes import axes_of
 from san.data.scale import Scaling
 from san.data.signal import Signal
 from san.extensions.fitting import CANDIDATES, fitting_sizes
-from san.networks import KernelForm
+from san.networks import Encoder, KernelForm
 from san.use.model import Model
 from san.use.recordings import Array, as_numbers
 from san.use.training import selecting_splits, train_models
@@ -29,7 +29,7 @@ def fit(
     *,
     sampling_frequency: float | None = None,
     axes: Sequence[str] | None = None,
-    activations: Sequence[str] = CANDIDATES,
+    activations: Sequence[str | Encoder] = CANDIDATES,
     kernel_sizes: Sequence[int] | None = None,
     n_kernels: int = 1,
     kernel: KernelForm = "full",
@@ -49,8 +49,9 @@ def fit(
             samples], in physical units; or a signal of :func:`san.read`, of one channel or several.
         sampling_frequency: In hertz; None if unknown.
         axes: Names of the axes of an array, such as ``["channels", "time"]``; None to take them by their number; see
-            :func:`san.data.axes.axes_of`.
-        activations: Choices of ``activation=``.
+            :func:`san.data.axes.axes_of`. Images need ``["examples", "rows", "columns"]``.
+        activations: Choices of ``activation=``, or activation functions of your own, such as an instance of a subclass
+            of :class:`san.activations.SparseActivation`, which has the name of its class.
         kernel_sizes: Kernel sizes in samples; None for sizes that fit the signal; see
             :func:`san.extensions.fitting.fitting_sizes`.
         n_kernels: Kernels of a model.
@@ -88,8 +89,6 @@ def fit(
         x = x.samples
     given = as_numbers(x, SHAPES)
     found = axes_of(given.shape, axes=axes, place="x", one_channel="x[0] for one channel")
-    if found.n_dims != 1:
-        raise ValueError(f"axes={brackets(axes)} are of images: give {SHAPES}")
     arranged = found.arranged(given)
     if found.has_examples and len(arranged) == 1:
         arranged = arranged[0]
@@ -115,7 +114,7 @@ def fit(
     models: list[Model] = []
     for activation in activations:
         for size, trained in zip(sizes, train_models(activation, sizes, overrides, splits), strict=True):
-            rows.append((activation, size, trained.phi, trained.seconds))
+            rows.append((trained.model.activation, size, trained.phi, trained.seconds))
             models.append(trained.model)
     candidates = pd.DataFrame(rows, columns=["activation", "kernel_size", "validation_phi", "seconds"])
     best = models[int(candidates["validation_phi"].argmin())]
@@ -124,12 +123,12 @@ def fit(
 
 
 def _windows(given: Array, window: int | None) -> Array:
-    """Return the examples, [examples, channels, samples]: the given ones, or windows of one, [channels, samples].
+    """Return the examples, [examples, channels, *space]: the given ones, or windows of one, [channels, samples].
 
     Raises:
         ValueError: If there are several examples and a window, or the recording is shorter than two windows.
     """
-    if given.ndim == 3:
+    if given.ndim > 2:
         if window is not None:
             raise ValueError(f"window={window} does not apply to {len(given)} examples: leave it out")
         return given

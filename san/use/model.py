@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby
 from numbers import Integral
 from typing import Any, Literal
 
@@ -133,11 +133,7 @@ class Model:
         origin = origin._replace(sampling_frequency=frequency)
         self.network.check_space(recordings.shape[2:])
         starts = self._starts(recordings.shape[2], window)
-        windows = [
-            one
-            for example, recording in enumerate(recordings)
-            for one in self._describe(example, recording, starts, origin.channels)
-        ]
+        windows = self._describe(recordings, starts, origin.channels)
         return Description(
             self.network, self.scale, origin, recordings.shape, windows, is_single, recordings=recordings
         )
@@ -240,31 +236,46 @@ class Model:
         return [start for start in range(0, n_samples, int(length)) if start == 0 or start <= last]
 
     @torch.no_grad()
-    def _describe(self, example: int, recording: Array, starts: Sequence[int], channels: Sequence[str]) -> list[Window]:
-        """Describe the windows of a recording in batches; the last window, which may be of another length, alone."""
-        parts = np.split(recording, starts[1:], axis=1)
-        per_batch = max(1, BATCH_SAMPLES // parts[0].size)
-        bounds = [*range(0, len(parts) - 1, per_batch), len(parts) - 1, len(parts)]
-        return [
-            window
-            for first, last in pairwise(bounds)
-            for window in self._describe_batch(
-                example, starts[first:last], torch.from_numpy(np.stack(parts[first:last])), channels
-            )
+    def _describe(self, recordings: Array, starts: Sequence[int], channels: Sequence[str]) -> list[Window]:
+        """Describe the windows of recordings, in batches of windows of equal length."""
+        stops = [*starts[1:], recordings.shape[2]]
+        places = [
+            (example, start, stop)
+            for example in range(len(recordings))
+            for start, stop in zip(starts, stops, strict=True)
         ]
+        windows: list[Window] = []
+        for length, group in groupby(places, lambda place: place[2] - place[1]):
+            own = list(group)
+            per_batch = max(1, BATCH_SAMPLES // recordings[0, :, :length].size)
+            for first in range(0, len(own), per_batch):
+                windows += self._describe_batch(recordings, own[first : first + per_batch], channels)
+        return windows
 
     def _describe_batch(
-        self, example: int, starts: Sequence[int], samples: Tensor, channels: Sequence[str]
+        self, recordings: Array, places: Sequence[tuple[int, int, int]], channels: Sequence[str]
     ) -> list[Window]:
-        name = f"x[{example}]"
+        """Describe windows of equal length, given the example, the first sample and the end of each."""
+        scaled, used = [], []
+        for example, group in groupby(places, lambda place: place[0]):
+            own = list(group)
+            samples = torch.from_numpy(np.stack([recordings[example, :, start:stop] for _, start, stop in own]))
+            x, statistics = self._scaled(samples, f"x[{example}]", channels)
+            zero = (~x.flatten(1).any(1)).nonzero()
+            if len(zero):
+                raise ValueError(f"x[{example}] is zero from sample {own[int(zero[0])][1]} on, where φ is undefined")
+            scaled.append(x)
+            used.append(_per_example(statistics, x))
+        statistics = Statistics(*(torch.cat(values) for values in zip(*used, strict=True)))
+        return self._windows(torch.cat(scaled), statistics, [(example, start) for example, start, _ in places])
+
+    def _scaled(self, samples: Tensor, name: str, channels: Sequence[str]) -> tuple[Tensor, Statistics]:
+        """Return scaled windows of a recording, [windows, channels, *space], and the numbers that scale them."""
         statistics = self.scale.statistics(samples, name, channels)
         x = self.scale.apply(samples, name, statistics).to(self.network.weight.dtype)
         if not x.isfinite().all() or not all(torch.as_tensor(one).isfinite().all() for one in statistics):
             raise ValueError(f"{name} has samples of up to {float(samples.abs().max()):g}, too large to scale")
-        zero = (~x.flatten(1).any(1)).nonzero()
-        if len(zero):
-            raise ValueError(f"{name} is zero from sample {starts[int(zero[0])]} on, where φ is undefined")
-        return self._windows(x, statistics, [(example, start) for start in starts])
+        return x, statistics
 
     def _windows(self, x: Tensor, statistics: Statistics, places_of_windows: Sequence[tuple[int, int]]) -> list[Window]:
         """Describe scaled windows, [windows, channels, *space], given the example and the first sample of each."""

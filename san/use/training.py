@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from san.cli.trainer_settings import refuse_training_without_validation
 from san.data.scale import Scale, Scaling
 from san.data.scaling import scaled_splits
 from san.data.splits import Splits
+from san.networks import Encoder
 from san.training.callbacks.bank_selection import BankSelection
 from san.training.data_module import shuffled
 from san.training.san_module import SANModule
@@ -41,12 +43,16 @@ class Trained(NamedTuple):
 
 
 def train_models(
-    activation: str, kernel_sizes: Sequence[int | np.integer[Any]], overrides: Mapping[str, Any], splits: Splits
+    activation: str | Encoder,
+    kernel_sizes: Sequence[int | np.integer[Any]],
+    overrides: Mapping[str, Any],
+    splits: Splits,
 ) -> list[Trained]:
     """Train a model of signals or images for each kernel size, and select the epoch of each.
 
     Args:
-        activation: A choice of ``activation=``.
+        activation: A choice of ``activation=``, or an encoder, which is copied and trained with the defaults of the
+            paper's activation functions.
         kernel_sizes: Samples per axis of the kernels of each model.
         overrides: Values by key of the configuration.
         splits: The examples; the test split is not used.
@@ -54,10 +60,16 @@ def train_models(
     Raises:
         ValueError: If a value is invalid, or a batch is larger than the training examples.
     """
-    check_activation(activation)
+    if isinstance(activation, str):
+        check_activation(activation)
+        name, own, choice = activation, None, {"activation": activation}
+    elif isinstance(activation, Encoder):
+        name, own, choice = type(activation).__name__, deepcopy(activation), {}
+    else:
+        raise ValueError(f"activation={activation!r} must be a name or a san.activations.SparseActivation object")
     fixed = {
-        "activation": activation,
-        "activation_name": activation,
+        **choice,
+        "activation_name": name,
         "dataset": "numpy" if splits.n_dims == 1 else "images",
         "path": "memory",
         "logger": "[]",
@@ -71,7 +83,8 @@ def train_models(
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size={config.batch_size} exceeds the {len(splits.train)} training examples; lower it")
     start = time.perf_counter()
-    module = build_module(config, splits, [[size] * config.n_kernels for size in sizes])
+    models = [[size] * config.n_kernels for size in sizes]
+    module = build_module(config, splits, models, activation=own)
     network, selection = module.network, BankSelection(None)
     with _quiet(), _unchanged_torch():
         trainer = build_trainer(config, [*build_callbacks(config, splits, network), selection])
@@ -80,7 +93,7 @@ def train_models(
     network.load_state_dict({"weight": selection.weight})
     seconds = time.perf_counter() - start
     return [
-        Trained(trained_model(module, splits, activation, index), selection.phi_at("best", index), seconds)
+        Trained(trained_model(module, splits, name, index), selection.phi_at("best", index), seconds)
         for index in range(len(sizes))
     ]
 
