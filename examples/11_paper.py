@@ -2,11 +2,11 @@
 =====================
 
 *Sparsely Activated Networks* (Bizopoulos and Koutsouris, IEEE TNNLS 2020, https://arxiv.org/abs/1907.06592) compares
-five activation functions by one number, φ, which is the length of the vector of the size of a description, CR⁻¹, and its
-error, L̃. This page repeats its argument on the electrocardiogram that the package ships.
+five activation functions by one number, φ, which is the length of the vector of the size of a description, CR⁻¹, and
+its error, L̃. This page repeats its argument on the electrocardiogram that the package ships.
 
-The first figure shows the activation functions (as Fig. 1 of the paper), the last one CR⁻¹ and L̃ of the models (Fig. 3),
-φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of the paper
+The first figure shows the activation functions (as Fig. 1 of the paper), the last one CR⁻¹ and L̃ of the models
+(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of the paper
 beside their replays.
 """
 

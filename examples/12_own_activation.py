@@ -2,8 +2,8 @@
 ==========================================
 
 The activation function decides which similarities become events. A new one is a class with one method. Here it keeps
-the peaks that rise above the noise of the similarity, whatever their distance, and is trained and compared with Extrema,
-which also places events where the signal is quiet.
+the peaks that rise above the noise of the similarity, whatever their distance, and is trained and compared with
+Extrema, which also places events where the signal is quiet.
 
 The figure shows the events of both on the same seconds of an electrocardiogram.
 """
