@@ -6,8 +6,8 @@ five activation functions by one number, φ, which is the length of the vector o
 its error, L̃. This page repeats its argument on the electrocardiogram that the package ships.
 
 The first figure shows the activation functions (as Fig. 1 of the paper), the last one CR⁻¹ and L̃ of the models
-(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of the paper
-beside their replays.
+(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of
+the paper beside their replays.
 """
 
 # %%
