@@ -101,4 +101,6 @@ middle.set(title="beats: median, 10 to 90 %", xlabel="time from the R peak (ms)"
 right.set(title="intervals, not used", xlabel="before the beat (s)", ylabel="after the beat (s)")
 right.set(xlim=(0.2, 1.2), ylim=(0.2, 1.2))
 middle.legend(frameon=False)
+for axes in figure.axes:
+    axes.spines[["top", "right"]].set_visible(False)
 plt.show()

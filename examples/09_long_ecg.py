@@ -113,4 +113,6 @@ for column, (name, index) in enumerate((("best", metrics["phi"].idxmin()), ("wor
     over_time.annotate(name, (minutes[index], metrics["phi"][index]), (4, 5), textcoords="offset points")
 axes.legend(frameon=False, loc="upper left", ncols=2)
 axes.set_ylim(top=2.4)
+for axes in figure.axes:
+    axes.spines[["top", "right"]].set_visible(False)
 plt.show()

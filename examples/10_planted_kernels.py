@@ -89,4 +89,6 @@ for row, (name, matches) in zip(grid, found.items(), strict=True):
 for axes in grid[-1]:
     axes.set_xlabel("time (samples)")
 grid[0, 0].legend(frameon=False)
+for axes in figure.axes:
+    axes.spines[["top", "right"]].set_visible(False)
 plt.show()

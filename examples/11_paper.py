@@ -95,4 +95,6 @@ plane.set(xlabel="CR⁻¹ (dimensionless)", ylabel="L̃ (dimensionless)", xlim=(
 plane.legend(frameon=False, fontsize="small")
 over_sizes.axhline(1, color="0.7", linestyle="--")
 over_sizes.set(xlabel="kernel size m (samples)", ylabel="φ̄ (dimensionless)", xscale="log")
+for axes in figure.axes:
+    axes.spines[["top", "right"]].set_visible(False)
 plt.show()

@@ -81,4 +81,6 @@ for axes, (name, description) in zip(rows, descriptions.items(), strict=True):
 rows[1].set_xlabel("time (s)")
 rows[0].set_ylim(-2.2, 2.9)
 rows[0].legend(frameon=False, ncols=3, loc="upper right")
+for axes in figure.axes:
+    axes.spines[["top", "right"]].set_visible(False)
 plt.show()
