@@ -13,7 +13,6 @@ from san.metrics import inverse_compression_ratio, normalized_reconstruction_los
 from san.networks import SparselyActivatedNetwork
 from san.peers.allocation import allocate_atoms
 from san.peers.channels_alone import ChannelsAlone
-from san.peers.dictionary_learning import lasso, learn_dictionary
 from san.peers.least_absolute import fit_least_absolute, solve_least_absolute
 from san.peers.least_squares import LeastSquaresPath
 from san.peers.pursuit import pursue
@@ -235,36 +234,6 @@ def test_amplitudes_are_fitted_to_the_loss(loss, fit):
             assert error == pytest.approx(optimum, rel=1e-4)
             n_several += len(atoms) > 1
     assert n_several
-
-
-@pytest.mark.filterwarnings("ignore:Objective did not converge")
-@pytest.mark.parametrize(("n_atoms", "n_samples", "alpha"), [(1, 6, 0.5), (4, 12, 0.1), (4, 12, 3), (6, 40, 0.5)])
-def test_a_dictionary_is_that_of_scikit_learn(n_atoms, n_samples, alpha):
-    """Within 1e-5; its coordinate descent stops at a gap of 1e-8."""
-    decomposition = pytest.importorskip("sklearn.decomposition")
-    patches = walks(700, n_samples).double().numpy()
-    options = {"max_iter": 5, "fit_algorithm": "cd", "random_state": 3}
-    plain = decomposition.MiniBatchDictionaryLearning(n_atoms, alpha=alpha, **options).fit(patches).components_
-    found = learn_dictionary(patches, n_atoms, alpha, n_passes=5, seed=3)
-    np.testing.assert_allclose(found, plain, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["independent", "close", "repeated", "more than samples", "zero"])
-def test_the_amplitudes_of_the_learning_are_optimal(kind):
-    """The gradient of an amplitude is the weight times its sign; at zero, it is at most the weight."""
-    generator = np.random.default_rng(0)
-    atoms = generator.normal(size=(8, 5 if kind == "more than samples" else 20))
-    if kind == "close":
-        atoms[1:] = atoms[0] + 0.01 * atoms[1:]
-    atoms[4] = {"repeated": atoms[0], "zero": 0 * atoms[0]}.get(kind, atoms[4])
-    patches = 3 * generator.normal(size=(300, atoms.shape[1]))
-    patches[0] = 0
-    amplitudes = lasso(atoms, patches, 0.5)
-    gradient = (patches - amplitudes @ atoms) @ atoms.T
-    is_zero = amplitudes == 0
-    assert is_zero.any() > is_zero.all()
-    np.testing.assert_allclose(gradient[~is_zero], 0.5 * np.sign(amplitudes[~is_zero]), atol=1e-6)
-    assert np.abs(gradient).max() <= 0.5 + 1e-6
 
 
 def path_of_scikit_learn(atoms, patches):

@@ -1,5 +1,6 @@
-"""Patches side by side, each described by orthogonal matching pursuit with a learned dictionary."""
+"""Patches side by side, each described by orthogonal matching pursuit with a dictionary that scikit-learn learns."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +12,6 @@ from torch import Tensor
 from san.metrics import Loss
 from san.ops.shapes import Float
 from san.peers.allocation import allocate_atoms, refit_least_absolute
-from san.peers.dictionary_learning import learn_dictionary
 from san.peers.peer import Array, Level, Peer
 from san.peers.pursuit import pursue
 
@@ -48,8 +48,9 @@ class PatchesOMP(Peer):
         seed: Seed of the selection of training patches and of the dictionary learning.
 
     Reference:
-        scikit-learn's ``MiniBatchDictionaryLearning`` and ``orthogonal_mp_gram``, computed for many patches at a time;
-        see :func:`san.peers.dictionary_learning.learn_dictionary` and :func:`san.peers.pursuit.pursue`.
+        Mairal, Bach, Ponce and Sapiro, "Online dictionary learning for sparse coding", ICML 2009; scikit-learn's
+        ``MiniBatchDictionaryLearning``, and its ``orthogonal_mp_gram`` for many patches at a time, see
+        :func:`san.peers.pursuit.pursue`.
     """
 
     package = "sklearn"
@@ -65,11 +66,19 @@ class PatchesOMP(Peer):
         seed: int,
     ) -> None:
         super().__init__(train, kernel_size=kernel_size, n_kernels=n_kernels, seed=seed)
+        from sklearn.decomposition import MiniBatchDictionaryLearning
+
         stride = max(1, kernel_size // STRIDES_PER_ATOM)
         patches = self._patches(train / self.scale, stride).flatten(0, self.n_dims)
         order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(seed))
         training_patches = patches[order[:MAX_TRAINING_PATCHES]].double().numpy()
-        atoms = learn_dictionary(training_patches, n_kernels, alpha, n_passes=LEARNING_PASSES, seed=seed)
+        # Coordinate descent and least-angle regression find the same minimum; the former in a third of the time.
+        learning = MiniBatchDictionaryLearning(
+            n_kernels, alpha=alpha, max_iter=LEARNING_PASSES, fit_algorithm="cd", random_state=seed
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # linearly dependent patches, such as those of a constant signal
+            atoms = learning.fit(training_patches).components_
         norms = np.linalg.norm(atoms, axis=1)
         self.atoms = atoms[norms > 0] / norms[norms > 0, None]
 
