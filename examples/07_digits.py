@@ -54,10 +54,10 @@ for name, value in accuracy.items():
 assert accuracy["most frequent digit"] + 0.3 < accuracy["reconstructions"] < accuracy["pixels"]
 
 # %%
-# The reconstructions keep the strokes and lose the shades between them, and the accuracy falls: an 8 x 8 digit has no
-# redundancy to spare. Larger images lose less. For MNIST (28 x 28 pixels, downloaded once), the same experiment is one
-# line, ``python -m san.train dataset=mnist classifier=fnn``, and :doc:`/reproduction` has the paper's numbers. A folder
-# of images of your own: ``python -m san.train dataset=images path=FOLDER``.
+# The reconstructions keep the darkest strokes and lose the others, and the accuracy falls: an 8 x 8 digit has no
+# redundancy to spare. Larger images lose less (:doc:`/beyond`). For MNIST (28 x 28 pixels, downloaded once), the same
+# experiment is one line, ``python -m san.train dataset=mnist classifier=fnn``, and :doc:`/reproduction` has the paper's
+# numbers. A folder of images of your own: ``python -m san.train dataset=images path=FOLDER``.
 
 # sphinx_gallery_thumbnail_number = -1
 figure = plt.figure(figsize=(10, 3.2), layout="constrained")

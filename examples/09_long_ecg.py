@@ -2,16 +2,16 @@
 ====================================================================
 
 A model that is trained on the first two minutes describes the whole recording. φ of each window says where the
-description is good and where it is not, without a look at 30 minutes of waveforms, and the events give the heart rate.
+description is good, without a look at 30 minutes of waveforms, and the events give the heart rate.
 
 The figure shows φ and the heart rate over half an hour, and the best and the worst window, of eight seconds each.
 """
 
 # %%
 # The recording is simulated, so that the truth is known. Each beat is a sum of five Gaussian waves, P, Q, R, S and T,
-# with the phases, amplitudes and widths of McSharry et al. (IEEE Trans. Biomed. Eng. 50(3), 2003). The heart rate rises
-# from 60 to 90 beats per minute and falls again. Minutes 8 to 10 have muscle noise, minutes 20 to 22 an electrode that
-# drifts. For a file of your own, ``x = san.read("mine.csv")``.
+# with the phases and widths of the model of McSharry et al. (IEEE Trans. Biomed. Eng. 50(3), 2003). The heart rate
+# rises from 60 to 90 beats per minute and falls again, and varies by 3 % with a period of 4 s. Minutes 8 to 10 have
+# muscle noise, minutes 20 to 22 an electrode that drifts. For a file of your own, ``x = san.read("mine.csv")``.
 
 import matplotlib.pyplot as plt
 import numpy as np

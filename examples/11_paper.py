@@ -2,12 +2,12 @@
 =====================
 
 *Sparsely Activated Networks* (Bizopoulos and Koutsouris, IEEE TNNLS 2020, https://arxiv.org/abs/1907.06592) compares
-five activation functions by one number, φ, which is the length of the vector of the size of a description, CR⁻¹, and
-its error, L̃. This page repeats its argument on the electrocardiogram that the package ships.
+five activation functions by one number, φ: the length of the vector of the size of a description, CR⁻¹, and its error,
+L̃. This page repeats its argument on the electrocardiogram that the package ships.
 
-The first figure shows the activation functions (as Fig. 1 of the paper), the last one CR⁻¹ and L̃ of the models
-(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of
-the paper beside their replays.
+The first figure shows the activation functions, as Fig. 1 of the paper. The last one shows CR⁻¹ and L̃ of the models
+(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of the
+paper beside their replays.
 """
 
 # %%
@@ -63,6 +63,9 @@ for name, index in best.items():
     )
 lowest = {name: descriptions[name][index].phi for name, index in best.items()}
 assert lowest["identity"] > 1
+assert descriptions["identity"][best["identity"]].cr_inverse > 1.9
+losses = {name: descriptions[name][index].loss_normalized for name, index in best.items()}
+assert min(losses, key=losses.get) == "identity"
 assert max(lowest[name] for name in ("topk_absolutes", "extrema_pool_indices", "extrema")) < lowest["relu"]
 
 # %%

@@ -93,6 +93,20 @@ def test_images_are_fitted_by_their_axes(form):
     assert validation.phi == pytest.approx(best["validation_phi"], abs=1e-6)
 
 
+def test_examples_are_encoded_together_as_each_alone(monkeypatch):
+    x = torch.randn(30, 12, 10, generator=torch.Generator().manual_seed(0)).numpy()
+    axes = ["examples", "rows", "columns"]
+    model = san.fit(x, axes=axes, activations=["extrema"], kernel_sizes=[3], scaling="example", max_epochs=1)
+    alone = [model.encode(one) for one in x]
+    encode, batches = model.network.encode, []
+    monkeypatch.setattr(model.network, "encode", lambda batch: batches.append(len(batch)) or encode(batch))
+    together = model.encode(x)
+    assert batches == [30]
+    assert np.allclose(together.decode(), [one.decode() for one in alone], atol=1e-6)
+    assert np.allclose(together.metrics["phi"], [one.phi for one in alone], atol=1e-6)
+    assert list(together.metrics["example"]) == list(range(30))
+
+
 class First(SparseActivation):
     """Keep the first samples of each map, one for each sample of its kernel."""
 
