@@ -77,8 +77,8 @@ assert len(long.events) > 180
 # events of the noise, too, can lower φ. The short kernels describe fragments of the waveforms at a φ̄ that differs by
 # less than 0.02: **φ̄ compares descriptions; a low φ̄ does not prove that the kernels are those that generated the
 # signal.** Compare several starts and kernel sizes. These data were chosen because one start succeeds: with other
-# waveforms, more noise or other random numbers, three starts may find one or two of the three. :doc:`/beyond` has more on
-# φ pursuit.
+# waveforms, more noise or other random numbers, three starts may find one or two of the three. :doc:`/beyond` has more
+# on φ pursuit.
 
 # sphinx_gallery_thumbnail_number = -1
 figure, grid = plt.subplots(3, 3, figsize=(9, 6.5), sharex=True, sharey=True, layout="constrained")

@@ -15,9 +15,11 @@ def _get_sg_image_scraper() -> Any:
 
 def scrape(block: Sequence[Any], variables: Mapping[str, Any], gallery_conf: Mapping[str, Any]) -> str:
     """Save the last value of a block, if it is such a figure, and return the lines that show it."""
-    value = variables["example_globals"].pop("___", None)  # or the next block would show it again
+    names = variables["example_globals"]
+    value = names.get("___")
     if not isinstance(value, Figure) or fignum_exists(getattr(value, "number", -1)):
         return ""
+    names["___"] = None  # or the next block would show it again
     path = Path(next(variables["image_path_iterator"]))
     value.savefig(path, dpi=gallery_conf.get("dpi", 100))
     return str(figure_rst([str(path)], gallery_conf["src_dir"]))
