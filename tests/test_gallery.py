@@ -1,6 +1,7 @@
 """The examples of the gallery, run as the notebooks that the site offers for download."""
 
 import copy
+import json
 from pathlib import Path
 
 import nbformat
@@ -22,7 +23,7 @@ def test_there_are_examples():
 def test_the_notebook_runs_in_an_empty_folder_and_shows_a_figure(example, tmp_path):
     _, blocks = split_code_and_text_blocks(str(example))
     content = jupyter_notebook(blocks, copy.deepcopy(DEFAULT_GALLERY_CONF), str(example.parent))
-    notebook = nbformat.from_dict(content)
+    notebook = nbformat.reads(json.dumps(content), as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = [kind for output in outputs for kind in output.get("data", {})]
