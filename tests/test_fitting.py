@@ -1,6 +1,7 @@
 """The activation function and the kernel size that suit a signal, on the command line and in Python."""
 
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,6 +161,8 @@ def test_an_activation_that_is_neither_a_name_nor_an_encoder_is_refused(untyped,
         (np.arange(100.0), {"window": 0}, "window=0 must be"),
         (np.arange(100.0), {"sampling_frequency": -1}, "sampling_frequency=-1"),
         (np.r_[np.nan, np.arange(100.0)], {}, "invalid|finite"),
+        (replace(san.example_ecg(), name="ecg"), {"sampling_frequency": 100}, "100 is not that of ecg, 360 hertz"),
+        (replace(san.example_ecg(), name="ecg"), {"axes": ["time"]}, "axes=.* does not apply to ecg"),
     ],
 )
 def test_what_cannot_be_fitted_is_one_line(untyped, x, options, said):

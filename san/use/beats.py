@@ -214,7 +214,9 @@ def _sampling_frequency(description: Description) -> float:
         raise ValueError(f"the description has {description.shape[0]} recordings: describe one, [samples]")
     frequency = description.origin.sampling_frequency
     if frequency is None:
-        raise ValueError("the sampling frequency is unknown: give sampling_frequency=, in hertz")
+        raise ValueError(
+            "the sampling frequency is unknown: read or encode the recording with sampling_frequency=, in hertz"
+        )
     return frequency
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from san.data.axes import axes_of
 from san.data.scale import Scaling
-from san.data.signal import Signal
+from san.data.signal import Signal, agreed_frequency
 from san.extensions.fitting import CANDIDATES, fitting_sizes
 from san.networks import Encoder, KernelForm
 from san.use.model import Model
@@ -84,7 +84,10 @@ def fit(
     units: tuple[str, ...] = ("",)
     if isinstance(x, Signal):
         name, channels, units = x.name, x.channels, x.channel_units
-        sampling_frequency = x.sampling_frequency or sampling_frequency
+        if x.sampling_frequency is not None:
+            sampling_frequency = agreed_frequency(sampling_frequency, x.sampling_frequency, x.name)
+        if axes is not None:
+            raise ValueError(f"axes={axes} does not apply to {x.name}, whose axes are known: leave it out")
         axes = ("time",) if x.n_channels == 1 else ("channels", "time")
         x = x.samples
     given = as_numbers(x, SHAPES)
