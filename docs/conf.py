@@ -69,7 +69,7 @@ html_theme_options = {
     "logo": {"text": html_title, "image_light": "_static/kernel.svg", "image_dark": "_static/kernel.svg"},
     "navbar_align": "left",
     "show_prev_next": True,
-    "secondary_sidebar_items": {"**": ["page-toc"], "gallery/*": []},  # the code of an example needs the width
+    "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
     "header_links_before_dropdown": 6,
