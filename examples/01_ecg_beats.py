@@ -1,11 +1,12 @@
 """Beats in an ECG without a label
 ===============================
 
-An electrocardiogram (ECG) repeats one steep wave, the QRS complex, at every heartbeat. One kernel of φ pursuit learns
-this wave from five minutes of the recording; nobody marks a beat. The figure at the end shows ten seconds with the
-beats that the kernel finds, drawn above the beats of two detectors that were written for ECGs.
+An electrocardiogram (ECG) repeats one steep wave, the QRS complex, at every heartbeat. One of two kernels of φ pursuit
+learns this wave from five minutes of the recording; nobody marks a beat. The figure at the end shows ten seconds with
+the beats that the kernel finds, drawn above the beats of two detectors that were written for ECGs.
 
-For your own ECG, replace the commented line. Your own file: :doc:`/own_files` lists the formats and their options.
+For your own ECG, replace the commented line and delete the checks at the end; leave ``sampling_frequency`` out if the
+file has a column of times. Your own file: :doc:`/own_files` lists the formats and their options.
 """
 
 from dataclasses import replace
@@ -24,6 +25,7 @@ model = san.fit(
     x,
     activations=["phi_pursuit"],
     kernel_sizes=[round(0.09 * frequency)],  # 90 ms, in samples
+    n_kernels=2,
     max_epochs=2,
 )
 description = model.encode(x)
@@ -36,11 +38,14 @@ print(f"{len(beats)} beats in {x.n_samples / frequency:.0f} s")
 # beats. :doc:`/beats` has other numbers for this record, because it does not filter it. The duration of the kernel is
 # a choice: 90 ms is about the duration of a QRS complex.
 #
-# ``find_beats`` is for ECGs. It keeps the high events of the kernel: at most one in 200 ms, above the threshold of Pan
-# and Tompkins; :doc:`/beats` has the details. Beats within about 0.2 s of the first or the last sample may be parts of
-# waves, and a high T wave may count as a beat: look at the beats of your own recording. The other events describe P
-# waves, T waves and noise by the same kernel. The kernel is one wave with a high peak, as an R wave is, and as long as
-# a QRS complex:
+# ``find_beats`` is for ECGs. It takes the kernel with the steepest wave, and keeps its high events: at most one in
+# 200 ms, above the threshold of Pan and Tompkins; :doc:`/beats` has the details. The other events describe P waves,
+# T waves and noise.
+#
+# Look at the beats of your own recording before you use them. Beats within about 0.2 s of the first or the last sample
+# may be parts of waves. **Too many beats**, such as twice as many as other detectors find: the kernel also describes
+# the T waves. This happens with a single kernel, which has to describe all waves; take two or more. **Too few**: wide
+# beats are described by the other kernel, as some are here.
 
 model.plot()
 
@@ -66,12 +71,16 @@ def is_in(found, others):
     return np.array([np.abs(others - beat).min() <= 0.15 * frequency for beat in found])
 
 
+alone = san.fit(x, activations=["phi_pursuit"], kernel_sizes=[round(0.09 * frequency)], max_epochs=2)
+beats_alone = find_beats(alone.encode(x))
+
 consensus = neurokit[is_in(neurokit, xqrs)]
 n_found = is_in(consensus, beats).sum()
 in_xqrs, in_neurokit = is_in(beats, xqrs), is_in(beats, neurokit)
 only_neurokit = beats[in_neurokit & ~in_xqrs]
 print(f"XQRS finds {len(xqrs)} beats, NeuroKit2 {len(neurokit)}, and the kernel {len(beats)}")
 print(f"the kernel finds {n_found} of the {len(consensus)} beats of the consensus")
+print(f"a kernel alone finds {is_in(consensus, beats_alone).sum()} of these, and {len(beats_alone)} beats in all")
 print(f"NeuroKit2, but not XQRS, finds {len(only_neurokit)} more beats of the kernel")
 print(f"neither detector finds {(~in_xqrs & ~in_neurokit).sum()} beats of the kernel")
 
@@ -79,9 +88,9 @@ print(f"neither detector finds {(~in_xqrs & ~in_neurokit).sum()} beats of the ke
 # Figure
 # ------
 #
-# The kernel finds the narrow beats, as both detectors do. XQRS misses some of the wide beats, which the kernel and
-# NeuroKit2 find; the event of a wide beat lies on its falling edge. Only annotations could tell which beats are right,
-# and this is not a medical device.
+# The kernel finds the narrow beats, as both detectors do. XQRS misses some of the wide beats that NeuroKit2 finds, and
+# so does the kernel; the event of a wide beat lies on its falling edge. Only annotations could tell which beats are
+# right, and this is not a medical device.
 
 import matplotlib.pyplot as plt
 
@@ -113,5 +122,6 @@ plt.show()
 #
 # The statements of this page hold for its data; leave the checks out for your own recording.
 
-assert n_found >= 0.99 * len(consensus)
-assert ((only_neurokit > start * frequency) & (only_neurokit < stop * frequency)).sum() >= 3
+assert n_found >= 0.95 * len(consensus)
+assert is_in(consensus, beats_alone).sum() >= n_found
+assert ((only_neurokit > start * frequency) & (only_neurokit < stop * frequency)).sum() >= 1

@@ -7,8 +7,8 @@ the stored numbers per sample and the reconstruction loss, and lower is better; 
 the end shows φ̄, the mean of φ, of 15 models, the selected kernel, and the pulses that it describes.
 
 The page is for one pulse wave per beat, and does not count the beats; :doc:`/gallery/05_respiration_rate` shows how to
-count by events. For your own PPG, replace the commented line. Your own file: :doc:`/own_files` lists the formats and
-their options.
+count by events. For your own PPG, replace the commented line and delete the checks at the end. Your own file:
+:doc:`/own_files` lists the formats and their options.
 """
 
 from neurokit2 import ppg_simulate

@@ -26,8 +26,8 @@ samples = sizes @ impacts + 0.1 * rng.standard_normal((3, len(times))) + [[9.81]
 # %%
 # In this model of the trunk's acceleration, each step is a damped oscillation, whose sideward part alternates (after
 # Zijlstra and Hof, Gait & Posture 18(2), 2003); the noise is 0.1 m/s². For your own recording, replace the commented
-# line, with the vertical channel first; the page then skips the comparisons with the simulation. Your own file:
-# :doc:`/own_files` lists the formats and their options.
+# line and delete the checks at the end, with the vertical channel first; the page then skips the comparisons with the
+# simulation. Your own file: :doc:`/own_files` lists the formats and their options.
 #
 # Learned kernels depend on the initial ones. Three trainings start from different ones, and φ̄ on the last part of the
 # recording selects a model, without a label. The duration of the kernels, 0.4 s, is a choice: shorter than the time

@@ -26,8 +26,9 @@ for (start, stop), height in zip(bursts, heights_of_bursts, strict=True):
 # %%
 # The simulation adds bursts of 10 Hz, 8 to 24 µV high, to a background with a power of 1/f and a deviation of 10 µV
 # (Donoghue et al., Nature Neuroscience 23, 2020; Cole and Voytek, Journal of Neurophysiology 122, 2019). For your own
-# recording, replace the commented line; the page then skips the comparisons with the simulation. Its sampling
-# frequency must be above 60 Hz, for the filter. Your own file: :doc:`/own_files` lists the formats and their options.
+# recording, replace the commented line and delete the checks at the end; the page then skips the comparisons with the
+# simulation. Its sampling frequency must be above 60 Hz, for the filter. Your own file: :doc:`/own_files` lists the
+# formats and their options.
 #
 # Slow waves are filtered out first, because kernels describe the waves of the highest energy. The duration of the
 # kernels, 0.305 s, is a choice: three cycles of 10 Hz.

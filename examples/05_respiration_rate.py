@@ -5,8 +5,8 @@ A belt around the chest measures respiration, whose rate changes. One kernel lea
 events are inspirations and its negative events expirations, at any rate. The time from one inspiration to the next
 gives the rate. The figure at the end shows it beside the simulated rate and that of NeuroKit2's peak detector.
 
-For your own recording, replace the commented line; the page then skips the comparisons with the simulation. Your own
-file: :doc:`/own_files` lists the formats and their options.
+For your own recording, replace the commented line and delete the checks at the end; the page then skips the comparisons
+with the simulation. Your own file: :doc:`/own_files` lists the formats and their options.
 """
 
 import numpy as np

@@ -20,9 +20,9 @@ simulated += noise * rng.standard_normal(simulated.shape)
 
 # %%
 # The simulation has a Ricker wavelet of 25 Hz (Ricker, Geophysics 18(1), 1953) at 1 % of the samples, and noise of a
-# tenth of the deviation of the traces. For your own traces, replace the commented line: each column is a trace, or the
-# file has one long trace. The page then skips the comparisons with the simulation. Your own file: :doc:`/own_files`
-# lists the formats and their options.
+# tenth of the deviation of the traces. For your own traces, replace the commented line and delete the checks at the
+# end: each column is a trace, or the file has one long trace. The page then skips the comparisons with the simulation.
+# Your own file: :doc:`/own_files` lists the formats and their options.
 #
 # The learned kernel depends on the initial one, and may be another than the wavelet. Three trainings start from
 # different ones, and φ̄ on the last traces selects a model; the true wavelet is not used. The durations of the kernels,

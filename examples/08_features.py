@@ -22,9 +22,8 @@ intervals before and after a beat.
 #     clusters = pipeline.fit_predict(X)
 #
 # Here, X has the beats of the shipped electrocardiogram, five minutes of mitdb/208, in windows around the R peaks that
-# NeuroKit2 finds. For your own recording, replace the line of ``x``; everything below takes its sampling frequency from
-# ``x``.
-# Your own file: :doc:`/own_files` lists the formats and their options.
+# NeuroKit2 finds. For your own recording, replace the line of ``x`` and delete the checks at the end; everything below
+# takes its sampling frequency from ``x``. Your own file: :doc:`/own_files` lists the formats and their options.
 
 import matplotlib.pyplot as plt
 import neurokit2 as nk

@@ -13,9 +13,9 @@ The figure shows φ and the heart rate over half an hour, and the best and the w
 # rises from 60 to 90 beats per minute and falls again, and varies by 3 % with a period of 4 s. Minutes 8 to 10 have
 # muscle noise, minutes 20 to 22 an electrode that drifts.
 #
-# For your own recording, of at least 16 s, replace the line of ``x``: everything below takes the sampling frequency and
-# the duration from ``x``, and skips the comparison with the simulation.
-# Your own file: :doc:`/own_files` lists the formats and their options.
+# For your own recording, of at least 16 s, replace the line of ``x`` and delete the checks at the end: everything below
+# takes the sampling frequency and the duration from ``x``, and skips the comparison with the simulation. Your own file:
+# :doc:`/own_files` lists the formats and their options.
 
 from dataclasses import replace
 

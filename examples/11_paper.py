@@ -6,13 +6,13 @@ five activation functions by one number, φ: the length of the vector of the siz
 L̃. This page repeats its argument on the electrocardiogram that the package ships.
 
 The first figure shows the activation functions, as Fig. 1 of the paper. The last one shows CR⁻¹ and L̃ of the models
-(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of the
-paper beside their replays.
+(Fig. 3), φ̄ over the kernel size (Fig. 4) and the selected kernels (Fig. 5). :doc:`/reproduction` has all numbers of
+the paper beside their replays.
 """
 
 # %%
 # Five activation functions turn a similarity map, of a signal or of an image, into an activation map. For your own
-# recording, of at least 2,000 samples, replace the line of ``x``.
+# recording, of at least 2,000 samples, replace the line of ``x`` and delete the checks at the end.
 # Your own file: :doc:`/own_files` lists the formats and their options.
 
 import matplotlib.pyplot as plt
@@ -69,9 +69,9 @@ for name, index in best.items():
 
 # %%
 # Identity has the lowest error and stores twice the numbers of the signal: its φ̄ is above 1, the score of an empty
-# description. The three sparse activation functions have a lower φ̄ than ReLU. These are three epochs on one record with
-# one seed, and the metrics are of the windows that also select; the paper and ``python -m san.reproduce`` train longer
-# and test on other windows. φ pursuit, which is not in the paper, has a lower φ̄ (:doc:`/beyond`).
+# description. The three sparse activation functions have a lower φ̄ than ReLU. These are three epochs on one record
+# with one seed, and the metrics are of the windows that also select; the paper and ``python -m san.reproduce`` train
+# longer and test on other windows. φ pursuit, which is not in the paper, has a lower φ̄ (:doc:`/beyond`).
 
 # sphinx_gallery_thumbnail_number = -1
 figure = plt.figure(figsize=(10, 6), layout="constrained")

@@ -43,9 +43,9 @@ class PeaksAboveNoise(SparseActivation):
 # keeps the lowest validation φ̄. The durations of the kernels, and ``r``, the distance within
 # which a peak is the largest, are choices.
 #
-# The signal is the shipped electrocardiogram. For your own recording, replace the line of ``x``; everything below takes
-# its sampling frequency from ``x``.
-# Your own file: :doc:`/own_files` lists the formats and their options.
+# The signal is the shipped electrocardiogram. For your own recording, replace the line of ``x`` and delete the checks
+# at the end; everything below takes its sampling frequency from ``x``. Your own file: :doc:`/own_files` lists the
+# formats and their options.
 
 x = san.example_ecg()  # your own: x = san.read("mine.csv", column="ECG", sampling_frequency=250)
 frequency = x.sampling_frequency
