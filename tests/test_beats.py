@@ -92,7 +92,10 @@ def test_a_description_without_events_has_no_beats(describe):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"frequency": None}, "the sampling frequency is unknown: give sampling_frequency="),
+        (
+            {"frequency": None},
+            "the sampling frequency is unknown: read or encode the recording with",
+        ),
         ({"n_examples": 2}, "the description has 2 recordings: describe one"),
     ],
 )

@@ -135,6 +135,7 @@ def test_a_multirun_and_a_mistake_in_the_c_locale_are_readable(tmp_path):
 def test_a_progress_bar_has_the_done_steps_and_the_remaining_time_on_a_terminal_alone(monkeypatch, capsys, is_terminal):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
+    monkeypatch.setenv("TERM", "xterm")
     with progress_bar("csc (2 of 3)", 96) as advance:
         advance(4)
         advance(4)
@@ -142,3 +143,11 @@ def test_a_progress_bar_has_the_done_steps_and_the_remaining_time_on_a_terminal_
     assert said.out == ""
     shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", said.err)
     assert bool(re.search(r"csc \(2 of 3\) .* 8/96 \d:\d\d", shown)) == is_terminal == bool(shown)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_has_no_progress_bar(monkeypatch, capsys):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    with progress_bar("csc", 2) as advance:
+        advance(1)
+    assert capsys.readouterr() == ("", "")

@@ -3,7 +3,7 @@
 import pytest
 from conftest import table
 
-from san.reporting.comparison import comparison_markdown, comparison_row, summarize_comparison
+from san.reporting.comparison import comparison_markdown, comparison_row, summarize_comparison, write_comparison_table
 from san.reporting.results import lowest_phi, print_failures, print_sweep, summarize_models, sweep_row
 
 
@@ -147,6 +147,7 @@ def test_methods_are_printed_in_the_order_of_phi_on_the_split_that_selects(tmp_p
     for split, names in (("validation", ["extrema", "relu", "csc"]), ("test", ["relu", "extrema", "csc"])):
         summarize_comparison({**COMPARED, "selected_by": split}, tmp_path)
         assert [cells[0] for cells in cells_of(capsys.readouterr().out)] == names
+    write_comparison_table(COMPARED, tmp_path)
     rows = table(tmp_path / "compare.csv")
     assert [row["method"] for row in rows] == ["csc", "extrema", "relu"]
     assert [float(row["test_phi"]) for row in rows] == [0.61, 0.50, 0.45]

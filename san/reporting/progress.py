@@ -21,9 +21,10 @@ def progress_bar(name: str, total: int) -> Iterator[Advance]:
         total: Number of steps.
     """
     screen = Console(stderr=True)
+    shows = screen.is_terminal and not screen.is_dumb_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # The speed is that of all steps so far, as those of a batch are done at once.
-    bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal, speed_estimate_period=1e9)
+    bar = Progress(*columns, console=screen, transient=True, disable=not shows, speed_estimate_period=1e9)
     with bar:
         task = bar.add_task(name, total=total)
         yield lambda steps: bar.update(task, advance=steps)
