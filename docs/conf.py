@@ -27,7 +27,6 @@ extensions = [
 ]
 exclude_patterns = ["_ext", "_templates"]
 templates_path = ["_templates"]
-nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -47,11 +46,9 @@ sphinx_gallery_conf = {
     "ignore_repr_types": "Figure|Axes|Text|Line2D|list",
     "remove_config_comments": True,
     "download_all_examples": False,
-    "show_memory": False,
     "write_computation_times": False,
     "show_signature": False,
     "copyfile_regex": "",
-    "plot_gallery": True,
     "abort_on_example_error": True,
     "first_notebook_cell": "# pip install 'sparsely-activated-networks[examples]'",
     "nested_sections": False,
@@ -68,7 +65,6 @@ html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": html_title, "image_light": "_static/kernel.svg", "image_dark": "_static/kernel.svg"},
     "navbar_align": "left",
-    "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

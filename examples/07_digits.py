@@ -1,7 +1,7 @@
 """Digits: small kernels of images, and a classifier on reconstructions
 ====================================================================
 
-What is left of an image if it is described by a few copies of one small kernel? Handwritten digits are described by a
+How much of an image remains in a few copies of one small kernel? Handwritten digits are described by a
 learned kernel of 2 x 2 or 3 x 3 pixels, and a linear classifier is trained once on the digits and once on their
 reconstructions.
 

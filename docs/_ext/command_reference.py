@@ -24,10 +24,7 @@ def write_pages(folder: Path) -> None:
     """Write ``<command>.md`` for each command."""
     folder.mkdir(exist_ok=True)
     for command in COMMANDS:
-        page = "\n".join(_page(command)) + "\n"
-        file = folder / f"{command}.md"
-        if not file.exists() or file.read_text(encoding="utf-8") != page:
-            file.write_text(page, encoding="utf-8")
+        (folder / f"{command}.md").write_text("\n".join(_page(command)) + "\n", encoding="utf-8")
 
 
 def _page(command: str) -> Iterator[str]:
@@ -84,7 +81,7 @@ def _table(columns: tuple[str, str], rows: Rows) -> Iterator[str]:
 
 
 def _prose(text: str) -> str:
-    """Return a comment as Markdown: what a user types is set as code, and no character is taken for markup."""
+    """Return a comment as Markdown, with overrides and names as code and the characters of markup escaped."""
     return " ".join(f"`{word}`" if CODE.search(word) else _escaped(word) for word in text.split())
 
 
