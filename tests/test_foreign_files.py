@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import results
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from mutations import MEMORY, SECONDS
 from omegaconf import OmegaConf
 
 from san import train
+from san.cli import composition
 
 PROJECT = Path(__file__).parents[1]
 GLOBAL = "# @package _global_\n"
@@ -250,6 +253,26 @@ def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
     assert composed.metric.z == 5
     assert composed.metric.y.startswith("a 5 2")
     assert results(tmp_path / "run")["activation"] == "relu"
+
+
+def test_a_configuration_is_composed_once_and_a_file_of_the_package_read_once(run_train, monkeypatch):
+    composed, opened = [], []
+    compose, load = ConfigLoaderImpl._load_configuration_impl, FileConfigSource.load_config
+    monkeypatch.setattr(composition, "_read_files", {})
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "_load_configuration_impl",
+        lambda *given, **options: composed.append(given) or compose(*given, **options),
+    )
+    monkeypatch.setattr(FileConfigSource, "load_config", lambda source, path: opened.append(path) or load(source, path))
+    first, _ = run_train("first", "debug=one_batch", "activation=relu")
+    assert len(composed) == 1
+    run_train("second", "debug=one_batch", "activation=relu", "optimizer.lr=0.5", "+trainer.gradient_clip_val=3")
+    again, _ = run_train("again", "debug=one_batch", "activation=relu")
+    assert len(composed) == 3
+    assert len(opened) == len({*opened})
+    one, other = ((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8") for folder in (first, again))
+    assert one == other
 
 
 def test_the_command_line_chooses_a_launcher(run, tmp_path):

@@ -8,12 +8,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
@@ -26,7 +28,7 @@ from omegaconf.resolvers import oc
 from san.cli.allow_list import refuse_foreign_hydra, refuse_foreign_targets
 from san.cli.config import CONF
 from san.cli.jobs import check_jobs
-from san.cli.keys import apply_known, refuse_added_groups, several_values, unknown_group
+from san.cli.keys import apply_known, key_of, refuse_added_groups, several_values, unknown_group
 from san.cli.useless_keys import refuse_useless_keys
 from san.cli.yaml_comments import LOADER, text_of
 
@@ -44,6 +46,8 @@ MAX_EXPANDED = 100_000  # values of a configuration, with those that they refer 
 CHARACTERS_OF_A_VALUE = 100  # of a text that counts as one more value
 MAX_REFERENCES = 500  # characters of a text with references, which OmegaConf parses slowly
 
+_read_files: dict[tuple[str, str, int], ConfigResult | None] = {}  # of this package and of Hydra, by their last change
+
 
 @contextmanager
 def checked_composition() -> Iterator[None]:
@@ -54,16 +58,27 @@ def checked_composition() -> Iterator[None]:
     Hydra has no public hook for a file that it has read, for the place where it puts the content, and between composing
     a configuration and building its launcher, so methods of its loader are replaced. Two resolvers that create nodes,
     and so could name an object after the check, are removed; this project uses neither.
+
+    Hydra composes a configuration once more, only to learn whether ``hydra.mode`` is set, and reads the files of each
+    configuration anew. Here the command line alone sets the mode, and a file of a package is read once.
     """
     load_file, visit = ConfigRepository.load_config, CachingConfigRepository.load_config
     load_part, load = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl.load_configuration
     command = ""
     apply, validate = ConfigLoaderImpl._apply_overrides_to_config, Sweeper.validate_batch_is_legal
+    mode_of = Hydra.get_mode
 
     def load_checked_file(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
         source = next((source for source in repository.get_sources() if source.is_config(config_path)), None)
-        if source is None or not _is_foreign(source.full_path()):
+        if source is None:
             return load_file(repository, config_path)
+        if not _is_foreign(source.full_path()):
+            file = Path(source.path, source._normalize_file_name(config_path))
+            version = file.stat().st_mtime_ns if source.scheme() == "file" else 0
+            place = (source.full_path(), config_path, version)
+            if place not in _read_files:
+                _read_files[place] = load_file(repository, config_path)
+            return deepcopy(_read_files[place])
         path = Path(source.path, source._normalize_file_name(config_path))
         _refuse_excess(path)
         try:
@@ -127,10 +142,15 @@ def checked_composition() -> Iterator[None]:
             refuse_useless_keys(config)
         return config
 
+    def typed_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        is_typed = any(key_of(override) in ("hydra", "hydra.mode") for override in overrides)
+        return mode_of(hydra, config_name, overrides) if is_typed else None
+
     def validate_jobs(sweeper: Any, jobs: Sequence[Sequence[str]]) -> None:
         check_jobs(sweeper.hydra_context.config_loader, sweeper.config, jobs)
 
     replaced: list[tuple[Any, str, Any, Any]] = [
+        (Hydra, "get_mode", mode_of, typed_mode),
         (ConfigRepository, "load_config", load_file, load_checked_file),
         (CachingConfigRepository, "load_config", visit, visit_few),
         (ConfigLoaderImpl, "_load_single_config", load_part, load_checked_part),
