@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +19,18 @@ from conftest import results, table
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from san import sweep, train
+from san.activations import Identity
 from san.checkpoint import read
 from san.cli import processes
 from san.cli.environment import command_environment
 from san.cli.folder_lock import lock_folder, release_folders
 from san.cli.ranks import refuse_copies, started_by_torchrun
+from san.networks import SparselyActivatedNetwork
+from san.training.san_module import SANModule
 
 PYTHON = sys.executable
+TRAIN, SWEEP = ([PYTHON, "-m", f"san.{command}"] for command in ("train", "sweep"))
 TORCHRUN = [PYTHON, "-m", "torch.distributed.run"]
 ALONE = [*TORCHRUN, "--standalone"]
 DDP = ["trainer=ddp", "trainer.accelerator=cpu"]
@@ -43,6 +49,19 @@ def start(*command, cwd, code=0):
     )
     assert ended.returncode == code, ended.stdout + ended.stderr
     return ended
+
+
+@pytest.fixture
+def alone(run, tmp_path, monkeypatch):
+    """Run a command in this process, in the folder of the test; a process of its own would take longer to start."""
+
+    def alone(command, *arguments, code=0):
+        with monkeypatch.context() as patched:
+            patched.chdir(tmp_path)
+            ended, said = run(command.main, *arguments)
+        assert ended == code, said
+
+    return alone
 
 
 def ddp(n):
@@ -177,13 +196,13 @@ def test_copies_of_a_command_are_refused_in_one_line(launched_by, run_train, var
 
 
 @pytest.mark.slow
-def test_rank_variables_of_a_single_process_change_no_result(tmp_path, monkeypatch):
-    common = [PYTHON, "-m", "san.train", "trainer.max_epochs=2", "figure=[]", "logger=csv"]
-    start(*common, "hydra.run.dir=alone", cwd=tmp_path)
+def test_rank_variables_of_a_single_process_change_no_result(alone, tmp_path, monkeypatch):
+    common = ["trainer.max_epochs=2", "figure=[]", "logger=csv"]
+    alone(train, *common, "hydra.run.dir=alone")
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
-    start(*common, "hydra.run.dir=ranked", cwd=tmp_path)
-    start(*common, *ddp(1), "hydra.run.dir=ddp", cwd=tmp_path)
+    start(*TRAIN, *common, "hydra.run.dir=ranked", cwd=tmp_path)
+    start(*TRAIN, *common, *ddp(1), "hydra.run.dir=ddp", cwd=tmp_path)
     assert_equal_runs(tmp_path / "ranked", tmp_path / "alone")
     assert_equal_runs(tmp_path / "ddp", tmp_path / "alone")
     assert list((tmp_path / "ranked").rglob("metrics.csv"))
@@ -282,14 +301,11 @@ def test_torchrun_decides_how_many_processes_there_are(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_processes", [2, 4])
-def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
+def test_four_processes_give_the_training_of_one(alone, tmp_path):
     """Use numbers of examples that processes cannot share evenly, empty local batches, and a split of one example."""
-    common = [
-        PYTHON, "-m", "san.train", "dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=4", "kernel_size=20",
-    ]  # fmt: skip
-    start(*common, "hydra.run.dir=one", cwd=tmp_path)
-    said = start(*common, *ddp(n_processes), "hydra.run.dir=several", cwd=tmp_path)
+    common = ["dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=4", "kernel_size=20"]
+    alone(train, *common, "hydra.run.dir=one")
+    said = start(*TRAIN, *common, *ddp(4), "hydra.run.dir=several", cwd=tmp_path)
     assert_equal_runs(tmp_path / "several", tmp_path / "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "several"]
     assert {path.name for path in (tmp_path / "several").iterdir()} == {
@@ -302,84 +318,87 @@ def test_several_processes_give_the_training_of_one(tmp_path, n_processes):
 @pytest.mark.parametrize(
     "chosen",
     [
-        ["activation=dropout_extrema"],
-        ["network=growing", "network.every=1"],
-        ["activation=phi_pursuit"],
-        ["dataset=numpy", "path=x.npy", "axes=[examples,channels,time]", "kernel=rank1"],
+        ["activation=dropout_extrema", "network=growing", "network.every=1"],
+        ["activation=phi_pursuit", "dataset=numpy", "path=x.npy", "axes=[examples,channels,time]", "kernel=rank1"],
     ],
 )
-def test_two_processes_train_the_extensions_as_one_does(tmp_path, chosen):
+def test_two_processes_train_the_extensions_as_one_does(alone, tmp_path, chosen):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 3, 200)).cumsum(2))
     split = [] if "dataset=numpy" in chosen else ["dataset.split=[5,1,3]"]
     common = [
-        PYTHON, "-m", "san.train", *split, "batch_size=3", "trainer.max_epochs=3", "kernel_size=20", "n_kernels=2",
-        *chosen, "figure=[]",
+        *split, "batch_size=3", "trainer.max_epochs=3", "kernel_size=20", "n_kernels=2", *chosen, "figure=[]",
     ]  # fmt: skip
-    start(*common, "hydra.run.dir=one", cwd=tmp_path)
-    start(*common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
+    alone(train, *common, "hydra.run.dir=one")
+    start(*TRAIN, *common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
 
 
+def train_with_unequal_kernels(rank, folder):
+    """Start an epoch in one of two processes, whose kernels differ, and store its kernels."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    network = SparselyActivatedNetwork([5, 3], Identity(), seed=rank)
+    module = SANModule(network, loss=torch.nn.functional.l1_loss, optimizer=torch.optim.Adam, count_weights="samples")
+    module._trainer = SimpleNamespace(world_size=2)
+    module.on_train_epoch_start()
+    torch.save(network.weight.detach(), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
 @pytest.mark.slow
-def test_four_processes_train_the_bank_of_one(tmp_path):
-    common = [
-        PYTHON, "-m", "san.sweep", "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3",
-        "kernel_sizes=[5,20,60]",
-    ]  # fmt: skip
-    start(*common, "hydra.run.dir=one", cwd=tmp_path)
-    start(*common, *ddp(4), "hydra.run.dir=four", cwd=tmp_path)
-    one, four = (results(tmp_path / name)["models"] for name in ("one", "four"))
-    for model, expected in zip(four, one, strict=True):
+def test_all_processes_use_the_kernels_of_the_first(tmp_path):
+    """Let the processes begin an epoch with different kernels, as constraints and restarts of different GPUs give."""
+    torch.multiprocessing.spawn(train_with_unequal_kernels, (tmp_path,), nprocs=2)
+    kernels = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert torch.equal(kernels[1], kernels[0])
+    assert torch.equal(kernels[0], SparselyActivatedNetwork([5, 3], Identity(), seed=0).weight)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_bank_of_one(alone, tmp_path):
+    common = ["dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]"]
+    alone(sweep, *common, "hydra.run.dir=one")
+    start(*SWEEP, *common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
+    one, two = (results(tmp_path / name)["models"] for name in ("one", "two"))
+    for model, expected in zip(two, one, strict=True):
         assert model["phi_per_epoch"] == pytest.approx(expected["phi_per_epoch"], abs=1e-5)
         assert model["best_epoch"] == expected["best_epoch"]
         assert model["test"] == pytest.approx(expected["test"], abs=1e-5)
-    best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["state_dict"] for name in ("four", "one"))
+    best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["state_dict"] for name in ("two", "one"))
     torch.testing.assert_close(best["network.weight"], expected["network.weight"], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_four_processes_train_the_classifier_of_one(write_images, tmp_path):
+def test_two_processes_train_the_classifier_of_one(alone, write_images, tmp_path):
     write_images("MNIST")
     common = [
-        PYTHON, "-m", "san.train", "dataset=mnist", "dataset.n_validation=10", "batch_size=3", "classifier=fnn",
-        "classifier.batch_size=3", "trainer.max_epochs=1", f"paths.data_dir={tmp_path}",
+        "dataset=mnist", "dataset.n_validation=10", "batch_size=3", "classifier=fnn", "classifier.batch_size=3",
+        "trainer.max_epochs=1", f"paths.data_dir={tmp_path}",
     ]  # fmt: skip
-    start(*common, "hydra.run.dir=one", "paths.cache_dir=cache1", cwd=tmp_path)
-    start(*common, *ddp(4), "hydra.run.dir=four", "paths.cache_dir=cache4", cwd=tmp_path)
-    one, four = (results(tmp_path / name)["classifier"] for name in ("one", "four"))
-    for found, expected in ((four, one), (four["baseline"], one["baseline"])):
+    alone(train, *common, "hydra.run.dir=one", "paths.cache_dir=cache1")
+    start(*TRAIN, *common, *ddp(2), "hydra.run.dir=two", "paths.cache_dir=cache2", cwd=tmp_path)
+    one, two = (results(tmp_path / name)["classifier"] for name in ("one", "two"))
+    for found, expected in ((two, one), (two["baseline"], one["baseline"])):
         assert found["test"]["confusion"] == expected["test"]["confusion"]
         assert sum(map(sum, found["test"]["confusion"])) == 10
         assert found["best_epoch"] == expected["best_epoch"]
-    best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["classifier"] for name in ("four", "one"))
+    best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["classifier"] for name in ("two", "one"))
     for name, value in best.items():
         torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_each_job_of_a_multirun_has_processes_of_its_own(tmp_path):
-    """Let the second of three jobs fail: one error is reported, and the next job has its own processes."""
-    common = [
-        PYTHON,
-        "-m",
-        "san.train",
-        "-m",
-        "kernel_size=8,2000,9",
-        "trainer.max_epochs=2",
-        "logger=csv",
-        "figure=[]",
-    ]
-    start(*common, "hydra.sweep.dir=one", cwd=tmp_path, code=1)
-    said = start(*common, *ddp(2), "hydra.sweep.dir=two", cwd=tmp_path, code=1)
-    for job in ("0", "2"):
-        assert_equal_runs(tmp_path / "two" / job, tmp_path / "one" / job)
-    assert (tmp_path / "two" / "1" / "error.txt").read_text(encoding="utf-8") == (
-        tmp_path / "one" / "1" / "error.txt"
-    ).read_text(encoding="utf-8")
-    assert len(table(tmp_path / "two" / "sweep.csv")) == 2
+def test_each_job_of_a_multirun_has_processes_of_its_own(alone, tmp_path):
+    """Let the first of two jobs fail: one error is reported, and the next job has its own processes."""
+    common = ["-m", "kernel_size=2000,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
+    alone(train, *common, "hydra.sweep.dir=one", code=1)
+    said = start(*TRAIN, *common, *ddp(2), "hydra.sweep.dir=two", cwd=tmp_path, code=1)
+    assert_equal_runs(tmp_path / "two" / "1", tmp_path / "one" / "1")
+    one, two = ((tmp_path / run / "0" / "error.txt").read_text(encoding="utf-8") for run in ("one", "two"))
+    assert two == one
+    assert len(table(tmp_path / "two" / "sweep.csv")) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     assert len(lines_of_san(said.stdout)) == 1
-    assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
+    assert "job 0 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
 
 
 @pytest.mark.slow
@@ -390,10 +409,10 @@ def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
 
 
 @pytest.mark.slow
-def test_torchrun_trains_as_one_process_in_one_folder(tmp_path):
-    common = ["-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
-    start(PYTHON, *common, "hydra.run.dir=one", cwd=tmp_path)
-    start(*ALONE, "--nproc-per-node=2", *common, cwd=tmp_path)
+def test_torchrun_trains_as_one_process_in_one_folder(alone, tmp_path):
+    common = ["dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
+    alone(train, *common, "hydra.run.dir=one")
+    start(*ALONE, "--nproc-per-node=2", "-m", "san.train", *common, cwd=tmp_path)
     (found,) = tmp_path.glob("outputs/train/*/*/results.json")
     assert_equal_runs(found.parent, tmp_path / "one")
     assert len(list(tmp_path.glob("outputs/train/*/*"))) == 1
@@ -401,14 +420,14 @@ def test_torchrun_trains_as_one_process_in_one_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_torchrun_trains_on_two_machines_as_one_process(tmp_path):
+def test_torchrun_trains_on_two_machines_as_one_process(alone, tmp_path):
     """Start two agents on this machine, which find each other by their address."""
-    common = ["-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
-    start(PYTHON, *common, "hydra.run.dir=one", cwd=tmp_path)
+    common = ["dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
+    alone(train, *common, "hydra.run.dir=one")
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"--rdzv-endpoint=127.0.0.1:{free.getsockname()[1]}"
     agent = [*TORCHRUN, "--nnodes=2", "--nproc-per-node=2", "--rdzv-backend=c10d", endpoint, "--rdzv-id=two"]
-    agents = [subprocess.Popen([*agent, *common], cwd=tmp_path, env=environment()) for _ in range(2)]
+    agents = [subprocess.Popen([*agent, "-m", "san.train", *common], cwd=tmp_path, env=environment()) for _ in range(2)]
     assert [agent.wait(1200) for agent in agents] == [0, 0]
     (found,) = tmp_path.glob("outputs/train/*/*/results.json")
     assert_equal_runs(found.parent, tmp_path / "one")
@@ -518,13 +537,13 @@ def test_a_slow_rank_is_waited_for(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_launchers_give_the_multirun_of_one_process(tmp_path, launcher):
+def test_launchers_give_the_multirun_of_one_process(alone, tmp_path, launcher):
     """Expect equal numbers, a folder per job, reported failures and exit code 1."""
     if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
         pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
-    common = [PYTHON, "-m", "san.train", "-m", "kernel_size=8,2000,9", "seed=3", "trainer.max_epochs=2", "figure=[]"]
-    start(*common, "hydra.sweep.dir=basic", cwd=tmp_path, code=1)
-    said = start(*common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", cwd=tmp_path, code=1)
+    common = ["-m", "kernel_size=8,2000,9", "seed=3", "trainer.max_epochs=2", "figure=[]"]
+    alone(train, *common, "hydra.sweep.dir=basic", code=1)
+    said = start(*TRAIN, *common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", cwd=tmp_path, code=1)
     assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
     basic, other = tmp_path / "basic", tmp_path / "other"
     assert table(other / "sweep.csv") == table(basic / "sweep.csv")
@@ -537,11 +556,11 @@ def test_launchers_give_the_multirun_of_one_process(tmp_path, launcher):
 
 
 @pytest.mark.slow
-def test_jobs_of_a_launcher_have_processes_of_their_own(tmp_path):
+def test_jobs_of_a_launcher_have_processes_of_their_own(alone, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    common = [PYTHON, "-m", "san.train", "-m", "kernel_size=8,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
-    start(*common, "hydra.sweep.dir=basic", cwd=tmp_path)
-    start(*common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other", cwd=tmp_path)
+    common = ["-m", "kernel_size=8,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
+    alone(train, *common, "hydra.sweep.dir=basic")
+    start(*TRAIN, *common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other", cwd=tmp_path)
     for job in ("0", "1"):
         assert_equal_runs(tmp_path / "other" / job, tmp_path / "basic" / job)
 

@@ -111,6 +111,11 @@ class SANModule(pl.LightningModule):
         parameters = list(self.parameters())
         return independent_optimizer(self.optimizer, parameters, n_models=n_models, n_processes=n_processes)
 
+    def on_train_epoch_start(self) -> None:
+        """Take the kernels of the first rank: each rank constrains and renews its own, maybe with another rounding."""
+        if self.trainer.world_size > 1:
+            torch.distributed.broadcast(self.network.weight.detach(), src=0)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch, scaled so that the mean over ranks is the mean over examples."""
         x, trainer = batch[0], self.trainer

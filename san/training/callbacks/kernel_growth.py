@@ -11,7 +11,8 @@ __all__ = ["KernelGrowth"]
 class KernelGrowth(pl.Callback):
     """Change the kernels of a growing network every few epochs, and reset the optimizer state of changed kernels.
 
-    See :meth:`san.extensions.growing.GrowingNetwork.change_kernels`.
+    See :meth:`san.extensions.growing.GrowingNetwork.change_kernels`. Each process changes the kernels; those of the
+    first one are then used by all.
 
     Args:
         train: All training examples, [examples, 1, *space].
@@ -31,6 +32,7 @@ class KernelGrowth(pl.Callback):
         module: Any = pl_module
         network = module.network
         changed = network.change_kernels(self.train, self.validation, module.loss, module.count_weights)
+        changed = trainer.strategy.broadcast(changed.cpu())
         for value in trainer.optimizers[0].state[network.weight].values():
             if isinstance(value, Tensor) and value.shape == network.weight.shape:
                 value[changed] = 0

@@ -17,7 +17,7 @@ MAX_EXAMPLES = 64  # training examples that a restart encodes
 class KernelRestarts(pl.Callback):
     """Renew the kernels every few epochs; see :func:`san.extensions.restarts.renew_kernels`.
 
-    Each process encodes the same first training examples, so the kernels stay equal in all processes.
+    Each process encodes the same first training examples; the kernels of the first process are then used by all.
 
     Args:
         x: The training examples; the first 64 are encoded, as in a training step.
