@@ -207,3 +207,12 @@ def test_masked_samples_and_other_numbers_are_what_they_are(untyped, trained, si
         model.encode(signal, sampling_frequency="100")
     with pytest.raises(ValueError, match=r"start=1\.5"):
         model.encode(signal).plot(start=1.5)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_windows_of_a_long_recording_are_counted_on_a_terminal(trained, monkeypatch, capsys, progress):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("san.use.model.BATCH_SAMPLES", 1000)
+    san.load(trained()).encode(np.random.default_rng(0).standard_normal(10_000), progress=progress)
+    assert ("x, windows" in capsys.readouterr().err) == progress

@@ -103,7 +103,7 @@ def _of_file(config: DictConfig, model: Model, path: str) -> Description:
     if model.network.channels > 1 and options["channel"] is None and options["column"] is None:
         options |= _trained_channels(path, model.origin)
     signal = read_recording(path, **options)
-    return model.encode(signal, window=config.window, resample=config.resample, nan=config.nan)
+    return model.encode(signal, window=config.window, resample=config.resample, nan=config.nan, progress=True)
 
 
 def _trained_channels(path: str, origin: Origin) -> dict[str, Any]:

@@ -13,15 +13,16 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress_bar(name: str, total: int) -> Iterator[Advance]:
+def progress_bar(name: str, total: int, *, is_wanted: bool = True) -> Iterator[Advance]:
     """Show on a terminal how many steps are done, and the remaining time; show nothing in a file or a pipe.
 
     Args:
         name: Name of the work.
         total: Number of steps.
+        is_wanted: Whether to show anything at all.
     """
     screen = Console(stderr=True)
-    shows = screen.is_terminal and not screen.is_dumb_terminal
+    shows = is_wanted and screen.is_terminal and not screen.is_dumb_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # The speed is that of all steps so far, as those of a batch are done at once.
     bar = Progress(*columns, console=screen, transient=True, disable=not shows, speed_estimate_period=1e9)

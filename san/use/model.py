@@ -24,6 +24,7 @@ from san.figures.kernels import draw_kernels
 from san.metrics import Loss
 from san.networks import SparselyActivatedNetwork, WeightCount
 from san.ops.kernels import kernels_text
+from san.reporting.progress import Advance, progress_bar
 from san.use.description import Array, Description, Origin, Window
 from san.use.notebook import as_html
 from san.use.recordings import agreed_channels, agreed_units, as_array, described_frequency, resampled
@@ -92,6 +93,7 @@ class Model:
         sampling_frequency: float | None = None,
         resample: bool = False,
         nan: Nan = "refuse",
+        progress: bool = False,
     ) -> Description:
         """Describe recordings.
 
@@ -107,6 +109,7 @@ class Model:
             resample: Whether to resample recordings of another sampling frequency to that of the training data; their
                 description is of the resampled recording.
             nan: Treatment of invalid samples: ``refuse``, or ``interpolate`` linearly between valid samples.
+            progress: Whether to show on a terminal how many windows are described, and the remaining time.
 
         Raises:
             ValueError: If the recordings have another number of axes, other channels, a sample that is not a finite
@@ -133,7 +136,8 @@ class Model:
         origin = origin._replace(sampling_frequency=frequency)
         self.network.check_space(recordings.shape[2:])
         starts = self._starts(recordings.shape[2], window)
-        windows = self._describe(recordings, starts, origin.channels)
+        with progress_bar(f"{origin.name}, windows", len(recordings) * len(starts), is_wanted=progress) as advance:
+            windows = self._describe(recordings, starts, origin.channels, advance)
         return Description(
             self.network, self.scale, origin, recordings.shape, windows, is_single, recordings=recordings
         )
@@ -236,7 +240,9 @@ class Model:
         return [start for start in range(0, n_samples, int(length)) if start == 0 or start <= last]
 
     @torch.no_grad()
-    def _describe(self, recordings: Array, starts: Sequence[int], channels: Sequence[str]) -> list[Window]:
+    def _describe(
+        self, recordings: Array, starts: Sequence[int], channels: Sequence[str], advance: Advance
+    ) -> list[Window]:
         """Describe the windows of recordings, in batches of windows of equal length."""
         stops = [*starts[1:], recordings.shape[2]]
         places = [
@@ -249,7 +255,9 @@ class Model:
             own = list(group)
             per_batch = max(1, BATCH_SAMPLES // recordings[0, :, :length].size)
             for first in range(0, len(own), per_batch):
-                windows += self._describe_batch(recordings, own[first : first + per_batch], channels)
+                batch = self._describe_batch(recordings, own[first : first + per_batch], channels)
+                windows += batch
+                advance(len(batch))
         return windows
 
     def _describe_batch(
