@@ -11,10 +11,16 @@ import torch
 from conftest import choices
 from torch._subclasses import FakeTensorMode
 
+from san.activations import Extrema
+from san.averages import MeanPhi
 from san.cli.parts import instantiate
-from san.metrics import inverse_compression_ratio, normalized_reconstruction_loss, phi
+from san.extensions.bank_metrics import models_as_examples
+from san.extensions.growing import GrowingNetwork
+from san.extensions.warping import WarpedNetwork
+from san.metrics import inverse_compression_ratio, loss_per_example, normalized_reconstruction_loss, phi
 from san.networks import SparselyActivatedNetwork
 from san.ops import convolution, placement, vectorized
+from san.training.classifiers import CNN, FNN
 
 SPACES = pytest.mark.parametrize("space", [(40,), (9, 12)], ids=["signal", "image"])
 SIZES = [3, 3, 5, 5]
@@ -91,6 +97,47 @@ def test_networks_and_metrics_stay_on_the_device(copies, compose, name, decoder,
         ratio = inverse_compression_ratio(maps[:, :2], 6, 1)
         loss = normalized_reconstruction_loss(reconstruction[:, :1], x, torch.nn.functional.l1_loss)
         assert are_on_the_device(maps, reconstruction, network.decode(maps), ratio, loss, phi(ratio, loss))
+
+
+FORMS = {
+    "plain": (SparselyActivatedNetwork, {}),
+    "channels": (SparselyActivatedNetwork, {"channels": 3}),
+    "rank1": (SparselyActivatedNetwork, {"channels": 3, "kernel": "rank1"}),
+    "growing": (GrowingNetwork, {"every": 1}),
+    "warped": (WarpedNetwork, {"n_scales": 2}),
+}
+
+
+@SPACES
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_networks_and_their_constraints_stay_on_the_device(copies, space, form):
+    """Autograd needs a GPU even for fake tensors, so nothing is differentiated."""
+    kind, options = FORMS[form]
+    network = kind(SIZES, Extrema(), len(space), n_models=2, seed=0, **options)
+    with fake_tensors():
+        network.weight = torch.nn.Parameter(torch.empty(network.weight.shape, device="cuda"))
+        x = torch.empty(3, options.get("channels", 1), *space, device="cuda")
+        described, examples = models_as_examples(network(x), x, network.n_models)
+        losses = loss_per_example(described, examples, torch.nn.functional.l1_loss)
+        network.constrain()
+        assert are_on_the_device(losses, network.weight)
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+def test_averages_stay_on_the_device():
+    with FakeTensorMode(), torch.device("cuda"):
+        average = MeanPhi(n_models=2)
+        average.update(torch.empty(6), torch.empty(6))
+        assert are_on_the_device(average.compute())
+
+
+@SPACES
+@pytest.mark.parametrize("classifier", [CNN, FNN])
+def test_classifiers_stay_on_the_device(classifier, space):
+    with FakeTensorMode(), torch.device("cuda"):
+        logits = classifier([2 * size for size in space], 5)(torch.empty(3, 1, *(2 * size for size in space)))
+        assert are_on_the_device(logits)
+        assert logits.shape == (3, 5)
 
 
 def test_a_command_multiplies_in_full_precision_on_a_gpu(run_train, monkeypatch):
