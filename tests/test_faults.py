@@ -254,12 +254,12 @@ def test_a_signal_ends_a_whole_multirun_and_finished_jobs_are_in_its_table(run, 
 
 
 def moments(process_arguments, folder):
-    """Return the numbers of ten random file operations of a run, one in each tenth of it."""
+    """Return the numbers of five random file operations of a run, one in each fifth of it."""
     code, said, error = end(start("-c", KILLED, 0, folder, *process_arguments))
     assert code == 0, error
     count = int(said.split()[-1])
     draw = random.Random(0)
-    return [round(1 + (tenth + draw.random()) * (count - 1) / 10) for tenth in range(10)]
+    return [round(1 + (fifth + draw.random()) * (count - 1) / 5) for fifth in range(5)]
 
 
 @pytest.mark.longest
@@ -288,7 +288,7 @@ def test_a_comparison_that_is_killed_keeps_its_complete_methods(tmp_path):
         process = start("-c", KILLED, moment, killed, "san.compare", *common, f"hydra.run.dir={killed}")
         code, _, said = end(process)
         assert code in (0, -signal.SIGKILL), said
-        expect_whole(killed, kills=10)
+        expect_whole(killed, kills=5)
     assert (killed / "methods" / "relu.json").is_file()
     code, _, said = end(start("-m", "san.compare", *common, f"hydra.run.dir={killed}"))
     assert code == 0, said

@@ -429,8 +429,7 @@ def mutate(kind, count, folder):
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [(kind, 25) for kind in KINDS]
-    + [pytest.param(kind, 100 if kind in ("resume", "chunk") else 250, marks=pytest.mark.slow) for kind in KINDS],
+    [("checkpoint", 25)] + [pytest.param(kind, 100, marks=pytest.mark.slow) for kind in KINDS],
 )
 def test_damaged_files_give_an_answer_or_one_line(trained, kind, count):
     cases = mutate(kind, count, trained)
