@@ -63,7 +63,8 @@ def test_kernels_change_every_few_epochs_but_not_in_the_first(untyped):
 
     network = Network()
     state = {network.weight: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 5)}}
-    trainer = SimpleNamespace(current_epoch=0, optimizers=[SimpleNamespace(state=state)])
+    one_process = SimpleNamespace(broadcast=lambda changed: changed)
+    trainer = SimpleNamespace(current_epoch=0, optimizers=[SimpleNamespace(state=state)], strategy=one_process)
     module = SimpleNamespace(network=network, loss=F.l1_loss, count_weights="samples")
     growth = KernelGrowth(torch.zeros(1), torch.ones(1), every=2)
     for trainer.current_epoch in range(5):
