@@ -41,63 +41,6 @@ def test_console_scripts_work_from_any_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one_in_one_folder(tmp_path):
-    """Use numbers of examples that two processes cannot share evenly; one process has no validation example."""
-    common = [sys.executable, "-m", "san.train", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
-    start(*common, "hydra.run.dir=one", cwd=tmp_path)
-    two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
-    said = start(*common, "hydra.run.dir=two", *two, cwd=tmp_path)
-    one, two = (json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in ("one", "two"))
-    assert one["phi_per_epoch"] == pytest.approx(two["phi_per_epoch"], abs=1e-5)
-    assert one["best_epoch"] == two["best_epoch"]
-    for split in ("validation", "test"):
-        for name in ("phi", "cr_inverse", "loss_normalized"):
-            assert one[split][name] == pytest.approx(two[split][name], abs=1e-5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
-    assert said.stdout.count("epoch 3 of 3") == 1
-
-
-@pytest.mark.slow
-def test_two_processes_sweep_as_one(tmp_path):
-    common = [
-        sys.executable, "-m", "san.sweep", "dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
-        "activations=[extrema,identity]", "initialization=normal", "logger=csv",
-    ]  # fmt: skip
-    start(*common, "hydra.run.dir=one", cwd=tmp_path)
-    start(*common, "hydra.run.dir=two", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", cwd=tmp_path)
-    one, two = (
-        json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8"))["models"] for name in ("one", "two")
-    )
-    for model, expected in zip(two, one, strict=True):
-        assert model["phi_per_epoch"] == pytest.approx(expected["phi_per_epoch"], abs=1e-5)
-        assert model["best_epoch"] == expected["best_epoch"]
-        assert model["test"] == pytest.approx(expected["test"], abs=1e-5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
-
-
-@pytest.mark.slow
-def test_two_processes_train_the_classifier_of_one(write_images, tmp_path):
-    write_images("MNIST")
-    common = [
-        sys.executable, "-m", "san.train", "dataset=mnist", "dataset.n_validation=10", "batch_size=3", "classifier=fnn",
-        "classifier.batch_size=3", "trainer.max_epochs=1", f"paths.data_dir={tmp_path}",
-    ]  # fmt: skip
-    two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
-    start(*common, "hydra.run.dir=one", cwd=tmp_path)
-    start(*common, "hydra.run.dir=two", *two, cwd=tmp_path)
-    one, two = (
-        json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8"))["classifier"]
-        for name in ("one", "two")
-    )
-    for found, expected in ((two, one), (two["baseline"], one["baseline"])):
-        assert found["test"]["confusion"] == expected["test"]["confusion"]
-        assert (found["best_epoch"], found["validation_accuracy"]) == (
-            expected["best_epoch"], pytest.approx(expected["validation_accuracy"]),
-        )  # fmt: skip
-    assert len(list((tmp_path / "outputs" / "cache").iterdir())) == 2
-
-
-@pytest.mark.slow
 def test_every_rank_logs_the_phi_of_one_process_on_the_same_weights(tmp_path):
     program = """
 import json, sys, torch

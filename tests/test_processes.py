@@ -33,6 +33,7 @@ PYTHON = sys.executable
 TRAIN, SWEEP = ([PYTHON, "-m", f"san.{command}"] for command in ("train", "sweep"))
 TORCHRUN = [PYTHON, "-m", "torch.distributed.run"]
 ALONE = [*TORCHRUN, "--standalone"]
+TWO = [*ALONE, "--nproc-per-node=2"]
 DDP = ["trainer=ddp", "trainer.accelerator=cpu"]
 LIMIT = 60  # seconds within which all processes of a training have to end, once one is dead
 LAUNCHERS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "submitit_local": "hydra_plugins.hydra_submitit_launcher"}
@@ -355,7 +356,10 @@ def test_all_processes_use_the_kernels_of_the_first(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_the_bank_of_one(alone, tmp_path):
-    common = ["dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]"]
+    common = [
+        "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
+        "activations=[extrema,identity]", "logger=csv",
+    ]  # fmt: skip
     alone(sweep, *common, "hydra.run.dir=one")
     start(*SWEEP, *common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
     one, two = (results(tmp_path / name)["models"] for name in ("one", "two"))
@@ -381,6 +385,7 @@ def test_two_processes_train_the_classifier_of_one(alone, write_images, tmp_path
         assert found["test"]["confusion"] == expected["test"]["confusion"]
         assert sum(map(sum, found["test"]["confusion"])) == 10
         assert found["best_epoch"] == expected["best_epoch"]
+        assert found["validation_accuracy"] == pytest.approx(expected["validation_accuracy"])
     best, expected = (read(tmp_path / name / "checkpoints" / "best.ckpt")["classifier"] for name in ("two", "one"))
     for name, value in best.items():
         torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-5)
@@ -403,7 +408,7 @@ def test_each_job_of_a_multirun_has_processes_of_its_own(alone, tmp_path):
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
-    for launch in ([PYTHON, "-m", "san.train", *ddp(2)], [*ALONE, "--nproc-per-node=2", "-m", "san.train"]):
+    for launch in ([PYTHON, "-m", "san.train", *ddp(2)], [*TWO, "-m", "san.train"]):
         said = start(*launch, "batch_size=1000", "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
         assert lines_of_san(said) == ["san: batch_size=1000 exceeds the 6 training examples; lower it"]
 
@@ -412,7 +417,7 @@ def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
 def test_torchrun_trains_as_one_process_in_one_folder(alone, tmp_path):
     common = ["dataset.split=[5,1,3]", "trainer.max_epochs=3", "kernel_size=20"]
     alone(train, *common, "hydra.run.dir=one")
-    start(*ALONE, "--nproc-per-node=2", "-m", "san.train", *common, cwd=tmp_path)
+    start(*TWO, "-m", "san.train", *common, cwd=tmp_path)
     (found,) = tmp_path.glob("outputs/train/*/*/results.json")
     assert_equal_runs(found.parent, tmp_path / "one")
     assert len(list(tmp_path.glob("outputs/train/*/*"))) == 1
@@ -488,8 +493,9 @@ def ends_within(seconds, *pids):
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("launch", [[PYTHON], [*ALONE, "--nproc-per-node=2"]], ids=["san", "torchrun"])
+@pytest.mark.parametrize(
+    ("launch", "rank"), [([PYTHON], 0), ([PYTHON], 1), (TWO, 1)], ids=["san-0", "san-1", "torchrun-1"]
+)
 def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, launch, rank):
     with endless_training(launch, tmp_path) as (parent, ranks):
         killed = time.monotonic()
@@ -510,8 +516,11 @@ def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, launch, rank):
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("launch", [[PYTHON], [*ALONE, "--nproc-per-node=2"]], ids=["san", "torchrun"])
+@pytest.mark.parametrize(
+    ("launch", "number"),
+    [([PYTHON], signal.SIGKILL), ([PYTHON], signal.SIGTERM), ([PYTHON], signal.SIGINT), (TWO, signal.SIGTERM)],
+    ids=["san-kill", "san-term", "san-int", "torchrun-term"],
+)
 def test_no_rank_outlives_the_process_that_started_it(tmp_path, launch, number):
     with endless_training(launch, tmp_path) as (parent, ranks):
         os.kill(parent.pid, number)
