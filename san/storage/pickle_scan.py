@@ -28,8 +28,11 @@ GLOBALS = frozenset(
     + [f"torch {name}" for name in DTYPES]
     + [f"torch {name}Storage" for name in STORAGES]
 )
-INTEGERS = ("BININT", "BININT1", "BININT2")  # of 32 bits: longer ones can have equal hashes, which make a slow dict
-NUMBERS = ("BINFLOAT", "LONG1", "NEWTRUE", "NEWFALSE")
+PLAIN = {  # an integer has 32 bits: longer ones can have equal hashes, which make a slow dict
+    **dict.fromkeys(["BININT", "BININT1", "BININT2"], "integer"),
+    **dict.fromkeys(["BINFLOAT", "LONG1", "NEWTRUE", "NEWFALSE"], "number"),
+    "NONE": "nothing",
+}
 EMPTY = {"EMPTY_DICT": "dict", "EMPTY_LIST": "list", "EMPTY_TUPLE": "tuple"}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -42,6 +45,9 @@ class _Value:
     size: int = 1
     depth: int = 0
     is_complete: bool = False
+
+
+_PLAIN_VALUES = {name: _Value(kind) for name, kind in PLAIN.items()}  # they never change, so one is enough for each
 
 
 def refuse_excess(pickled: bytes) -> None:
@@ -74,14 +80,17 @@ class _Machine:
 
     def step(self, name: str, argument: Any) -> None:
         """Execute an instruction."""
-        if name in ("BINPUT", "LONG_BINPUT"):
+        plain = _PLAIN_VALUES.get(name)
+        if plain is not None:
+            self.stack.append(plain)
+        elif name in EMPTY:
+            self.stack.append(_Value(EMPTY[name], depth=1))
+        elif name in ("BINPUT", "LONG_BINPUT"):
             self.memo[argument] = self.stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
             value = self.memo[argument]
             value.is_complete = True
             self.stack.append(value)
-        elif name in INTEGERS or name in NUMBERS:
-            self.stack.append(_Value("integer" if name in INTEGERS else "number"))
         elif name == "BINUNICODE":
             self.stack.append(_Value("text", 1 + len(argument) // TEXT_OF_ONE_VALUE))
         elif name == "MARK":
@@ -98,16 +107,12 @@ class _Machine:
             items = self._popped(TUPLES.get(name))
             self.stack.append(_Value("tuple", depth=1))
             self._fill(items, ("tuple",))
-        elif name in EMPTY:
-            self.stack.append(_Value(EMPTY[name], depth=1))
         else:
             self._step_of_tensor(name, argument)
 
     def _step_of_tensor(self, name: str, argument: Any) -> None:
         """Execute one of the instructions that build a tensor or an ordered dictionary."""
-        if name == "NONE":
-            self.stack.append(_Value("nothing"))
-        elif name == "GLOBAL":
+        if name == "GLOBAL":
             if argument not in GLOBALS:
                 raise ValueError(f"it names {argument.replace(' ', '.')}")
             self.stack.append(_Value(argument))
