@@ -408,7 +408,7 @@ def test_each_job_of_a_multirun_has_processes_of_its_own(alone, tmp_path):
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_of_all_processes_together(tmp_path):
-    for launch in ([PYTHON, "-m", "san.train", *ddp(2)], [*TWO, "-m", "san.train"]):
+    for launch in ([*TRAIN, *ddp(2)], [*TWO, "-m", "san.train"]):
         said = start(*launch, "batch_size=1000", "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
         assert lines_of_san(said) == ["san: batch_size=1000 exceeds the 6 training examples; lower it"]
 

@@ -72,14 +72,13 @@ def checked_composition() -> Iterator[None]:
         source = next((source for source in repository.get_sources() if source.is_config(config_path)), None)
         if source is None:
             return load_file(repository, config_path)
+        path = Path(source.path, source._normalize_file_name(config_path))
         if not _is_foreign(source.full_path()):
-            file = Path(source.path, source._normalize_file_name(config_path))
-            version = file.stat().st_mtime_ns if source.scheme() == "file" else 0
+            version = path.stat().st_mtime_ns if source.scheme() == "file" else 0
             place = (source.full_path(), config_path, version)
             if place not in _read_files:
                 _read_files[place] = load_file(repository, config_path)
             return deepcopy(_read_files[place])
-        path = Path(source.path, source._normalize_file_name(config_path))
         _refuse_excess(path)
         try:
             loaded = cast("ConfigResult", load_file(repository, config_path))

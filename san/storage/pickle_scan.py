@@ -28,11 +28,8 @@ GLOBALS = frozenset(
     + [f"torch {name}" for name in DTYPES]
     + [f"torch {name}Storage" for name in STORAGES]
 )
-PLAIN = {  # an integer has 32 bits: longer ones can have equal hashes, which make a slow dict
-    **dict.fromkeys(["BININT", "BININT1", "BININT2"], "integer"),
-    **dict.fromkeys(["BINFLOAT", "LONG1", "NEWTRUE", "NEWFALSE"], "number"),
-    "NONE": "nothing",
-}
+INTEGERS = ("BININT", "BININT1", "BININT2")  # of 32 bits: longer ones can have equal hashes, which make a slow dict
+NUMBERS = ("BINFLOAT", "LONG1", "NEWTRUE", "NEWFALSE")
 EMPTY = {"EMPTY_DICT": "dict", "EMPTY_LIST": "list", "EMPTY_TUPLE": "tuple"}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -47,7 +44,12 @@ class _Value:
     is_complete: bool = False
 
 
-_PLAIN_VALUES = {name: _Value(kind) for name, kind in PLAIN.items()}  # they never change, so one is enough for each
+# One value of each kind is enough, because nothing is put into it.
+_PLAIN_VALUES = {
+    **dict.fromkeys(INTEGERS, _Value("integer")),
+    **dict.fromkeys(NUMBERS, _Value("number")),
+    "NONE": _Value("nothing"),
+}
 
 
 def refuse_excess(pickled: bytes) -> None:
