@@ -243,65 +243,78 @@ def _overlaps(atoms, sizes):
     return products
 
 
-@compiled
-@no_type_check
-def _begin(x, channels, atoms, sizes, offsets, overlaps, squared):
+def _begin(
+    x: Array, channels: int, atoms: Array, sizes: Array, offsets: Array, overlaps: Array, squared: bool
+) -> Search:
     """Return a search without active atoms.
 
     Args:
         x: float64 [channels * height, width], the example; it becomes the residual, which the search modifies.
-        channels: int64, number of channels.
+        channels: Number of channels.
         atoms: float64 [kernels, channels * rows, columns], the atoms, each channel padded with zeros at the end.
         sizes: int64 [kernels, 2], rows and columns of each atom.
         offsets: int64 [kernels, 2], rows and columns of each atom before its position.
         overlaps: float64 [kernels, kernels, 2 * rows - 1, 2 * columns - 1], scalar products of two atoms.
-        squared: bool, whether the loss is the squared error.
-
-    Returns:
-        Search, the state of the search.
+        squared: Whether the loss is the squared error.
     """
-    kernels, height, width = len(atoms), len(x) // channels, x.shape[1]
-    shape = (kernels, height, width)
-    leaves = 1
-    while leaves * BLOCK_SIZE < height * width:
-        leaves *= 2
+    shape = (len(atoms), len(x) // channels, x.shape[1])
+    n_blocks = -(-shape[1] * shape[2] // BLOCK_SIZE)
+    leaves = 1 << (n_blocks - 1).bit_length()
+    squares = atoms**2
+    energy, correlation = np.zeros(shape), np.zeros(shape)
+    _correlate(x, channels, atoms, squares, sizes, offsets, correlation, energy)
+    least = MIN_ENERGY_RATIO * squares.sum((1, 2), keepdims=True)
     search = Search(
-        channels,
-        atoms,
-        sizes,
-        offsets,
-        overlaps,
-        x,
-        np.zeros(shape),
-        np.zeros(shape),
-        np.zeros(shape),
-        np.zeros(shape, np.bool_),
-        np.zeros(shape, np.bool_),
-        np.full(2 * leaves, -1.0),
-        np.ones(1, np.bool_),
-        np.full(2, _total_loss(x.reshape(-1), squared)),
-        np.empty((2, atoms[0].size + SAMPLES_AT_ONCE)),
-        np.zeros(1),
-        squared,
+        channels=channels,
+        atoms=atoms,
+        sizes=sizes,
+        offsets=offsets,
+        overlaps=overlaps,
+        residual=x,
+        correlation=correlation,
+        inverse_energy=np.where(energy > least, 1 / np.maximum(energy, least), 0.0),
+        amplitude=np.zeros(shape),
+        active=np.zeros(shape, np.bool_),
+        refined=np.zeros(shape, np.bool_),
+        tree=np.full(2 * leaves, -1.0),
+        uses_tree=np.ones(1, np.bool_),
+        loss=np.full(2, _total_loss(x.reshape(-1), squared)),
+        space=np.empty((2, atoms[0].size + SAMPLES_AT_ONCE)),
+        work=np.full(1, float(correlation.size * atoms[0].size)),
+        squared=squared,
     )
+    _update_tree(search, 0, 0, max(shape[1:]))
+    return search
+
+
+@borrowing
+@no_type_check
+def _correlate(x, channels, atoms, squares, sizes, offsets, correlation, energy):
+    """Add the correlation of every atom with an example, and the energy of every atom inside the example.
+
+    Args:
+        x: float64 [channels * height, width], the example.
+        channels: int64, number of channels.
+        atoms: float64 [kernels, channels * rows, columns], the atoms.
+        squares: float64 [kernels, channels * rows, columns], their squares.
+        sizes: int64 [kernels, 2], rows and columns of each atom.
+        offsets: int64 [kernels, 2], rows and columns of each atom before its position.
+        correlation: float64 [kernels, height, width], the correlations; modified in place.
+        energy: float64 [kernels, height, width], the energies; modified in place.
+    """
+    kernels, height, width = correlation.shape
+    rows = atoms.shape[1] // channels
     for kernel in range(kernels):
-        squares = atoms[kernel] ** 2
         for channel in range(channels):
-            above, part = channel * height, channel * _rows(search)
+            above, part = channel * height, channel * rows
             for row in range(height):
-                top, first_row, last_row = _range_inside(search, kernel, row, 0)
-                for r in range(first_row, last_row):
+                top = row - offsets[kernel, 0]
+                for r in range(max(0, -top), min(sizes[kernel, 0], height - top)):
                     for c in range(sizes[kernel, 1]):
                         shift, weight = c - offsets[kernel, 1], atoms[kernel, part + r, c]
                         for column in range(max(0, -shift), min(width, width - shift)):
-                            search.correlation[kernel, row, column] += weight * x[above + top + r, column + shift]
-                            search.inverse_energy[kernel, row, column] += squares[part + r, c]
-        least = MIN_ENERGY_RATIO * squares.sum()
-        energy = search.inverse_energy[kernel]
-        search.inverse_energy[kernel] = np.where(energy > least, 1 / np.maximum(energy, least), 0.0)
-    search.work[0] = search.correlation.size * atoms[0].size
-    _update_tree(search, 0, 0, max(height, width))
-    return search
+                            correlation[kernel, row, column] += weight * x[above + top + r, column + shift]
+                            energy[kernel, row, column] += squares[kernel, part + r, c]
 
 
 @compiled
@@ -316,8 +329,8 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
         patience: int64, atoms that are added without a lower phi before no more are added.
         max_work: int64 or float64, multiplications after which no atom is added.
     """
-    min_change = MIN_REFIT_CHANGE * np.abs(search.residual).max()
-    changed, before = np.zeros((1024, 3), np.int64), np.zeros(1024)
+    min_change = MIN_REFIT_CHANGE * _largest(search.residual)
+    changed, before = np.empty((1024, 3), np.int64), np.empty(1024)
     n_changed, n_active, n_since_lowest = 0, 0, 0
     lowest = _phi(search, costs, 0)
     while n_active < max_activations and n_since_lowest <= patience and search.work[0] < max_work:
@@ -336,9 +349,8 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
                             change = search.correlation[other, r, c] * search.inverse_energy[other, r, c]
                             if abs(change) > min_change:
                                 if n_changed == len(before):
-                                    changed = np.concatenate((changed, np.zeros_like(changed)))
-                                    before = np.concatenate((before, np.zeros_like(before)))
-                                changed[n_changed] = other, r, c
+                                    changed, before = _doubled(changed, before)
+                                changed[n_changed, 0], changed[n_changed, 1], changed[n_changed, 2] = other, r, c
                                 before[n_changed] = search.amplitude[other, r, c]
                                 n_changed += 1
                                 _change_amplitude(search, other, r, c, change)
@@ -348,10 +360,53 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
         if phi < lowest:
             lowest, n_changed, n_since_lowest = phi, 0, 0
     for index in range(n_changed - 1, -1, -1):
-        kernel, row, column = changed[index]
+        kernel, row, column = changed[index, 0], changed[index, 1], changed[index, 2]
         _change_amplitude(search, kernel, row, column, before[index] - search.amplitude[kernel, row, column])
-    search.active[:] = search.amplitude != 0
-    _update_tree(search, 0, 0, max(search.amplitude.shape[1:]))
+    kernels, height, width = search.amplitude.shape
+    for kernel in range(kernels):
+        for row in range(height):
+            for column in range(width):
+                search.active[kernel, row, column] = search.amplitude[kernel, row, column] != 0
+    _update_tree(search, 0, 0, max(height, width))
+
+
+@borrowing
+@no_type_check
+def _largest(samples):
+    """Return the largest absolute sample of a residual.
+
+    Args:
+        samples: float64 [channels * height, width], the residual.
+
+    Returns:
+        float64, the absolute value.
+    """
+    largest = 0.0
+    for row in range(samples.shape[0]):
+        for column in range(samples.shape[1]):
+            largest = max(largest, abs(samples[row, column]))
+    return largest
+
+
+@compiled
+@no_type_check
+def _doubled(changed, before):
+    """Return two lists with room for twice as many changes.
+
+    Args:
+        changed: int64 [changes, 3], kernel, row and column of each change.
+        before: float64 [changes], amplitude before each.
+
+    Returns:
+        Two arrays, [2 * changes, 3] and [2 * changes]; the second half is not set.
+    """
+    n = len(before)
+    longer_changed, longer_before = np.empty((2 * n, 3), np.int64), np.empty(2 * n)
+    for index in range(n):
+        longer_before[index] = before[index]
+        for axis in range(3):
+            longer_changed[index, axis] = changed[index, axis]
+    return longer_changed, longer_before
 
 
 @compiled
@@ -365,12 +420,15 @@ def _adopt_maps(search, amplitude, max_activations):
         max_activations: int64, largest number of active atoms.
     """
     n_active = 0
-    for kernel, row, column in np.argwhere(amplitude):
-        if n_active < max_activations:
-            search.active[kernel, row, column] = True
-            _change_amplitude(search, kernel, row, column, amplitude[kernel, row, column])
-            n_active += 1
-    _update_tree(search, 0, 0, max(search.amplitude.shape[1:]))
+    kernels, height, width = amplitude.shape
+    for kernel in range(kernels):
+        for row in range(height):
+            for column in range(width):
+                if amplitude[kernel, row, column] != 0 and n_active < max_activations:
+                    search.active[kernel, row, column] = True
+                    _change_amplitude(search, kernel, row, column, amplitude[kernel, row, column])
+                    n_active += 1
+    _update_tree(search, 0, 0, max(height, width))
 
 
 @borrowing
@@ -445,30 +503,66 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
     """
     height, width = search.amplitude.shape[1:]
     rows, columns = _rows(search), search.atoms.shape[2]
-    n_active = search.active.sum()
+    n_active = len(centres)
     search.uses_tree[0] = False
-    for turn, draw in enumerate(draws):
+    known = np.empty((len(search.atoms), 4 * rows + 2 * MOVE_RADIUS, 4 * columns + 2 * MOVE_RADIUS))
+    for turn in range(len(draws)):
         if search.work[0] >= max_work:
             break
-        _, row, column = centres[turn % len(centres)]
-        area = _area_around(search, row, column, int((draw[0] + 1) * rows), int((draw[0] + 1) * columns))
+        row, column = centres[turn % len(centres), 1], centres[turn % len(centres), 2]
+        draw = draws[turn, 0]
+        area = _area_around(search, row, column, int((draw + 1) * rows), int((draw + 1) * columns))
         top, left = max(0, area[0] - MOVE_RADIUS), max(0, area[2] - MOVE_RADIUS)
         bottom, right = min(height, area[1] + MOVE_RADIUS), min(width, area[3] + MOVE_RADIUS)
-        known = search.amplitude[:, top:bottom, left:right].copy()
+        reach = top, bottom, left, right
+        _remember(search, reach, known)
         loss, phi = search.loss[0], _phi(search, costs, n_active)
-        near = _area_around(search, row, column, int(draw[0] * rows), int(draw[0] * columns))
-        n = n_active - _drop_atoms(search, near, draw[1:])
+        near = _area_around(search, row, column, int(draw * rows), int(draw * columns))
+        n = n_active - _drop_atoms(search, near, draws[turn, 1:])
         n = _refine(search, costs, n, max_activations, refinements, max_work, area, phi)
         if _phi(search, costs, n) < phi:
             n_active = n
         else:
-            for kernel, down, across in np.argwhere(search.amplitude[:, top:bottom, left:right] != known):
-                change = known[kernel, down, across] - search.amplitude[kernel, top + down, left + across]
-                _change_amplitude(search, kernel, top + down, left + across, change)
-            search.amplitude[:, top:bottom, left:right] = known
-            search.active[:, top:bottom, left:right] = known != 0
-            search.refined[:, top:bottom, left:right] = True
+            _restore(search, reach, known)
             search.loss[0] = loss
+
+
+@borrowing
+@no_type_check
+def _remember(search, area, known):
+    """Copy the amplitudes in an area.
+
+    Args:
+        search: The state of the search.
+        area: Four int64: first row, row after the last, first column, column after the last.
+        known: float64 [kernels, >= rows, >= columns], the copy; modified in place.
+    """
+    for kernel in range(len(search.atoms)):
+        for row in range(area[0], area[1]):
+            for column in range(area[2], area[3]):
+                known[kernel, row - area[0], column - area[2]] = search.amplitude[kernel, row, column]
+
+
+@borrowing
+@no_type_check
+def _restore(search, area, known):
+    """Restore the amplitudes in an area, whose atoms then count as refined.
+
+    Args:
+        search: The state of the search; modified in place, without its tree.
+        area: Four int64: first row, row after the last, first column, column after the last.
+        known: float64 [kernels, >= rows, >= columns], the amplitudes.
+    """
+    for kernel in range(len(search.atoms)):
+        for row in range(area[0], area[1]):
+            for column in range(area[2], area[3]):
+                amplitude = known[kernel, row - area[0], column - area[2]]
+                change = amplitude - search.amplitude[kernel, row, column]
+                if change != 0:
+                    _change_amplitude(search, kernel, row, column, change)
+                search.amplitude[kernel, row, column] = amplitude
+                search.active[kernel, row, column] = amplitude != 0
+                search.refined[kernel, row, column] = True
 
 
 @borrowing
@@ -574,7 +668,11 @@ def _mark_neighbours_unrefined(search, row, column):
         column: int64, column of the position.
     """
     down, right = _rows(search) + MOVE_RADIUS, search.atoms.shape[2] + MOVE_RADIUS
-    search.refined[:, max(0, row - down) : row + down + 1, max(0, column - right) : column + right + 1] = False
+    top, bottom, left, last = _area_around(search, row, column, down, right)
+    for kernel in range(len(search.atoms)):
+        for r in range(top, bottom):
+            for c in range(left, last):
+                search.refined[kernel, r, c] = False
 
 
 @borrowing
