@@ -174,6 +174,7 @@ def save(drawn: Figure, path: Path, formats: Sequence[str] = FORMATS) -> None:
         buffer = io.BytesIO()
         with own_style():
             drawn.savefig(buffer, format=suffix, dpi=150, metadata={"CreationDate": None} if suffix == "pdf" else None)
+        drawn.set_layout_engine("none")  # all files have the layout of the first, which takes as long as the drawing
         with replacing(path.with_name(f"{path.name}.{suffix}")) as unfinished:
             unfinished.write_bytes(buffer.getbuffer())
 
