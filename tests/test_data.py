@@ -327,14 +327,15 @@ def test_by_recording_keeps_the_segments_of_a_recording_together(load, write_seg
     assert len(set.union(*found)) == 500
 
 
-def test_mirrors_of_the_table_are_read(load, write_segments):
-    original = load("uci_epilepsy", f"dataset.path={write_segments()}")
+def test_mirrors_of_the_table_are_read(load, write_segments, monkeypatch):
+    monkeypatch.setattr("san.data.uci_epilepsy.N_SEGMENTS", 200)  # for a table that is read sooner
+    original = load("uci_epilepsy", f"dataset.path={write_segments(rows=200)}")
     for heading in ("Unnamed", "id"):
-        mirror = write_segments("mirror.csv", heading, newline="\r\n")
+        mirror = write_segments("mirror.csv", heading, newline="\r\n", rows=200)
         assert torch.equal(load("uci_epilepsy", f"dataset.path={mirror}").test, original.test)
 
 
-def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tmp_path):
+def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="SHA-1 33b6fa1c") as error:
         load("uci_epilepsy")
     assert str(tmp_path / "uci_epilepsy" / "data.csv") in str(error.value)
@@ -343,7 +344,8 @@ def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tm
     (tmp_path / "broken.csv").write_bytes(b"\x00\xff,\n1,2,3\n")
     with pytest.raises(ValueError, match="it should have 11500 rows"):
         load("uci_epilepsy", f"dataset.path={tmp_path / 'broken.csv'}")
-    path = write_segments()
+    monkeypatch.setattr("san.data.uci_epilepsy.N_SEGMENTS", 20)  # for a table that is read sooner
+    path = write_segments(rows=20)
     table = pd.read_csv(path)
     for column, value, said in (
         ("X3", "n/a", "row 8, column X3: nan must be a number"),
@@ -358,15 +360,16 @@ def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tm
     table.drop(columns="X5").to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(ValueError, match="has no column X5"):
         load("uci_epilepsy", f"dataset.path={tmp_path / 'other.csv'}")
-    path.write_text(path.read_text(encoding="utf-8").replace("X1.V1,", "first,"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(f"\n{table.iloc[0, 0]},", "\nfirst,"), encoding="utf-8")
     with pytest.raises(ValueError, match="1 ids, the first first, name no recording"):
         load("uci_epilepsy", "dataset.split=by_recording")
 
 
 @pytest.mark.parametrize("bad", ["split=random", "fractions=[0.5,0.5]", "fractions=[0.5,0.3,0.3]", "value_range=[1,0]"])
 @pytest.mark.usefixtures("untyped")
-def test_impossible_choices_for_the_table_are_refused(load, write_segments, bad):
-    write_segments()
+def test_impossible_choices_for_the_table_are_refused(load, write_segments, monkeypatch, bad):
+    monkeypatch.setattr("san.data.uci_epilepsy.N_SEGMENTS", 20)  # for a table that is read sooner
+    write_segments(rows=20)
     with pytest.raises(ValueError, match=f"^dataset.{bad.partition('=')[0]}=.* must be"):
         load("uci_epilepsy", f"dataset.{bad}")
 

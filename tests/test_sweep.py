@@ -27,7 +27,7 @@ def models(folder):
 @pytest.mark.parametrize("activation", activations())
 def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activation, decoder):
     """Compare phi in each epoch, to 1e-4; a kernel of one sample from the data would be exact but for rounding."""
-    common = [f"activation={activation}", f"decoder={decoder}", "n_kernels=1", "trainer.max_epochs=6"]
+    common = [f"activation={activation}", f"decoder={decoder}", "n_kernels=1", "trainer.max_epochs=3"]
     common += [] if activation == "phi_pursuit" else ["initialization=normal"]
     folder, _ = run_sweep("sweep", *common, f"kernel_sizes={SIZES}")
     for model, size in zip(models(folder), SIZES, strict=True):
