@@ -52,12 +52,6 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def activations():
-    """Return every activation; variants of Extrema are marked slow, because each takes as long as Extrema."""
-    varied = ("annealed_extrema", "dropout_extrema", "territory")
-    return [pytest.param(name, marks=pytest.mark.slow) if name in varied else name for name in choices("activation")]
-
-
 def datasets():
     """Return the datasets that need no file of the user; tests/test_own_data.py tests the others."""
     files = {name: CONF / "dataset" / f"{name}.yaml" for name in choices("dataset")}

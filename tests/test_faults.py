@@ -254,12 +254,12 @@ def test_a_signal_ends_a_whole_multirun_and_finished_jobs_are_in_its_table(run, 
 
 
 def moments(process_arguments, folder):
-    """Return the numbers of five random file operations of a run, one in each fifth of it."""
+    """Return the numbers of three random file operations of a run, one in each third of it."""
     code, said, error = end(start("-c", KILLED, 0, folder, *process_arguments))
     assert code == 0, error
     count = int(said.split()[-1])
     draw = random.Random(0)
-    return [round(1 + (fifth + draw.random()) * (count - 1) / 5) for fifth in range(5)]
+    return [round(1 + (third + draw.random()) * (count - 1) / 3) for third in range(3)]
 
 
 @pytest.mark.longest
@@ -288,7 +288,7 @@ def test_a_comparison_that_is_killed_keeps_its_complete_methods(tmp_path):
         process = start("-c", KILLED, moment, killed, "san.compare", *common, f"hydra.run.dir={killed}")
         code, _, said = end(process)
         assert code in (0, -signal.SIGKILL), said
-        expect_whole(killed, kills=5)
+        expect_whole(killed, kills=3)
     assert (killed / "methods" / "relu.json").is_file()
     code, _, said = end(start("-m", "san.compare", *common, f"hydra.run.dir={killed}"))
     assert code == 0, said
@@ -339,25 +339,25 @@ def alive(pids):
 @pytest.mark.longest
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
-def test_a_reproduction_that_is_killed_five_times_ends_with_the_tables_of_one_that_ran_through(tmp_path, reproduction):
+def test_a_reproduction_that_is_killed_three_times_ends_with_the_tables_of_one_that_ran_through(tmp_path, reproduction):
     through, killed = tmp_path / "through", tmp_path / "killed"
     start_time = time.monotonic()
     code, _, said = end(start(*reproduction, f"hydra.run.dir={through}"))
     assert code == 0, said
     duration, draw = time.monotonic() - start_time, random.Random(0)
-    for fifth in range(5):
+    for third in range(3):
         process = start(*reproduction, f"hydra.run.dir={killed}", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + (fifth + draw.random()) * duration / 5
+        deadline = time.monotonic() + (third + draw.random()) * duration / 3
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
         started = children(process)
         process.kill()
         process.wait()
         wait(lambda started=started: not alive(started))
-        expect_whole(killed, kills=3 * (fifth + 1))
+        expect_whole(killed, kills=3 * (third + 1))
     code, _, said = end(start(*reproduction, f"hydra.run.dir={killed}"))
     assert code == 0, said
-    expect_whole(killed, kills=15)
+    expect_whole(killed, kills=9)
     assert (killed / "table3.csv").read_bytes() == (through / "table3.csv").read_bytes()
     assert not (killed / "cells" / "unfinished").exists()
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from conftest import activations, choices, results, table
+from conftest import choices, results, table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,8 +23,18 @@ def models(folder):
     return results(folder)["models"]
 
 
-@pytest.mark.parametrize("decoder", ["paper", pytest.param("adjoint", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("activation", activations())
+def activations_and_decoders():
+    """Return every activation with the paper's decoder, and three with the adjoint one.
+
+    The adjoint decoder distinguishes dense maps, sparse maps and a search. Variants of Extrema take as long as Extrema.
+    """
+    slow = {"annealed_extrema", "dropout_extrema", "territory"}
+    pairs = [(name, "paper", [pytest.mark.slow] if name in slow else []) for name in choices("activation")]
+    pairs += [(name, "adjoint", [pytest.mark.slow]) for name in ("identity", "extrema", "phi_pursuit")]
+    return [pytest.param(activation, decoder, marks=marks) for activation, decoder, marks in pairs]
+
+
+@pytest.mark.parametrize(("activation", "decoder"), activations_and_decoders())
 def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activation, decoder):
     """Compare phi in each epoch, to 1e-4; a kernel of one sample from the data would be exact but for rounding."""
     common = [f"activation={activation}", f"decoder={decoder}", "n_kernels=1", "trainer.max_epochs=3"]
