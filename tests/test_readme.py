@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
-from conftest import table
+from conftest import bare, table
 
 import san
 from san import decode, encode, sweep, train
@@ -86,7 +86,7 @@ def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments)
         assert compose(*arguments).trainer.devices == 2
         return
     where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / 'run'}"
-    code, said = run(MAINS[module], *arguments, "debug=one_batch", where)
+    code, said = run(MAINS[module], *bare(arguments, figure="[]"), "debug=one_batch", where)
     assert code == 0, said
     assert (tmp_path / "run" / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
 
