@@ -30,6 +30,7 @@ def start(*command, cwd, **environment):
     return finished
 
 
+@pytest.mark.slow
 def test_console_scripts_work_from_any_folder(tmp_path):
     start(SCRIPTS / "san-train", "trainer.max_epochs=1", "figure=[]", "hydra.run.dir=run", cwd=tmp_path)
     evaluated = start(SCRIPTS / "san-evaluate", "checkpoint=run", "hydra.run.dir=evaluated", cwd=tmp_path)

@@ -289,6 +289,7 @@ def test_a_peer_learns_from_training_and_is_selected_by_the_split_of_the_protoco
     assert len(learned_from[0]) == 4
 
 
+@pytest.mark.slow
 def test_complete_methods_of_an_interrupted_comparison_are_kept(run_compare, monkeypatch):
     arguments = ("activations=[relu,extrema]", "peers=[]")
     through, _ = run_compare("through", *arguments)
@@ -372,6 +373,7 @@ def test_mistakes_in_a_grid_are_one_line(run_compare, arguments, said):
     assert "\n" not in line.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed", "two_channels")
 def test_examples_of_several_channels_are_compared_by_every_method(run_compare):
     peers = ("patches_omp.kernel_size=[10]", "csc.kernel_size=[10]", "csc.n_kernels=[1]", "csc.sparsity=[0.5]")
@@ -394,6 +396,7 @@ def test_examples_of_several_channels_are_compared_by_every_method(run_compare):
     assert "Each φ̄ is of all 2 channels." in (folder / "compare.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_channels_alone_are_tuned_as_examples_of_one_channel(run_compare, monkeypatch, two_channels):
     common = (*SEVERAL, "kernel_forms.phi_pursuit=[alone]")
     folder, _ = run_compare("both", common=common)

@@ -68,6 +68,7 @@ def test_features_count_and_measure_the_events_of_each_kernel(signals):
         estimator.inverse_transform(features)
 
 
+@pytest.mark.slow
 def test_the_estimator_works_where_estimators_work(signals):
     search = GridSearchCV(
         SAN(max_epochs=1, random_state=0), {"kernel_size": [5, 10], "activation": ["extrema", "relu"]}, cv=2

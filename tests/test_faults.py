@@ -229,6 +229,7 @@ def test_a_stopped_process_prints_one_line(tmp_path, number, code):
     assert read(find(folder, "last"))["epoch"] >= 0
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_whole_multirun_and_finished_jobs_are_in_its_table(run, tmp_path, monkeypatch):
     step = SANModule.training_step
 

@@ -107,8 +107,9 @@ ASSEMBLED = {  # a reference that only appears when another one is replaced
 LOGGER = "logger: {x: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '%s', name: '%s'}}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASSEMBLED.values(), ids=ASSEMBLED)
-@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("devices", [1, 2])
 def test_an_assembled_reference_is_not_resolved(tmp_path, name, devices):
     content = f"{GLOBAL}p: $\n{LOGGER % ('${paths.output_dir}', name)}\n"
     write(tmp_path / "own" / "debug" / "evil.yaml", content)

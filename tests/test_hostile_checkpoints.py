@@ -127,6 +127,7 @@ def test_the_written_checkpoint_is_read(tmp_path):
     assert read(write(tmp_path / "x.ckpt", TENSOR))["optimizer_states"].shape == (1000,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [*ATTACKS, "members"])
 def test_an_expensive_checkpoint_costs_little(outcomes, attack):
     said, status, seconds, n_bytes = outcomes[attack]

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SLOW = {"pytorch_lightning", "torchmetrics", "torchvision", "torch._dynamo", "scipy.signal", "sklearn", "tensorboard"}
 USE = """
 import san
@@ -40,6 +42,7 @@ def imported(program, folder):
     return set(ran.stdout.splitlines()[-1].split()[1:])
 
 
+@pytest.mark.slow
 def test_the_use_of_a_trained_model_imports_no_library_of_training(run_train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_train("run", "debug=one_batch", "kernel_size=20")

@@ -242,6 +242,7 @@ print(json.dumps({"modules": modules, "before": before, "after": state()}))
 """
 
 
+@pytest.mark.slow
 def test_importing_any_module_changes_nothing_outside_the_package(tmp_path):
     (tmp_path / "watched.py").write_text(WATCHED, encoding="utf-8")
     others = sorted({one.module for one in FOREIGN})

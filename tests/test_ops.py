@@ -128,6 +128,7 @@ def test_gradients_of_the_placement_are_right(n_dims, sign):
     assert checked(lambda v, s: placement.weigh(v, s, index, sizes, sign, weight.shape[-1]), values, target)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck itself looks at it
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_torch_sees_through_the_operators(n_dims):
@@ -257,6 +258,7 @@ def test_it_works_where_nothing_can_be_kept_on_disk(monkeypatch):
     assert threads.compiled(twice)(4) == 8
 
 
+@pytest.mark.slow
 def test_a_process_that_was_forked_from_one_with_threads_computes():
     run("""
 import os, numpy, torch
@@ -271,6 +273,7 @@ assert os.waitpid(child, 0)[1] == 0
 """)
 
 
+@pytest.mark.slow
 def test_it_compiles_and_exports_in_one_graph():
     """In a process of its own, where no type checks stand between torch and the code; tests/test_export.py has all."""
     run("""

@@ -173,6 +173,7 @@ def test_every_printed_digit_of_table_1(run, real_data, tmp_path, database):
         assert found == dict.fromkeys(METRIC_LABELS, "printed"), (activation, model["test"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("database", "activation"), [("mitdb", "relu"), ("noneeg", "extrema_pool_indices")])
 def test_the_printed_kernel_size_has_the_lowest_test_phi(run, real_data, tmp_path, database, activation):
     arguments = [

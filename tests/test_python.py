@@ -104,6 +104,7 @@ except TypeError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_value_that_only_a_run_of_hydra_knows_is_asked_for(tmp_path):
     """In a process of its own, where Hydra has never run."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

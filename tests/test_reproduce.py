@@ -314,6 +314,7 @@ def replace_images(folder):
         file.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_complete_trial_is_of_its_code_its_configuration_and_its_data(trials, tmp_path, monkeypatch):
     def paths(*overrides, **places):
         return {trial.path for trial in trials(*overrides, **places)}
@@ -465,6 +466,7 @@ def test_classifiers_of_several_seeds_on_models_of_one_or_several(run, run_train
         assert model_of_trial["baselines"][0] == expected["classifier"]["baseline"]["test"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_reported(run_reproduce, monkeypatch, tmp_path, write_images):
     def kill(_):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -72,6 +72,7 @@ def test_results_do_not_depend_on_the_number_of_loader_workers(run_once, tmp_pat
     assert kept[0] == kept[1] == kept[2] == kept[3]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_sweep_with_classifiers_does_not_depend_on_the_number_of_loader_workers(run_once, write_images, tmp_path):
     write_images("MNIST")
@@ -124,6 +125,7 @@ runpy.run_module("san.train", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_command_sends_nothing_and_writes_only_to_the_documented_places(tmp_path):
     homes = {"HOME": "home", "XDG_CACHE_HOME": "home/.cache", "XDG_CONFIG_HOME": "home/.config", "TMPDIR": "temporary"}
     (tmp_path / "temporary").mkdir()

@@ -272,6 +272,7 @@ def test_a_recording_scaled_as_one_example_uses_its_own_statistics_beside_a_scal
     assert torch.allclose(alone.scale.undo(alone.read(0, 1000).double(), alone.statistics), torch.tensor(x), atol=1e-5)
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), min_size=2, max_size=60).filter(any), st.integers(1, 70))
 def test_invalid_samples_are_interpolated_as_in_the_whole_recording(valid, chunk):
     x = np.random.default_rng(len(valid)).standard_normal(len(valid) * 100)

@@ -61,6 +61,7 @@ def test_a_network_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, networ
         assert model["test"] == pytest.approx(alone["test"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_path):
     common = ["n_kernels=2", "trainer.max_epochs=2", "dataset=synthetic_images"]
     folder, _ = run_sweep("sweep", *common, "kernel_sizes=[3,5..6]", "activations=[relu,extrema]", as_user=True)
@@ -292,6 +293,7 @@ def test_results_are_plain_json(run_sweep):
         assert len(list(csv.reader(file))) == 2
 
 
+@pytest.mark.slow
 def test_table_1_comes_out_on_a_real_record(run_sweep, real_data):
     """Expect the printed phi of mitdb and Extrema, 0.45, at the best kernel size; few sizes reach it."""
     where = ["dataset.database=mitdb", f"paths.data_dir={real_data}", "n_kernels=1", "initialization=normal"]

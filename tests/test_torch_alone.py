@@ -83,6 +83,7 @@ def run(*blocked):
     return json.loads(process.stdout), process.stderr
 
 
+@pytest.mark.slow
 def test_the_mathematics_needs_torch_alone():
     """Paper activations, both decoders and the metrics give the same values without numpy, numba and all others."""
     alone, message = run(*BLOCKED)

@@ -240,6 +240,7 @@ def test_an_experiment_runs_a_chosen_part_of_its_table(run_train):
     assert found == [("physionet/mitdb/208", "relu", "5"), ("physionet/mitdb/208", "relu", "6")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("offline")
 def test_all_databases_are_a_choice_of_a_multirun(run_train, tmp_path):
     arguments = ("dataset.database=all", f"paths.data_dir={tmp_path}")
@@ -251,6 +252,7 @@ def test_all_databases_are_a_choice_of_a_multirun(run_train, tmp_path):
     assert "dataset.database=all is a choice of a multirun, one run for each database: add -m" in line
 
 
+@pytest.mark.slow
 def test_the_papers_kernel_sizes_are_swept(run_train):
     arguments = ("-m", "+sweep=kernel_size_mnist", "dataset=synthetic_images", "debug=one_batch", "logger=csv")
     folder, _ = run_train("sweep", *arguments)
@@ -493,6 +495,7 @@ def test_a_run_ends_with_what_was_learned_what_it_means_and_one_command_to_try(p
     assert said.splitlines()[-1] == f"To describe a recording: python -m san.encode checkpoint={again} path=FILE"
 
 
+@pytest.mark.slow
 def test_a_run_that_explains_nothing_advises_a_sweep_of_the_same_data_that_runs_as_printed(
     printed, tmp_path, monkeypatch
 ):

@@ -283,6 +283,7 @@ def trained(run_train, tmp_path, monkeypatch):
     return run_train("run", *common, "trainer.max_epochs=2", "n_kernels=2", "kernel=rank1", as_user=True)[0]
 
 
+@pytest.mark.slow
 def test_a_trained_model_encodes_files_and_its_descriptions_are_decoded(run, trained, tmp_path):
     model = san.load(trained)
     assert model.origin == ("wfdb/x", ("II", "V5"), ("mV", "uV"), 100.0)

@@ -55,6 +55,7 @@ def checkout(copy):
     return copy
 
 
+@pytest.mark.slow
 def test_a_result_names_the_commit_and_whether_it_was_changed(checkout):
     commit = git(checkout, "rev-parse", "HEAD")
     assert told(checkout)[0]["commit"] == commit
@@ -67,6 +68,7 @@ def test_a_result_names_the_commit_and_whether_it_was_changed(checkout):
     assert told(checkout)[0]["commit"] == f"{commit}-dirty"
 
 
+@pytest.mark.slow
 def test_the_commit_and_the_code_are_those_of_the_source_when_the_command_began(checkout, tmp_path):
     commit, code = git(checkout, "rev-parse", "HEAD"), told(checkout)[1]
     (tmp_path / "edited.py").write_text(EDITED)
@@ -77,6 +79,7 @@ def test_the_commit_and_the_code_are_those_of_the_source_when_the_command_began(
     assert told(checkout)[1] != code
 
 
+@pytest.mark.slow
 def test_there_is_no_commit_without_a_checkout_or_without_git(copy, tmp_path):
     git(tmp_path, "init", "--quiet")  # of another project, around the place where the package is installed
     git(tmp_path, "commit", "--quiet", "--allow-empty", "--message=other")
@@ -88,6 +91,7 @@ def test_there_is_no_commit_without_a_checkout_or_without_git(copy, tmp_path):
     assert "commit" not in told(copy, PATH=str(tmp_path))[0]
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_source_changes_the_code_and_a_commit_of_anything_else_does_not(checkout, tmp_path):
     first, code = told(checkout)
     (checkout / "notes.txt").write_text("no part of the program")
