@@ -3,12 +3,8 @@
 import json
 import os
 import platform
-import resource
-import subprocess
-import sys
 import tempfile
 import time
-import timeit
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -17,17 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from scipy.signal import find_peaks
 
 from benchmarks import plain
 from benchmarks.figures import draw_growth, draw_sweep_times
+from benchmarks.measuring import Row, paired_medians, ratio_row, row, run_module, train_config
+from benchmarks.waits import wait_rows
 from san.activations import Extrema
 from san.cli.build import load_dataset
-from san.cli.config import CONF
 from san.cli.parts import instantiate
 from san.figures.style import save
 from san.functional import extrema
@@ -40,37 +35,6 @@ DATABASES = ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg")  #
 LARGEST_SIZES = (1, 50, 100, 150, 200, 250)  # samples; a sweep is timed from kernel size 1 to each of these
 SIZE_STEP = 5  # every fifth of the 250 kernel sizes is trained one at a time, and the time is multiplied by 5
 N_PLAIN = 6  # the straightforward implementation is timed on the 6 shortest lengths and smallest batches only
-
-Row = dict[str, Any]
-
-
-def paired_medians(function: Callable[[], Any], reference: Callable[[], Any], repeats: int = 15) -> tuple[float, float]:
-    """Return the median seconds of two functions, timed alternately, each for at least 0.02 s or one call a time."""
-    timers = [timeit.Timer(timed) for timed in (function, reference)]
-    numbers = []
-    for timer in timers:
-        timer.timeit(1)
-        numbers.append(max(1, round(0.02 / timer.timeit(1))))
-    times = [
-        [timer.timeit(number) / number for timer, number in zip(timers, numbers, strict=True)] for _ in range(repeats)
-    ]
-    first, second = zip(*times, strict=True)
-    return median(first), median(second)
-
-
-def ratio_row(
-    name: str, target: float, function: Callable[[], Any], reference: Callable[[], Any], repeats: int = 15
-) -> Row:
-    """Measure how many times faster a function is than its reference."""
-    seconds, reference_seconds = paired_medians(function, reference, repeats)
-    detail = f"{1e3 * seconds:.3f} ms against {1e3 * reference_seconds:.3f} ms"
-    return row(name, target, reference_seconds / seconds, "x or more", detail)
-
-
-def row(name: str, target: float, measured: float, unit: str, detail: str) -> Row:
-    """Return a row of the table; a unit that ends in "or more" meets its target from above, any other from below."""
-    met = measured >= target if unit.endswith("or more") else measured <= target
-    return {"what": name, "target": target, "measured": measured, "unit": unit, "met": met, "detail": detail}
 
 
 def selection_rows() -> list[Row]:
@@ -177,21 +141,6 @@ def pursuit_network(n_kernels: int, *overrides: str) -> SparselyActivatedNetwork
     return SparselyActivatedNetwork([20] * n_kernels, instantiate(config, "activation"), decoder="adjoint", seed=0)
 
 
-def train_config(activation: str, *overrides: str) -> DictConfig:
-    """Compose the configuration of ``san.train``, with the two values that only a run of Hydra resolves."""
-    resolved = ("paths.output_dir=.", f"activation_name={activation}")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", [f"activation={activation}", *resolved, *overrides])
-
-
-def run_module(*arguments: str) -> tuple[float, float]:
-    """Run a module as a process; return its seconds and the peak memory in GB of all processes so far."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", *arguments], capture_output=True, check=True)  # noqa: S603
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    return time.perf_counter() - start, peak
-
-
 def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, list[float]]]:
     """Measure whole commands, and the time of a sweep over its number of kernel sizes.
 
@@ -220,7 +169,7 @@ def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, lis
     whole, peak = run_module(
         "san.sweep", "-m", database, f"activations={names}", *single, f"hydra.sweep.dir={folder / 'table1'}"
     )
-    rows.append(row("Table I, 6 databases, 7,500 networks: whole process", 60, whole, "s", f"peak {peak:.2f} GB"))
+    rows.append(row("Table I, 6 databases, 7,500 networks: whole process", 45, whole, "s", f"peak {peak:.2f} GB"))
     if (data_dir / "MNIST").is_dir():
         mnist = ("dataset=mnist", "kernel_size=4", "classifier=fnn", f"paths.cache_dir={folder / 'cache'}")
         whole, peak = run_module("san.train", *mnist, *common, f"hydra.run.dir={folder / 'mnist'}")
@@ -242,7 +191,7 @@ def sweep_seconds(common: tuple[str, ...], folder: Path) -> tuple[Row, list[floa
             repeated.append(results["wall_seconds"])
         fitted.append(median(repeated))
     name = "san.sweep of mitdb, 1..250, Extrema: whole process"
-    return row(name, 10, whole, "s", f"peak {peak:.2f} GB"), fitted
+    return row(name, 5, whole, "s", f"peak {peak:.2f} GB"), fitted
 
 
 def plain_seconds(data_dir: Path) -> list[float]:
@@ -294,8 +243,9 @@ def main() -> None:
     first_call = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         whole_commands, sweep_times = command_rows(data_dir, Path(folder))
+        waits = wait_rows(data_dir, Path(folder))
     (pursuit, pursuit_growth), growth = pursuit_rows(), measure_growth()
-    rows = [*selection_rows(), step_row(), *pursuit, *whole_commands]
+    rows = [*selection_rows(), step_row(), *pursuit, *whole_commands, *waits]
     machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
     write_json(
         RESULTS / "bench.json",

@@ -1,0 +1,122 @@
+"""What a user waits for: the start of a command, an encoding, a comparison and long recordings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import san
+from benchmarks.measuring import Row, paired_medians, row, run_module, train_config
+from san.cli.build import load_dataset
+from san.peers.convolutional_sparse_coding import ConvolutionalSparseCoding
+from san.peers.patches_omp import PatchesOMP
+from san.peers.peer import Level, Peer
+
+LONG = 10**7  # samples of a recording to train on
+DAY = 24 * 3600 * 360  # samples of a day of ECG at 360 Hz
+
+
+def wait_rows(data_dir: Path, folder: Path) -> list[Row]:
+    """Measure the waits of a user; those for real data are skipped if the data are absent.
+
+    Args:
+        data_dir: Folder of the datasets.
+        folder: Folder for the runs.
+    """
+    rows = [start_row(folder), *long_rows(folder)]
+    if (data_dir / "physionet" / "mitdb").is_dir():
+        rows += [encoding_row(data_dir, folder), comparison_row(data_dir, folder)]
+    return rows
+
+
+def start_row(folder: Path) -> Row:
+    """Measure the training of the shipped ECG, most of which is the import of libraries."""
+    whole, _ = run_module("san.train", "dataset=physionet", "activation=extrema", f"hydra.run.dir={folder / 'start'}")
+    lightning, _ = run_module("timeit", "--number=1", "--repeat=1", "import pytorch_lightning")
+    training = results(folder / "start")["wall_seconds"]
+    detail = f"training {training:.1f} s, import of Lightning alone {lightning:.1f} s"
+    return row("san.train of the shipped ECG: whole process", 3.3, whole, "s", detail)
+
+
+def long_rows(folder: Path) -> list[Row]:
+    """Measure the training on a long recording, whose time is to grow with its samples alone, and a day's encoding."""
+    ecg = san.example_ecg().samples.reshape(-1).astype(np.float32)
+    noise = np.random.default_rng(0)
+    seconds, peaks = [], []
+    for n in (LONG // 10, LONG):
+        np.save(folder / "long.npy", np.resize(ecg, n) + noise.normal(0, 0.01, n).astype(np.float32))
+        epochs = []
+        for n_epochs in (1, 2):  # their difference has neither the start of the command nor its end
+            options = ["kernel_size=100", f"trainer.max_epochs={n_epochs}", "figure=[]", "logger=[]"]
+            where = f"hydra.run.dir={folder / f'long_{n}_{n_epochs}'}"
+            whole, peak = run_module(
+                "san.train", "dataset=numpy", f"path={folder / 'long.npy'}", "sampling_frequency=360", *options, where
+            )
+            epochs.append(whole)
+        seconds.append(epochs[1] - epochs[0])
+        peaks.append(peak)
+    detail = f"{seconds[1]:.1f} s an epoch, {seconds[0]:.1f} s of a tenth; peaks {peaks[1]:.2f} and {peaks[0]:.2f} GB"
+    growth = row(
+        "training on 10^7 samples: an epoch, relative to 10^6", 11, seconds[1] / seconds[0], "x at most", detail
+    )
+    np.save(folder / "day.npy", np.resize(ecg, DAY))
+    whole, peak = run_module(
+        "san.encode", f"checkpoint={folder / f'long_{LONG}_1'}", f"path={folder / 'day.npy'}", "sampling_frequency=360",
+        "plot=false", "report=false", f"hydra.run.dir={folder / 'day'}",
+    )  # fmt: skip
+    day = row(
+        "san.encode of a day of ECG: whole process", 300, whole, "s", f"{DAY / whole:.2g} samples/s, peak {peak:.2f} GB"
+    )
+    return [growth, day]
+
+
+def encoding_row(data_dir: Path, folder: Path) -> Row:
+    """Measure phi pursuit on the test signals of mitdb/100, beside the codings of other libraries."""
+    common = ["dataset.database=mitdb", f"paths.data_dir={data_dir}"]
+    run_module(
+        "san.train", *common, "activation=phi_pursuit", "kernel_size=60", "n_kernels=2", "figure=[]", "logger=[]",
+        f"hydra.run.dir={folder / 'pursuit'}",
+    )  # fmt: skip
+    splits = load_dataset(train_config("phi_pursuit", *common))
+    x, network = splits.test, san.load(folder / "pursuit").network
+    atoms: dict[str, Any] = {"kernel_size": 60, "n_kernels": 2, "seed": 0}
+    rivals = {
+        "ConvBPDN": speed(ConvolutionalSparseCoding(splits.train, sparsity=0.2, **atoms), {"threshold": 0.4}, x),
+        "OMP of patches": speed(PatchesOMP(splits.train, alpha=1, **atoms), {"n_nonzero": 2}, x),
+    }
+    seconds, _ = paired_medians(lambda: network.encode(x), lambda: None, repeats=5)
+    others = ", ".join(f"{name} {samples:.2g}" for name, samples in rivals.items())
+    phi = results(folder / "pursuit")["test"]["phi"]
+    detail = f"mean test phi {phi:.3f}; samples/s of others: {others}"
+    return row(
+        "phi pursuit of mitdb/100, 2 kernels of 60: encoding", 1e5, x.numel() / seconds, "samples/s or more", detail
+    )
+
+
+def speed(peer: Peer, level: Level, x: Tensor) -> float:
+    """Return the samples that a baseline method describes in a second."""
+    seconds, _ = paired_medians(
+        lambda: list(peer.describe(x, [level], loss=torch.nn.functional.l1_loss, n_weights=120)),
+        lambda: None,
+        repeats=5,
+    )
+    return x.numel() / seconds
+
+
+def comparison_row(data_dir: Path, folder: Path) -> Row:
+    """Measure the comparison of all methods on mitdb/100 over their whole grids."""
+    whole, peak = run_module(
+        "san.compare", "dataset.database=mitdb", f"paths.data_dir={data_dir}", f"hydra.run.dir={folder / 'compared'}"
+    )
+    methods = {found["method"]: found["seconds"]["grid"] for found in results(folder / "compared")["methods"]}
+    detail = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in methods.items())
+    return row("san.compare of mitdb/100, whole grids: whole process", 55, whole, "s", f"{detail}; peak {peak:.2f} GB")
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Return the results of a run."""
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found
