@@ -272,7 +272,7 @@ def _begin(
         overlaps=overlaps,
         residual=x,
         correlation=correlation,
-        inverse_energy=np.where(energy > least, 1 / np.maximum(energy, least), 0.0),
+        inverse_energy=np.divide(1, energy, out=np.zeros(shape), where=energy > least),
         amplitude=np.zeros(shape),
         active=np.zeros(shape, np.bool_),
         refined=np.zeros(shape, np.bool_),
