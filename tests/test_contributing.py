@@ -39,8 +39,9 @@ def start(project, *command, **environment):
 
 @pytest.fixture
 def project(tmp_path):
-    for name in ("san", "conf", "tests"):
-        shutil.copytree(PROJECT / name, tmp_path / "project" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("san", "conf", "tests", ".mypy_cache"):  # with what is compiled and checked already
+        if (PROJECT / name).is_dir():
+            shutil.copytree(PROJECT / name, tmp_path / "project" / name)
     shutil.copy(PROJECT / "pyproject.toml", tmp_path / "project")
     return tmp_path / "project"
 

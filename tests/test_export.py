@@ -64,27 +64,28 @@ networks = {
     "warped": partial(WarpedNetwork, n_scales=2),
     "channels": partial(SparselyActivatedNetwork, channels=3),
 }
-name, *kinds = sys.argv[1:]
-with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-    config = hydra.compose("train", ["activation_name=any", f"activation={name}"])
-found = {"operators": set(), "export": [], "compile": []}
-for n_dims in (1, 2):
-    for kind in kinds:
-        network = networks[kind]([3, 3, 5, 5], instantiate(config, "activation"), n_dims, n_models=2, seed=0)
-        for what, check in (("export", operators_of_export), ("compile", check_compiled)):
-            try:
-                found["operators"] |= check(network) or set()
-            except Exception as error:
-                found[what].append(f"{n_dims}-D, {kind}: {error!r}"[:500])
-print(json.dumps({**found, "operators": sorted(found["operators"])}))
+for name, kinds in json.loads(sys.argv[1]):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", ["activation_name=any", f"activation={name}"])
+    found = {"operators": set(), "export": [], "compile": []}
+    for n_dims in (1, 2):
+        for kind in kinds:
+            network = networks[kind]([3, 3, 5, 5], instantiate(config, "activation"), n_dims, n_models=2, seed=0)
+            for what, check in (("export", operators_of_export), ("compile", check_compiled)):
+                try:
+                    found["operators"] |= check(network) or set()
+                except Exception as error:
+                    found[what].append(f"{n_dims}-D, {kind}: {error!r}"[:500])
+    print("found", json.dumps({**found, "operators": sorted(found["operators"])}))
 """
 
 
-def found_for(name, *kinds):
-    arguments = [sys.executable, "-W", "ignore", "-c", PROGRAM, name, *kinds]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=500)
+def found_for(networks):
+    """Return what each pair of an activation and kinds of networks gives, all in one process, which starts slowly."""
+    arguments = [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(networks)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return [json.loads(line.removeprefix("found")) for line in done.stdout.splitlines() if line.startswith("found")]
 
 
 def said_of(name):
@@ -107,17 +108,11 @@ def test_the_page_has_every_activation():
     assert [row[0] for row in ROW.findall(PAGE)] == choices("activation")
 
 
-@pytest.mark.slow  # tests/test_ops.py has a fast test of one activation
-@pytest.mark.parametrize(
-    ("name", "kinds"),
-    [
-        *((name, ["plain"]) for name in choices("activation")),
-        ("extrema", ["growing", "warped", "channels"]),
-    ],
-)
-def test_an_activation_exports_with_a_free_batch_and_compiles_in_one_graph_as_the_page_says(name, kinds):
-    found = found_for(name, *kinds)
-    _, operators, exports, compiles = said_of(name)
-    assert (exports == "yes") == (found["export"] == []), found["export"]
-    assert (compiles == "yes") == (found["compile"] == []), found["compile"]
-    assert operators == (", ".join(f"`{operator}`" for operator in found["operators"]) or "none")
+@pytest.mark.slow
+def test_activations_export_with_a_free_batch_and_compile_in_one_graph_as_the_page_says():
+    networks = [*((name, ["plain"]) for name in choices("activation")), ("extrema", ["growing", "warped", "channels"])]
+    for (name, kinds), found in zip(networks, found_for(networks), strict=True):
+        _, operators, exports, compiles = said_of(name)
+        assert (exports == "yes") == (found["export"] == []), (name, kinds, found["export"])
+        assert (compiles == "yes") == (found["compile"] == []), (name, kinds, found["compile"])
+        assert operators == (", ".join(f"`{operator}`" for operator in found["operators"]) or "none"), (name, kinds)

@@ -463,10 +463,9 @@ def alive(pid):
 
 
 @contextmanager
-def endless_training(launch, folder):
+def endless_training(folder):
     """Start a training of two ranks; yield the started process and its ranks once they train."""
-    devices = [] if "torch.distributed.run" in launch else ddp(2)
-    command = [*launch, "-m", "san.train", *devices, "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
+    command = [*TRAIN, *ddp(2), "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
     parent = subprocess.Popen(
         command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -495,7 +494,7 @@ def ends_within(seconds, *pids):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, rank):
-    with endless_training([PYTHON], tmp_path) as (parent, ranks):
+    with endless_training(tmp_path) as (parent, ranks):
         killed = time.monotonic()
         os.kill(ranks[rank], signal.SIGKILL)
         rest = parent.stdout.read()
@@ -511,13 +510,9 @@ def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, rank):
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("launch", "number"),
-    [([PYTHON], signal.SIGKILL), ([PYTHON], signal.SIGTERM), ([PYTHON], signal.SIGINT), (TWO, signal.SIGTERM)],
-    ids=["san-kill", "san-term", "san-int", "torchrun-term"],
-)
-def test_no_rank_outlives_the_process_that_started_it(tmp_path, launch, number):
-    with endless_training(launch, tmp_path) as (parent, ranks):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_rank_outlives_the_process_that_started_it(tmp_path, number):
+    with endless_training(tmp_path) as (parent, ranks):
         os.kill(parent.pid, number)
         assert ends_within(LIMIT, parent.pid, *ranks)
         assert parent.wait() != 0
@@ -527,7 +522,7 @@ def test_no_rank_outlives_the_process_that_started_it(tmp_path, launch, number):
 @pytest.mark.slow
 def test_a_slow_rank_is_waited_for(tmp_path):
     """Stop a rank for 20 seconds: no timeout ends the training."""
-    with endless_training([PYTHON], tmp_path) as (parent, ranks):
+    with endless_training(tmp_path) as (parent, ranks):
         os.kill(ranks[1], signal.SIGSTOP)
         time.sleep(20)
         assert parent.poll() is None

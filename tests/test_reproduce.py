@@ -5,9 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -372,28 +369,6 @@ def test_a_table_is_written_and_a_second_run_keeps_complete_trials(run_reproduce
     assert {f"figure{number}.{suffix}" for number in (1, 3, 4, 5) for suffix in ("png", "pdf")} <= {
         path.name for path in folder.iterdir()
     }
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_table(tmp_path, real_data):
-    command = [
-        sys.executable, "-m", "san.reproduce", f"paths.data_dir={real_data}", "tables=[1]", "databases=[mitdb]",
-        "seeds_of.relu=1", 'overrides=["trainer.max_epochs=2"]',
-    ]  # fmt: skip
-    killed = subprocess.Popen([*command, f"hydra.run.dir={tmp_path / 'killed'}"], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)  # fmt: skip
-    cells = tmp_path / "killed" / "cells"
-    deadline = time.monotonic() + 100
-    while not list(cells.glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    killed.kill()
-    killed.wait()
-    finished = len(list(cells.glob("*.json")))
-    assert 1 <= finished < 10
-    for folder in ("killed", "whole"):
-        subprocess.run([*command, f"hydra.run.dir={tmp_path / folder}"], check=True, capture_output=True, timeout=200)
-    tables = [(tmp_path / folder / "table1.csv").read_bytes() for folder in ("killed", "whole")]
-    assert tables[0] == tables[1]
 
 
 def test_absent_data_is_told_and_the_rest_is_made(run_reproduce, tmp_path):
