@@ -409,7 +409,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, 
     needed = sum(-(-path.stat().st_size // 4096) * 4096 for path in roomy.rglob("*") if path.is_file())
     disk = mounted(f"{needed // 1024 + 64}k")
     draw = random.Random(0)
-    times = {train: 10, sweep: 5, evaluate: 3, reproduce: 2}[command]
+    times = {train: 5, sweep: 3, evaluate: 3, reproduce: 2}[command]
     for part in range(times):
         folder = disk / "run"
         free = 4096 * int((part + draw.random()) / times * 0.7 * needed / 4096)

@@ -108,8 +108,7 @@ LOGGER = "logger: {x: {_target_: pytorch_lightning.loggers.CSVLogger, save_dir: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ASSEMBLED.values(), ids=ASSEMBLED)
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(("name", "devices"), [*zip(ASSEMBLED.values(), (1, 2), strict=True)], ids=ASSEMBLED)
 def test_an_assembled_reference_is_not_resolved(tmp_path, name, devices):
     content = f"{GLOBAL}p: $\n{LOGGER % ('${paths.output_dir}', name)}\n"
     write(tmp_path / "own" / "debug" / "evil.yaml", content)
