@@ -260,10 +260,6 @@ def _begin(
     shape = (len(atoms), len(x) // channels, x.shape[1])
     n_blocks = -(-shape[1] * shape[2] // BLOCK_SIZE)
     leaves = 1 << (n_blocks - 1).bit_length()
-    squares = atoms**2
-    energy, correlation = np.zeros(shape), np.zeros(shape)
-    _correlate(x, channels, atoms, squares, sizes, offsets, correlation, energy)
-    least = MIN_ENERGY_RATIO * squares.sum((1, 2), keepdims=True)
     search = Search(
         channels=channels,
         atoms=atoms,
@@ -271,8 +267,8 @@ def _begin(
         offsets=offsets,
         overlaps=overlaps,
         residual=x,
-        correlation=correlation,
-        inverse_energy=np.divide(1, energy, out=np.zeros(shape), where=energy > least),
+        correlation=np.zeros(shape),
+        inverse_energy=np.zeros(shape),
         amplitude=np.zeros(shape),
         active=np.zeros(shape, np.bool_),
         refined=np.zeros(shape, np.bool_),
@@ -280,40 +276,40 @@ def _begin(
         uses_tree=np.ones(1, np.bool_),
         loss=np.full(2, _total_loss(x.reshape(-1), squared)),
         space=np.empty((2, atoms[0].size + SAMPLES_AT_ONCE)),
-        work=np.full(1, float(correlation.size * atoms[0].size)),
+        work=np.full(1, float(len(atoms) * shape[1] * shape[2] * atoms[0].size)),
         squared=squared,
     )
+    squares, energy = atoms**2, search.inverse_energy
+    _correlate(search, squares, energy)
+    is_used = energy > MIN_ENERGY_RATIO * squares.sum((1, 2), keepdims=True)
+    np.divide(1, energy, out=energy, where=is_used)
+    energy[~is_used] = 0
     _update_tree(search, 0, 0, max(shape[1:]))
     return search
 
 
 @borrowing
 @no_type_check
-def _correlate(x, channels, atoms, squares, sizes, offsets, correlation, energy):
-    """Add the correlation of every atom with an example, and the energy of every atom inside the example.
+def _correlate(search, squares, energy):
+    """Add the correlation of every atom with the residual, and the energy of every atom inside the example.
 
     Args:
-        x: float64 [channels * height, width], the example.
-        channels: int64, number of channels.
-        atoms: float64 [kernels, channels * rows, columns], the atoms.
-        squares: float64 [kernels, channels * rows, columns], their squares.
-        sizes: int64 [kernels, 2], rows and columns of each atom.
-        offsets: int64 [kernels, 2], rows and columns of each atom before its position.
-        correlation: float64 [kernels, height, width], the correlations; modified in place.
+        search: The state of the search; its correlations are modified in place.
+        squares: float64 [kernels, channels * rows, columns], the squared atoms.
         energy: float64 [kernels, height, width], the energies; modified in place.
     """
-    kernels, height, width = correlation.shape
-    rows = atoms.shape[1] // channels
+    kernels, height, width = search.correlation.shape
     for kernel in range(kernels):
-        for channel in range(channels):
-            above, part = channel * height, channel * rows
+        for channel in range(search.channels):
+            above, part = channel * height, channel * _rows(search)
             for row in range(height):
-                top = row - offsets[kernel, 0]
-                for r in range(max(0, -top), min(sizes[kernel, 0], height - top)):
-                    for c in range(sizes[kernel, 1]):
-                        shift, weight = c - offsets[kernel, 1], atoms[kernel, part + r, c]
+                top, first_row, last_row = _range_inside(search, kernel, row, 0)
+                for r in range(first_row, last_row):
+                    for c in range(search.sizes[kernel, 1]):
+                        shift, weight = c - search.offsets[kernel, 1], search.atoms[kernel, part + r, c]
                         for column in range(max(0, -shift), min(width, width - shift)):
-                            correlation[kernel, row, column] += weight * x[above + top + r, column + shift]
+                            sample = search.residual[above + top + r, column + shift]
+                            search.correlation[kernel, row, column] += weight * sample
                             energy[kernel, row, column] += squares[kernel, part + r, c]
 
 
