@@ -1,6 +1,5 @@
 """``make bench``: measure the speed of `san`, mostly as ratios of median times to straightforward implementations."""
 
-import json
 import os
 import platform
 import tempfile
@@ -19,7 +18,16 @@ from scipy.signal import find_peaks
 
 from benchmarks import plain
 from benchmarks.figures import draw_growth, draw_sweep_times
-from benchmarks.measuring import Row, paired_medians, ratio_row, row, run_module, train_config
+from benchmarks.measuring import (
+    Row,
+    median_seconds,
+    paired_medians,
+    ratio_row,
+    results,
+    row,
+    run_module,
+    train_config,
+)
 from benchmarks.waits import wait_rows
 from san.activations import Extrema
 from san.cli.build import load_dataset
@@ -106,7 +114,7 @@ def pursuit_rows() -> tuple[list[Row], dict[str, Any]]:
         network = pursuit_network(n_kernels)
         x = torch.randn(2, 1, n, generator=generator).cumsum(2)
         x = x - x.mean(2, keepdim=True)
-        return paired_medians(lambda: network.encode(x), lambda: None, repeats=5)[0] / 2
+        return median_seconds(lambda: network.encode(x), repeats=5) / 2
 
     lengths, numbers = [1000 * 4**power for power in range(4)], [1, 2, 4, 8]
     growth: dict[str, Any] = {
@@ -187,8 +195,7 @@ def sweep_seconds(common: tuple[str, ...], folder: Path) -> tuple[Row, list[floa
             whole, peak = run_module(
                 "san.sweep", "dataset.database=mitdb", *common, f"kernel_sizes=1..{largest}", f"hydra.run.dir={folder}"
             )
-            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            repeated.append(results["wall_seconds"])
+            repeated.append(results(folder)["wall_seconds"])
         fitted.append(median(repeated))
     name = "san.sweep of mitdb, 1..250, Extrema: whole process"
     return row(name, 5, whole, "s", f"peak {peak:.2f} GB"), fitted
@@ -218,7 +225,7 @@ def measure_growth() -> dict[str, Any]:
 
     def pass_seconds(reconstruct: Callable[[torch.Tensor], torch.Tensor], batch: int, n: int) -> float:
         x = torch.randn(batch, 1, n)
-        return paired_medians(lambda: F.l1_loss(reconstruct(x), x).backward(), lambda: None, repeats=7)[0]
+        return median_seconds(lambda: F.l1_loss(reconstruct(x), x).backward(), repeats=7)
 
     growth = {
         "samples": lengths,

@@ -1,5 +1,6 @@
 """Timing of functions and of whole commands, and the rows of the table of results."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tempfile
 import time
 import timeit
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -30,6 +32,11 @@ def paired_medians(function: Callable[[], Any], reference: Callable[[], Any], re
     ]
     first, second = zip(*times, strict=True)
     return median(first), median(second)
+
+
+def median_seconds(function: Callable[[], Any], repeats: int) -> float:
+    """Return the median seconds of a function; see :func:`paired_medians`."""
+    return paired_medians(function, lambda: None, repeats)[0]
 
 
 def ratio_row(
@@ -66,3 +73,9 @@ def run_module(*arguments: str) -> tuple[float, float]:
             said.seek(0)
             raise RuntimeError(f"{arguments} ended with {process.returncode}:\n{said.read().decode()}")
     return seconds, usage.ru_maxrss / 1e6
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Return the results of a run."""
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found

@@ -1,6 +1,5 @@
-"""What a user waits for: the start of a command, an encoding, a comparison and long recordings."""
+"""Benchmarks of the waits of a user: command start, encoding, comparison and long recordings."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 import san
-from benchmarks.measuring import Row, paired_medians, row, run_module, train_config
+from benchmarks.measuring import Row, median_seconds, results, row, run_module, train_config
 from san.cli.build import load_dataset
 from san.peers.convolutional_sparse_coding import ConvolutionalSparseCoding
 from san.peers.patches_omp import PatchesOMP
@@ -84,7 +83,7 @@ def encoding_row(data_dir: Path, folder: Path) -> Row:
         "ConvBPDN": speed(ConvolutionalSparseCoding(splits.train, sparsity=0.2, **atoms), {"threshold": 0.4}, x),
         "OMP of patches": speed(PatchesOMP(splits.train, alpha=1, **atoms), {"n_nonzero": 2}, x),
     }
-    seconds, _ = paired_medians(lambda: network.encode(x), lambda: None, repeats=5)
+    seconds = median_seconds(lambda: network.encode(x), repeats=5)
     others = ", ".join(f"{name} {samples:.2g}" for name, samples in rivals.items())
     phi = results(folder / "pursuit")["test"]["phi"]
     detail = f"mean test phi {phi:.3f}; samples/s of others: {others}"
@@ -95,10 +94,8 @@ def encoding_row(data_dir: Path, folder: Path) -> Row:
 
 def speed(peer: Peer, level: Level, x: Tensor) -> float:
     """Return the samples that a baseline method describes in a second."""
-    seconds, _ = paired_medians(
-        lambda: list(peer.describe(x, [level], loss=torch.nn.functional.l1_loss, n_weights=120)),
-        lambda: None,
-        repeats=5,
+    seconds = median_seconds(
+        lambda: list(peer.describe(x, [level], loss=torch.nn.functional.l1_loss, n_weights=120)), repeats=5
     )
     return x.numel() / seconds
 
@@ -111,9 +108,3 @@ def comparison_row(data_dir: Path, folder: Path) -> Row:
     methods = {found["method"]: found["seconds"]["grid"] for found in results(folder / "compared")["methods"]}
     detail = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in methods.items())
     return row("san.compare of mitdb/100, whole grids: whole process", 55, whole, "s", f"{detail}; peak {peak:.2f} GB")
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """Return the results of a run."""
-    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return found

@@ -39,7 +39,7 @@ def start(project, *command, **environment):
 
 @pytest.fixture
 def project(tmp_path):
-    for name in ("san", "conf", "tests", ".mypy_cache"):  # with what is compiled and checked already
+    for name in ("san", "conf", "tests", ".mypy_cache"):  # with the caches of numba and mypy
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, tmp_path / "project" / name)
     shutil.copy(PROJECT / "pyproject.toml", tmp_path / "project")
