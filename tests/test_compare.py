@@ -1,5 +1,6 @@
 """Every method on the same split: how baseline methods are counted, and which setting is selected."""
 
+import logging
 from itertools import product
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import results, table
 
 from san import compare
 from san.cli.bank import train_bank
+from san.cli.workers import computed, end_workers
 from san.data.splits import Splits
 from san.figures.frontier import draw_frontier, frontier
 from san.peers import tuning
@@ -112,6 +114,29 @@ def test_the_same_seed_gives_the_same_comparison(run_compare):
     )
     assert first == second
     assert first != other
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installed", "two_channels")
+def test_several_processes_find_the_settings_of_one(run_compare):
+    """Among the settings are networks for each channel alone."""
+    grids = ("patches_omp.kernel_size=[6,10]", "csc.kernel_size=[10]", "csc.n_kernels=[1]", "csc.sparsity=[0.5]")
+    common = (*SEVERAL, *(f"grids.signals.{of_peer}" for of_peer in grids))
+    arguments = ("activations=[extrema,phi_pursuit]", "peers=[patches_omp,csc]")
+    one, other = (results(run_compare(f"{jobs}", *arguments, f"jobs={jobs}", common=common)[0]) for jobs in (1, 2))
+    assert without_times(one) == without_times(other)
+    assert (one["jobs"], other["jobs"]) == (1, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_worker_processes_log_is_logged_once(caplog, jobs):
+    lines = ["first", "second", "third"]
+    assert list(computed(logging.getLogger("san.of_test").warning, lines, jobs)) == [None] * 3
+    end_workers()
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("san.of_test", line) for line in lines
+    ]
 
 
 def test_the_choice_is_by_validation_and_by_test_only_where_the_protocol_says_so(run_compare):
@@ -335,6 +360,7 @@ def test_a_peer_that_is_not_installed_is_one_line_before_anything_is_trained(run
         (["peers=[]", "n_kernels=[]"], "n_kernels=[] is empty"),
         (["peers=[]", "kernel_sizes=0"], "0 must be a number such as 8"),
         (["peers=[]", "peer_examples=0"], "peer_examples=0 must be an integer"),
+        (["peers=[]", "jobs=0"], "jobs=0 must be an integer of at least 1"),
         (["kernel_forms.phi_pursuit=[full,half]"], "=['full', 'half'] must be a list of full, rank1, alone"),
         (["kernel_forms.phi_pursuit=[]"], "kernel_forms.phi_pursuit=[] must be a list of full, rank1, alone"),
         (["peers=[]", "dataset=mnist", "classifier=fnn"], "compared by φ alone"),
@@ -348,9 +374,9 @@ def test_mistakes_are_one_line(run_compare, arguments, said):
 
 
 @pytest.mark.slow
-def test_times_are_not_compared_in_several_processes(run_compare):
+def test_a_training_of_several_processes_is_refused(run_compare):
     _, line = run_compare("run", "peers=[]", "trainer.devices=2", fails=True)
-    assert "trainer.devices=2: times are compared in one process" in line
+    assert "trainer.devices=2: each training has one process here; use jobs=N" in line
 
 
 @pytest.mark.usefixtures("installed")

@@ -451,4 +451,4 @@ def test_a_killed_process_is_reported(run_reproduce, monkeypatch, tmp_path, writ
     small = 'overrides=["dataset.n_validation=10","batch_size=5","classifier.batch_size=5"]'
     where = f"paths.data_dir={tmp_path}"
     _, line = run_reproduce("run", "tables=[3]", "seeds_of.relu=1", "jobs=2", small, where, fails=True)
-    assert "a training process was killed" in line
+    assert "a worker process was killed" in line

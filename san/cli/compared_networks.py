@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from san.cli.build import check_counts, check_densities
 from san.cli.config import parse_numbers, with_activation
 from san.cli.model_results import Results
 from san.cli.parts import instantiate
+from san.cli.workers import computed
 from san.data.names import channel_place
 from san.data.splits import Splits
 from san.networks import SparselyActivatedNetwork
@@ -31,9 +32,6 @@ __all__ = ["ComparedNetworks", "check_kernel_forms", "kernel_forms", "lowest", "
 ALONE = "alone"
 FORMS = ("full", "rank1", ALONE)
 SPLITS = ("validation", "test")
-
-Trained = tuple[Results, Callable[[], SparselyActivatedNetwork]]
-"""The setting of a trained model with its metrics, and a function that returns the model."""
 
 log = logging.getLogger(__name__)
 
@@ -115,17 +113,18 @@ class ComparedNetworks:
             for channel in range(splits.n_channels)
         ]
 
-    def tune(self, parts: Sequence[Splits], advance: Advance) -> Results:
+    def tune(self, parts: Sequence[Splits], jobs: int, advance: Advance) -> Results:
         """Train the models, and the selected model once more alone, to measure its time.
 
         Args:
             parts: The examples that each network sees; see :meth:`parts`.
+            jobs: Number of processes that train.
             advance: Reports the number of further trained models.
         """
         start = time.perf_counter()
         folders = [f"channel_{channel}" for channel in range(len(parts))] if self.alone else [""]
-        trained = [self._train(part, folder, advance) for part, folder in zip(parts, folders, strict=True)]
-        of_parts = [[setting for setting, _ in of_part] for of_part in trained]
+        trained = self._train(parts, folders, jobs, advance)
+        of_parts = [[setting for share in of_part for setting in share.settings] for of_part in trained]
         selected = [lowest(self.name, settings, self.selected_by) for settings in of_parts]
         settings, chosen = of_parts[0], selected[0]
         if self.alone:
@@ -142,22 +141,26 @@ class ComparedNetworks:
             train_bank(bank, [size], part)
         return tuned(self.name, settings, chosen, grid=seconds, selected_alone=time.perf_counter() - start)
 
-    def _train(self, splits: Splits, folder: str, advance: Advance) -> list[Trained]:
-        """Train a model for each setting of the grid."""
-        trained: list[Trained] = []
-        for config in self._banks_in(folder):
-            sizes, batch = list(config.kernel_sizes), splits.train[: config.batch_size]
-            for share in shares(sizes, config.n_kernels, batch, config.max_memory):
-                bank = train_bank(config, share, splits)
-                models, failures, _ = evaluate_bank(bank)
-                for failed, reason in failures.items():
-                    log.warning("%s, %d kernels: %s", failed, config.n_kernels, reason)
-                network = bank.module.network
-                at = {own[0]: model for model, own in enumerate(network.sizes_of_models)}
-                trained += [
-                    (_setting_of(model), partial(network.model, at[model["kernel_sizes"][0]])) for model in models
-                ]
-                advance(len(share))
+    def _train(
+        self, parts: Sequence[Splits], folders: Sequence[str], jobs: int, advance: Advance
+    ) -> list[list["_TrainedShare"]]:
+        """Train a model for each setting of the grid.
+
+        Returns:
+            The shares of each part, in the order of the grid.
+        """
+        due = []
+        for part, folder in enumerate(folders):
+            batch = parts[part].train[: self.banks[0].batch_size]
+            for config in self._banks_in(folder):
+                n_kernels = config.n_kernels * config.n_starts
+                of_bank = shares(list(config.kernel_sizes), n_kernels, batch, config.max_memory)
+                due += [_Share(part, config, sizes, parts[part]) for sizes in of_bank]
+        due.reverse()  # the last bank of a grid has most kernels, so the longest training starts first
+        trained: list[list[_TrainedShare]] = [[] for _ in parts]
+        for share, of_share in zip(due, computed(_train_share, due, jobs), strict=True):
+            trained[share.part].insert(0, of_share)
+            advance(len(share.sizes))
         return trained
 
     def _banks_in(self, folder: str) -> list[DictConfig]:
@@ -168,9 +171,11 @@ class ComparedNetworks:
             bank.paths.output_dir = str(own.parent / folder / own.name)
         return banks
 
-    def _together(self, trained: Sequence[Sequence[Trained]], parts: Sequence[Splits]) -> list[Results]:
+    def _together(self, trained: Sequence[Sequence["_TrainedShare"]], parts: Sequence[Splits]) -> list[Results]:
         """Return the metrics of each setting, the same for all channels, that did not fail for any channel."""
-        first, *others = ([setting["setting"] for setting, _ in of_part] for of_part in trained)
+        first, *others = (
+            [setting["setting"] for share in of_part for setting in share.settings] for of_part in trained
+        )
         common = [setting for setting in first if all(setting in other for other in others)]
         return [
             self._joint(setting, [_model(of_part, {"setting": setting}) for of_part in trained], parts)
@@ -186,6 +191,32 @@ class ComparedNetworks:
         examples = {split: torch.cat([part.examples[split] for part in parts], dim=1) for split in SPLITS}
         metrics = {split: mean_metrics(alone, examples[split], [{}], **options)[0] for split in SPLITS}
         return {"setting": setting, "n_weights": alone.n_weights(config.metric.count_weights), **metrics}
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Models to train as one bank: the part of the examples, the configuration of the bank and the kernel sizes."""
+
+    part: int
+    config: DictConfig
+    sizes: list[int]
+    splits: Splits
+
+
+@dataclass(frozen=True)
+class _TrainedShare:
+    """The settings of trained models with their metrics, and the network of all models, on the CPU."""
+
+    settings: list[Results]
+    network: SparselyActivatedNetwork
+
+
+def _train_share(share: _Share) -> _TrainedShare:
+    bank = train_bank(share.config, share.sizes, share.splits)
+    models, failures, _ = evaluate_bank(bank)
+    for failed, reason in failures.items():
+        log.warning("%s, %d kernels: %s", failed, share.config.n_kernels, reason)
+    return _TrainedShare([_setting_of(model) for model in models], bank.module.network.cpu())
 
 
 def lowest(name: str, settings: Sequence[Results], split: Any) -> Results:
@@ -224,7 +255,8 @@ def _setting_of(model: Results) -> Results:
     }
 
 
-def _model(trained: Sequence[Trained], wanted: Results) -> SparselyActivatedNetwork:
-    """Return the model of a setting, on the CPU."""
-    (model,) = (model for setting, model in trained if setting["setting"] == wanted["setting"])
-    return model().cpu()
+def _model(trained: Sequence[_TrainedShare], wanted: Results) -> SparselyActivatedNetwork:
+    """Return the model of a setting."""
+    sizes = [wanted["setting"]["kernel_size"]] * wanted["setting"]["n_kernels"]
+    (network,) = (share.network for share in trained if sizes in share.network.sizes_of_models)
+    return network.model(network.sizes_of_models.index(sizes))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -24,8 +25,9 @@ from san.cli.parts import instantiate
 from san.cli.processes import n_processes
 from san.cli.ranks import started_by_torchrun
 from san.cli.settings import effective_settings
+from san.cli.workers import computed, end_workers
 from san.data.splits import Splits
-from san.peers.peer import Level
+from san.peers.peer import Level, Peer
 from san.peers.tuning import METHODS, mean_metrics, require_installed
 from san.reporting.comparison import summarize_comparison, write_comparison_table
 from san.reporting.progress import Advance, progress_bar
@@ -36,6 +38,8 @@ from san.storage.files import read_json, write_json
 __all__ = ["compare"]
 
 COUNTS = ("kernel_size", "n_kernels", "n_nonzero", "n_nonzero_by_phi")
+
+MIN_SETTINGS = 100  # settings for which processes are worth the seconds in which they start
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ def compare(config: DictConfig) -> float:
         due.append(_Due(name, len(learned) * len(levels), peer, tune))
     if not due:
         raise ValueError("all methods are skipped, which leaves nothing to compare: name others")
+    jobs = _jobs(config, sum(method.n_settings for method in due))
     kept = _Kept(folder / "methods", data_fingerprint(splits))
     methods: list[Results] = []
     results = {
@@ -90,12 +95,14 @@ def compare(config: DictConfig) -> float:
         "space": list(splits.shape[1:]),
         "selected_by": config.protocol.selected_by,
         "seed": config.seed,
+        "jobs": jobs,
         "methods": methods,
     }
     for method in due:
-        methods.append(kept.or_tuned(method, f"{method.name} ({len(methods) + 1} of {len(due)})"))
+        methods.append(kept.or_tuned(method, f"{method.name} ({len(methods) + 1} of {len(due)})", jobs))
         write_comparison_table(results, folder)
         log.info("%d of %d methods are in compare.csv", len(methods), len(due))
+    end_workers()
     results |= {
         "wall_seconds": time.perf_counter() - start,
         "versions": versions(),
@@ -115,13 +122,13 @@ class _Due:
         name: Name of the method.
         n_settings: Number of settings of its grid.
         settings: Everything that can change its results.
-        tune: Tunes it, and reports each setting that is done.
+        tune: Tunes it by a number of processes, and reports the settings that are done.
     """
 
     name: str
     n_settings: int
     settings: Any
-    tune: Callable[[Advance], Results]
+    tune: Callable[[int, Advance], Results]
 
 
 class _Kept:
@@ -136,12 +143,13 @@ class _Kept:
         self.folder = folder
         self.data = data
 
-    def or_tuned(self, due: _Due, title: str) -> Results:
+    def or_tuned(self, due: _Due, title: str, jobs: int) -> Results:
         """Return a complete method of the same settings, code and data, else tune it and keep the result.
 
         Args:
             due: The method.
             title: Name of the method on the progress bar.
+            jobs: Number of processes to tune it by.
         """
         fingerprints = Provenance.of({"method": due.name, "settings": due.settings}, self.data).fingerprints
         file = self.folder / f"{due.name}.json"
@@ -151,15 +159,22 @@ class _Kept:
             return dict(stored["method"])
         with warnings.catch_warnings(), progress_bar(title, due.n_settings) as advance:
             warnings.filterwarnings("ignore", message="Experiment logs directory")  # of the interrupted method
-            method = due.tune(advance)
+            method = due.tune(jobs, advance)
         write_json(file, {"fingerprints": fingerprints, "method": method})
         return method
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
     """Return the settings that can change the results of a method, without those of the other methods."""
-    whole = effective_settings(config)
-    return {key: value for key, value in whole.items() if key not in ("activations", "grids", "kernel_forms", "peers")}
+    others = ("activations", "grids", "jobs", "kernel_forms", "peers")
+    return {key: value for key, value in effective_settings(config).items() if key not in others}
+
+
+def _jobs(config: DictConfig, n_settings: int) -> int:
+    """Return the number of processes that tune a method."""
+    if config.jobs is not None:
+        return int(config.jobs)
+    return int(cpu_count()) if config.trainer.accelerator == "cpu" and n_settings >= MIN_SETTINGS else 1
 
 
 def _check(config: DictConfig) -> None:
@@ -173,8 +188,9 @@ def _check(config: DictConfig) -> None:
     if config.classifier:
         raise ValueError("classifier: methods are compared by φ alone, so it must be none")
     if started_by_torchrun() or n_processes(config) != 1:
-        raise ValueError(f"trainer.devices={config.trainer.devices}: times are compared in one process: make it 1")
-    check_numbers(config, ["seed", "peer_examples", "batch_size", "num_workers"])
+        raise ValueError(f"trainer.devices={config.trainer.devices}: each training has one process here; use jobs=N")
+    of_jobs = [] if config.jobs is None else ["jobs"]
+    check_numbers(config, ["seed", "peer_examples", "batch_size", "num_workers", *of_jobs])
     for name in config.activations:
         with_activation(config, name)
     check_kernel_forms(config)
@@ -215,6 +231,7 @@ def _tune_peer(
     learned_by: Sequence[Results],
     levels: Sequence[Level],
     splits: Splits,
+    jobs: int,
     advance: Advance,
 ) -> Results:
     """Tune a baseline method over its settings, and test the selected one on all test examples."""
@@ -222,33 +239,55 @@ def _tune_peer(
     examples = {split: _evenly_spaced(of_split, config.peer_examples) for split, of_split in splits.examples.items()}
     options: Any = {"loss": instantiate(config, "loss"), "count_weights": config.metric.count_weights}
     selected_by = config.protocol.selected_by
+    learn = partial(_learn, method, examples, levels, config.seed, options)
     start = time.perf_counter()
     settings: list[Results] = []
     best: Any = None
-    for learned in learned_by:
-        learning_start = time.perf_counter()
-        peer = method(examples["train"], **learned, seed=config.seed)
-        learning = time.perf_counter() - learning_start
-        metrics = {split: mean_metrics(peer, examples[split], levels, **options) for split in ("validation", "test")}
-        of_peer: list[Results] = [
-            {
-                "setting": {**learned, **level},
-                "n_weights": peer.n_weights(config.metric.count_weights),
-                **{split: metrics[split][index] for split in metrics},
-            }
-            for index, level in enumerate(levels)
-        ]
-        settings += of_peer
-        of_levels = lowest(name, of_peer, selected_by)
+    for learned in computed(learn, learned_by, jobs):
+        settings += learned.settings
+        of_levels = lowest(name, learned.settings, selected_by)
         if best is None or of_levels[selected_by]["phi"] < best[0][selected_by]["phi"]:
-            best = of_levels, peer, learning
+            best = of_levels, learned
         advance(len(levels))
     seconds = time.perf_counter() - start
-    selected, peer, learning = best
+    selected, learned = best
     if len(examples["test"]) < len(splits.test):
         level = {key: value for key, value in selected["setting"].items() if key in method.level_names}
-        selected = {**selected, "test": mean_metrics(peer, splits.test, [level], **options)[0]}
-    return tuned(name, settings, selected, grid=seconds, selected_alone=learning)
+        selected = {**selected, "test": mean_metrics(learned.peer, splits.test, [level], **options)[0]}
+    return tuned(name, settings, selected, grid=seconds, selected_alone=learned.seconds)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A baseline method that has learned, with the seconds of the learning, and its metrics at each level."""
+
+    peer: Peer
+    seconds: float
+    settings: list[Results]
+
+
+def _learn(
+    method: type[Peer],
+    examples: Mapping[str, Tensor],
+    levels: Sequence[Level],
+    seed: int,
+    options: Mapping[str, Any],
+    learned: Results,
+) -> _Learned:
+    """Learn the atoms of a setting, and describe the validation and test examples at each level of sparsity."""
+    start = time.perf_counter()
+    peer = method(examples["train"], **learned, seed=seed)
+    seconds = time.perf_counter() - start
+    metrics = {split: mean_metrics(peer, examples[split], levels, **options) for split in ("validation", "test")}
+    settings: list[Results] = [
+        {
+            "setting": {**learned, **level},
+            "n_weights": peer.n_weights(options["count_weights"]),
+            **{split: metrics[split][index] for split in metrics},
+        }
+        for index, level in enumerate(levels)
+    ]
+    return _Learned(peer, seconds, settings)
 
 
 def _evenly_spaced(examples: Tensor, maximum: int) -> Tensor:

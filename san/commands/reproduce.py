@@ -1,33 +1,27 @@
 """The command ``san.reproduce``."""
 
 import logging
-import os
 import re
 import shutil
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose
-from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from san.cli.build import build_module, load_dataset
 from san.cli.config import paper_databases
-from san.cli.model_results import warn_of_dead_kernels
 from san.cli.parts import instantiate
-from san.cli.processes import start_worker
 from san.cli.trials import Trial, complete
+from san.cli.workers import computed, end_workers
 from san.data.splits import Splits
 from san.figures.activation_functions import draw_activations
 from san.figures.forward_pass import draw
@@ -219,41 +213,14 @@ def _complete_all(trials: Sequence[Trial], jobs: int) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=1e9)
     task = bar.add_task("", total=sum(WORK_OF_TRIAL[trial.table] for trial in due))
-    threads = max(1, cpu_count() // jobs)
-    workers = parallel_config(
-        "loky", n_jobs=jobs, inner_max_num_threads=threads, initializer=start_worker, initargs=[os.getpid()]
-    )
-    with bar, workers:
-        try:
-            with _interrupts_blocked():
-                completed = Parallel(return_as="generator_unordered")(delayed(complete)(trial) for trial in due)
-            for count, trial in enumerate(completed, start=1):
-                bar.update(task, advance=WORK_OF_TRIAL[trial.table], description=f"{trial}")
-                rest = bar.tasks[0].time_remaining
-                log.info("%d of %d: %s; %s", count, len(due), trial, "" if rest is None else f"{rest:.0f} s left")
-                for model in trial.read()["models"]:
-                    warn_of_dead_kernels(model)
-        except TerminatedWorkerError as error:
-            raise OSError(
-                "a training process was killed; if the memory was too small, run again with fewer jobs=N, complete "
-                "trials are kept"
-            ) from error
-    get_reusable_executor(reuse=True).shutdown()  # idle workers would hold memory while figures are drawn
+    with bar:
+        for count, trial in enumerate(computed(complete, due, jobs, in_order=False), start=1):
+            bar.update(task, advance=WORK_OF_TRIAL[trial.table], description=f"{trial}")
+            rest = bar.tasks[0].time_remaining
+            log.info("%d of %d: %s; %s", count, len(due), trial, "" if rest is None else f"{rest:.0f} s left")
+    end_workers()  # idle, they would hold memory while figures are drawn
     for folder in {trial.cache for trial in trials}:
         shutil.rmtree(folder / "unfinished", ignore_errors=True)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT in the processes started meanwhile: the process that started them ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _draw_figures(config: DictConfig, figures: Sequence[int], cells: Mapping[int, Any], folder: Path) -> None:
