@@ -1,9 +1,13 @@
 """A command imports the libraries that it needs, when it needs them: training alone needs Lightning."""
 
+import gc
+import importlib
 import subprocess
 import sys
 
 import pytest
+
+from san import collection_paused
 
 SLOW = {"pytorch_lightning", "torchmetrics", "torchvision", "torch._dynamo", "scipy.signal", "sklearn", "tensorboard"}
 USE = """
@@ -47,3 +51,22 @@ def test_the_use_of_a_trained_model_imports_no_library_of_training(run_train, tm
     monkeypatch.chdir(tmp_path)
     run_train("run", "debug=one_batch", "kernel_size=20")
     assert imported(USE + ENCODE + DECODE, tmp_path) == set()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_pauses_for_an_import_and_leaves_the_imported_out(monkeypatch, tmp_path, enabled):
+    (tmp_path / "of_test.py").write_text("held = [[] for _ in range(100)]\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    was_enabled, before = gc.isenabled(), gc.get_freeze_count()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with collection_paused():
+            assert not gc.isenabled()
+        assert gc.get_freeze_count() <= before  # nothing was imported
+        with collection_paused():
+            importlib.import_module("of_test")
+        assert gc.isenabled() == enabled
+        assert gc.get_freeze_count() > before + 100
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+        sys.modules.pop("of_test", None)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from san import collection_paused
+
 __all__ = [
     "ALLOW_VARIABLE",
     "named_targets",
@@ -173,7 +175,8 @@ def refuse_absent_targets(node: Any, place: str) -> None:
         target = str(named["_target_"])
         module, _, name = target.rpartition(".")
         try:
-            found = getattr(import_module(module), name)
+            with collection_paused():
+                found = getattr(import_module(module), name)
         except Exception as error:  # a user's package may raise any error on import
             raise ValueError(f"{below}._target_={target} cannot be imported ({error})") from error
         package = target.partition(".")[0]

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from san import __version__
+from san import __version__, collection_paused
 from san.cli import processes
 from san.cli.allow_list import ALLOW_VARIABLE, take_allowed_packages
 from san.cli.command_line import arranged
@@ -132,8 +132,8 @@ class _Job:
         _launcher_process.enter_context(command_environment())
 
     def __call__(self, config: DictConfig) -> float | None:
-        # imports torch, which the help of a command does not need
-        from san.reporting.provenance import code_fingerprint, versions
+        with collection_paused():  # imports torch, which the help of a command does not need
+            from san.reporting.provenance import code_fingerprint, versions
 
         self.advice = _resume_advice(config, self.resume)
         versions()  # of the source as it is now: it may be edited while this trains
@@ -156,13 +156,10 @@ class _Job:
         if is_multirun:
             reason.unlink(missing_ok=True)
         try:
-            from san.cli.job_checks import (  # imports torch
-                check_job,
-                refuse_keys_of_multiruns,
-                warn_of_choices_without_effect,
-            )
-            from san.cli.resumed_options import with_options_of_checkpoint
-            from san.cli.useless_keys import refuse_contradictions, resumes
+            with collection_paused():
+                from san.cli.job_checks import check_job, refuse_keys_of_multiruns, warn_of_choices_without_effect
+                from san.cli.resumed_options import with_options_of_checkpoint
+                from san.cli.useless_keys import refuse_contradictions, resumes
 
             if not is_multirun:
                 refuse_keys_of_multiruns(self.command, sys.argv[1:])

@@ -18,6 +18,7 @@ from hydra.core.utils import configure_log, setup_globals
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from san import collection_paused
 from san.cli.environment import command_environment
 from san.cli.ranks import refuse_copies, started_by_torchrun
 
@@ -197,10 +198,12 @@ def _value_of(name: str, config: DictConfig) -> float | None:
 
     The threads of a group that is still there when the interpreter ends may abort the process.
     """
-    import torch  # slow; a command with a mistake needs none of it
+    with collection_paused():
+        import torch  # slow; a command with a mistake needs none of it
 
+        job = get_method(name)
     torch.backends.cudnn.allow_tf32 = False  # products of 10 bits would make ties of samples that differ
-    value: float | None = get_method(name)(config)
+    value: float | None = job(config)
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.group.WORLD is not None:
         distributed.destroy_process_group()
