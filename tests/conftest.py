@@ -36,6 +36,8 @@ OPTIONS = {
     "scaled_by": "train",
 }
 
+gc.disable()  # until all tests are collected
+
 # The suite runs in as many processes as there are cores; the processes that tests start get one thread, too.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,6 +53,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Leave the libraries out of searches for cyclic garbage, which would take a part of the time of each test."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 10, 10)
 
 
