@@ -568,7 +568,8 @@ def test_jobs_of_a_launcher_have_processes_of_their_own(alone, tmp_path):
 def test_sweeps_of_a_multirun_end_with_one_table(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     common = [PYTHON, "-m", "san.sweep", "-m", "kernel_sizes=[8,20]", "trainer.max_epochs=2", "seed=0,1"]
-    start(*common, "hydra/launcher=joblib", "hydra.sweep.dir=sweeps", cwd=tmp_path)
+    said = start(*common, "hydra/launcher=joblib", "hydra.sweep.dir=sweeps", cwd=tmp_path)
+    assert "Traceback" not in said.stderr
     rows = table(tmp_path / "sweeps" / "sweep.csv")
     assert [(row["seed"], row["kernel_size"]) for row in rows] == [("0", "8"), ("0", "20"), ("1", "8"), ("1", "20")]
     best = min(rows, key=lambda row: float(row["validation_phi"]))

@@ -1,5 +1,6 @@
 """Run a command: compose and check its configuration, run its implementation, and report errors in one line."""
 
+import atexit
 import logging
 import os
 import sys
@@ -130,6 +131,7 @@ class _Job:
         """Prepare the process of a launcher as ``main`` prepares its own."""
         self.__dict__.update(state)
         _launcher_process.enter_context(command_environment())
+        atexit.register(_launcher_process.close)
 
     def __call__(self, config: DictConfig) -> float | None:
         with collection_paused():  # imports torch, which the help of a command does not need

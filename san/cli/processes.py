@@ -1,5 +1,6 @@
 """Several processes that train together: how they start, share data, and end if one of them dies."""
 
+import atexit
 import json
 import logging
 import multiprocessing
@@ -140,6 +141,7 @@ def start_worker(parent: int) -> None:
     """
     logging.getLogger().addHandler(logging.NullHandler())  # the parent reports the results
     _worker_contexts.enter_context(command_environment())
+    atexit.register(_worker_contexts.close)
     end_with_parent(parent)
 
 
