@@ -34,7 +34,7 @@ MAINS = {"san.train": train.main, "san.sweep": sweep.main}
 USES = {"san.encode": encode.main, "san.decode": decode.main}
 RUN, ENCODED = "outputs/train/DATE/TIME", "outputs/encode/DATE/TIME"
 BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 PREPARATIONS = [words[2] for words in LINES if words[1] == "-c"]
 
 
