@@ -1,10 +1,5 @@
 """Sparsely Activated Networks: a few interpretable kernels, selected by how verbose and how wrong they are."""
 
-import atexit
-import gc
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -32,25 +27,9 @@ PLACES = {
 }
 
 
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Import libraries without the search for cyclic garbage, which finds none in their half a million objects."""
-    was_enabled, before = gc.isenabled(), len(sys.modules)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if len(sys.modules) > before:
-            gc.freeze()  # later searches leave the libraries out
-            atexit.register(gc.unfreeze)  # triton prints every object that is not freed at the end
-        if was_enabled:
-            gc.enable()
-
-
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import san.networks`` needs torch alone."""
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = PLACES[name]
-    with collection_paused():
-        return getattr(import_module(module), attribute)
+    return getattr(import_module(module), attribute)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from san import collection_paused
+from san.cli.imports import collection_paused
 
 SLOW = {"pytorch_lightning", "torchmetrics", "torchvision", "torch._dynamo", "scipy.signal", "sklearn", "tensorboard"}
 USE = """

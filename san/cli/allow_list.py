@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from san import collection_paused
+from san.cli.imports import collection_paused
 
 __all__ = [
     "ALLOW_VARIABLE",

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from san.cli.bank import evaluate_bank, shares, train_bank
+from san.cli.bank import TrainedBank, evaluate_bank, shares, train_bank
 from san.cli.build import check_counts, check_densities
 from san.cli.config import parse_numbers, with_activation
 from san.cli.model_results import Results
@@ -138,7 +139,7 @@ class ComparedNetworks:
         for setting, part, folder in zip(selected, parts, folders, strict=True):
             n_kernels, size = setting["setting"]["n_kernels"], setting["setting"]["kernel_size"]
             (bank,) = (bank for bank in self._banks_in(folder) if bank.n_kernels == n_kernels)
-            train_bank(bank, [size], part)
+            _train_bank(bank, [size], part)
         return tuned(self.name, settings, chosen, grid=seconds, selected_alone=time.perf_counter() - start)
 
     def _train(
@@ -212,11 +213,17 @@ class _TrainedShare:
 
 
 def _train_share(share: _Share) -> _TrainedShare:
-    bank = train_bank(share.config, share.sizes, share.splits)
+    bank = _train_bank(share.config, share.sizes, share.splits)
     models, failures, _ = evaluate_bank(bank)
     for failed, reason in failures.items():
         log.warning("%s, %d kernels: %s", failed, share.config.n_kernels, reason)
     return _TrainedShare([_setting_of(model) for model in models], bank.module.network.cpu())
+
+
+def _train_bank(config: DictConfig, sizes: list[int], splits: Splits) -> TrainedBank:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Experiment logs directory")  # of an interrupted comparison
+        return train_bank(config, sizes, splits)
 
 
 def lowest(name: str, settings: Sequence[Results], split: Any) -> Results:

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from san import __version__, collection_paused
+from san import __version__
 from san.cli import processes
 from san.cli.allow_list import ALLOW_VARIABLE, take_allowed_packages
 from san.cli.command_line import arranged
@@ -31,6 +31,7 @@ from san.cli.errors import (
     silence_disk_errors,
 )
 from san.cli.help import help_text
+from san.cli.imports import collection_paused
 from san.cli.keys import key_of
 from san.cli.multirun import summarized_if_stopped
 from san.cli.ranks import refuse_copies, started_by_torchrun

@@ -19,8 +19,8 @@ from hydra.core.utils import configure_log, setup_globals
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from san import collection_paused
 from san.cli.environment import command_environment
+from san.cli.imports import collection_paused
 from san.cli.ranks import refuse_copies, started_by_torchrun
 
 if TYPE_CHECKING:

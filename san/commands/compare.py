@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -157,8 +156,7 @@ class _Kept:
         if stored.get("fingerprints") == fingerprints:
             log.info("%s: complete, with its times, from %s", due.name, file)
             return dict(stored["method"])
-        with warnings.catch_warnings(), progress_bar(title, due.n_settings) as advance:
-            warnings.filterwarnings("ignore", message="Experiment logs directory")  # of the interrupted method
+        with progress_bar(title, due.n_settings) as advance:
             method = due.tune(jobs, advance)
         write_json(file, {"fingerprints": fingerprints, "method": method})
         return method
