@@ -170,6 +170,18 @@ def test_an_encoder_of_a_users_package_sweeps(start, tmp_path, processes):
 
 
 @pytest.mark.slow
+def test_an_encoder_and_a_loss_of_a_users_package_are_compared_by_worker_processes(start, tmp_path):
+    pytest.importorskip("sklearn", reason="the baseline methods are not installed")
+    grid = [f"grids.signals.patches_omp.{key}" for key in ("kernel_size=[10]", "n_kernels=[1,2]", "alpha=1")]
+    common = ["kernel_sizes=[8,12]", "n_kernels=[1,2]", "trainer.max_epochs=1", "dataset=mine", "loss=mine"]
+    methods = ["activations=[strongest]", "peers=[patches_omp]", "jobs=2", "allow=[mine]"]
+    code, _, said = start("compare", "--config-dir", "own", *common, *methods, *grid, "hydra.run.dir=run")
+    assert code == 0, said
+    compared = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert [method["method"] for method in compared["methods"]] == ["strongest", "patches_omp"]
+
+
+@pytest.mark.slow
 def test_a_package_that_is_not_allowed_is_refused_in_one_line(start, tmp_path):
     (tmp_path / "mine.py").write_text("open('imported', 'w').close()\n", encoding="utf-8")
     for arguments in (

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 
 def computed(
-    function: Callable[[Argument], Value], arguments: Iterable[Argument], jobs: int, *, in_order: bool = True
+    function: Callable[[Argument], Value], arguments: Sequence[Argument], jobs: int, *, in_order: bool = True
 ) -> Iterator[Value]:
     """Yield the value of a function for each of several arguments, computed by worker processes.
 
@@ -32,14 +32,14 @@ def computed(
     Args:
         function: A function that can be imported.
         arguments: The arguments, one for each call.
-        jobs: Number of processes; with 1, this process computes everything.
+        jobs: Number of processes; with 1, or for a single argument, this process computes everything.
         in_order: Whether to yield in the order of the arguments, instead of as soon as a value is there.
 
     Raises:
         OSError: If a worker process was killed.
         Exception: What the function raises.
     """
-    if jobs == 1:
+    if jobs == 1 or len(arguments) < 2:
         yield from map(function, arguments)
         return
     threads = max(1, cpu_count() // jobs)
