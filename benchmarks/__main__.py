@@ -20,6 +20,7 @@ from benchmarks import plain
 from benchmarks.figures import draw_growth, draw_sweep_times
 from benchmarks.measuring import (
     Row,
+    median_run,
     median_seconds,
     paired_medians,
     ratio_row,
@@ -159,8 +160,7 @@ def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, lis
     Returns:
         The rows, and the times by largest kernel size; no times if the dataset is absent.
     """
-    seconds = median(run_module("san.train", "--help")[0] for _ in range(3))
-    rows = [row("python -m san.train --help", 2, seconds, "s", "whole process")]
+    rows = [row("python -m san.train --help", 2, median_run("san.train", "--help"), "s", "whole process")]
     times: dict[str, list[float]] = {"sizes": [], "ours": [], "plain": []}
     if not (data_dir / "physionet" / "mitdb").is_dir():
         return rows, times

@@ -75,6 +75,11 @@ def run_module(*arguments: str) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1e6
 
 
+def median_run(*arguments: str) -> float:
+    """Return the median seconds of three runs of a module as a process."""
+    return median(run_module(*arguments)[0] for _ in range(3))
+
+
 def results(folder: Path) -> dict[str, Any]:
     """Return the results of a run."""
     found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))

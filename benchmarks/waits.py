@@ -1,7 +1,6 @@
 """Benchmarks of the waits of a user: command start, encoding, comparison and long recordings."""
 
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 import san
-from benchmarks.measuring import Row, median_seconds, results, row, run_module, train_config
+from benchmarks.measuring import Row, median_run, median_seconds, results, row, run_module, train_config
 from san.cli.build import load_dataset
 from san.peers.convolutional_sparse_coding import ConvolutionalSparseCoding
 from san.peers.patches_omp import PatchesOMP
@@ -36,10 +35,8 @@ def wait_rows(data_dir: Path, folder: Path) -> list[Row]:
 def start_row(folder: Path) -> Row:
     """Measure the training of the shipped ECG, most of which is the import of libraries."""
     command = ["san.train", "dataset=physionet", "activation=extrema", f"hydra.run.dir={folder / 'start'}"]
-    whole = median(run_module(*command)[0] for _ in range(3))
-    lightning = median(
-        run_module("timeit", "--number=1", "--repeat=1", "import pytorch_lightning")[0] for _ in range(3)
-    )
+    whole = median_run(*command)
+    lightning = median_run("timeit", "--number=1", "--repeat=1", "import pytorch_lightning")
     training = results(folder / "start")["wall_seconds"]
     detail = f"training {training:.1f} s, import of Lightning alone {lightning:.1f} s"
     return row("san.train of the shipped ECG: whole process", 3.3, whole, "s", detail)

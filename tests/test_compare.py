@@ -1,6 +1,5 @@
 """Every method on the same split: how baseline methods are counted, and which setting is selected."""
 
-import logging
 from itertools import product
 
 import numpy as np
@@ -11,7 +10,6 @@ from conftest import results, table
 
 from san import compare
 from san.cli.bank import train_bank
-from san.cli.workers import computed, end_workers
 from san.data.splits import Splits
 from san.figures.frontier import draw_frontier, frontier
 from san.peers import tuning
@@ -126,17 +124,6 @@ def test_several_processes_find_the_settings_of_one(run_compare):
     one, other = (results(run_compare(f"{jobs}", *arguments, f"jobs={jobs}", common=common)[0]) for jobs in (1, 2))
     assert without_times(one) == without_times(other)
     assert (one["jobs"], other["jobs"]) == (1, 2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_what_worker_processes_log_is_logged_once(caplog, jobs):
-    lines = ["first", "second", "third"]
-    assert list(computed(logging.getLogger("san.of_test").warning, lines, jobs)) == [None] * 3
-    end_workers()
-    assert [(record.name, record.getMessage()) for record in caplog.records] == [
-        ("san.of_test", line) for line in lines
-    ]
 
 
 def test_the_choice_is_by_validation_and_by_test_only_where_the_protocol_says_so(run_compare):

@@ -129,7 +129,7 @@ class ComparedNetworks:
         selected = [lowest(self.name, settings, self.selected_by) for settings in of_parts]
         settings, chosen = of_parts[0], selected[0]
         if self.alone:
-            settings = self._together(trained, parts)
+            settings = self._together(of_parts, trained, parts)
             networks = [_model(of_part, setting) for of_part, setting in zip(trained, selected, strict=True)]
             of_channels = {key: [setting["setting"][key] for setting in selected] for key in chosen["setting"]}
             chosen = {**self._joint(of_channels, networks, parts), "channels": selected}
@@ -172,11 +172,14 @@ class ComparedNetworks:
             bank.paths.output_dir = str(own.parent / folder / own.name)
         return banks
 
-    def _together(self, trained: Sequence[Sequence["_TrainedShare"]], parts: Sequence[Splits]) -> list[Results]:
+    def _together(
+        self,
+        of_parts: Sequence[Sequence[Results]],
+        trained: Sequence[Sequence["_TrainedShare"]],
+        parts: Sequence[Splits],
+    ) -> list[Results]:
         """Return the metrics of each setting, the same for all channels, that did not fail for any channel."""
-        first, *others = (
-            [setting["setting"] for share in of_part for setting in share.settings] for of_part in trained
-        )
+        first, *others = ([setting["setting"] for setting in settings] for settings in of_parts)
         common = [setting for setting in first if all(setting in other for other in others)]
         return [
             self._joint(setting, [_model(of_part, {"setting": setting}) for of_part in trained], parts)

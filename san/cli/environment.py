@@ -1,18 +1,20 @@
 """Environment variables, streams and warning filters of a running command."""
 
+import atexit
 import io
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 
 from san.cli.allow_list import ALLOW_VARIABLE
 from san.cli.composition import checked_composition
 from san.cli.folder_lock import release_folders
 from san.cli.ranks import variables_to_hide
 
-__all__ = ["command_environment", "without_void_warnings"]
+__all__ = ["command_environment", "keep_command_environment", "without_void_warnings"]
 
 SPIN_VARIABLE = "GOMP_SPINCOUNT"
 
@@ -55,3 +57,11 @@ def command_environment() -> Iterator[None]:
                 os.environ.pop(name, None)
                 if value is not None:
                     os.environ[name] = value
+
+
+@cache
+def keep_command_environment() -> None:
+    """Stay in the environment of a command until this process ends, which another process of the command started."""
+    contexts = ExitStack()
+    contexts.enter_context(command_environment())
+    atexit.register(contexts.close)  # the interpreter would end them when it has freed what they need

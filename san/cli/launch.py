@@ -1,11 +1,10 @@
 """Run a command: compose and check its configuration, run its implementation, and report errors in one line."""
 
-import atexit
 import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +19,7 @@ from san.cli import processes
 from san.cli.allow_list import ALLOW_VARIABLE, take_allowed_packages
 from san.cli.command_line import arranged
 from san.cli.config import CONF, paper_databases
-from san.cli.environment import command_environment
+from san.cli.environment import command_environment, keep_command_environment
 from san.cli.errors import (
     PROGRAM,
     interrupt_on_signal,
@@ -43,8 +42,6 @@ __all__ = ["WithoutTraceback", "command"]
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 log = logging.getLogger(__name__)
-
-_launcher_process = ExitStack()  # contexts of a process that a launcher started, until it ends
 
 
 class WithoutTraceback(logging.Formatter):
@@ -131,8 +128,7 @@ class _Job:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Prepare the process of a launcher as ``main`` prepares its own."""
         self.__dict__.update(state)
-        _launcher_process.enter_context(command_environment())
-        atexit.register(_launcher_process.close)
+        keep_command_environment()
 
     def __call__(self, config: DictConfig) -> float | None:
         with collection_paused():  # imports torch, which the help of a command does not need

@@ -1,6 +1,5 @@
 """Several processes that train together: how they start, share data, and end if one of them dies."""
 
-import atexit
 import json
 import logging
 import multiprocessing
@@ -9,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from hydra.core.utils import configure_log, setup_globals
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from san.cli.environment import command_environment
+from san.cli.environment import command_environment, keep_command_environment
 from san.cli.imports import collection_paused
 from san.cli.ranks import refuse_copies, started_by_torchrun
 
@@ -44,8 +42,6 @@ LOG_LEVEL_OF_OTHERS = "ERROR"  # rank 0 logs what all ranks would log
 
 Explain = Callable[[Exception], tuple[str, bool]]
 """Returns why a job failed, and whether that is a user's mistake."""
-
-_worker_contexts = ExitStack()  # contexts of a worker process, until it ends
 
 
 def run(name: str, config: DictConfig, explain: Explain) -> float | None:
@@ -140,8 +136,7 @@ def start_worker(parent: int) -> None:
         parent: Identifier of the parent process.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # the parent reports the results
-    _worker_contexts.enter_context(command_environment())
-    atexit.register(_worker_contexts.close)
+    keep_command_environment()
     end_with_parent(parent)
 
 

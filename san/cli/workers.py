@@ -27,7 +27,7 @@ def computed(
     """Yield the value of a function for each of several arguments, computed by worker processes.
 
     The workers share the cores of this machine, wait for further calls of this function until :func:`end_workers`, and
-    end with this process. What they log is logged here.
+    end with this process. This process logs their warnings.
 
     Args:
         function: A function that can be imported.
@@ -37,7 +37,7 @@ def computed(
 
     Raises:
         OSError: If a worker process was killed.
-        Exception: What the function raises.
+        Exception: If the function raises it.
     """
     if jobs == 1 or len(arguments) < 2:
         yield from map(function, arguments)
@@ -60,8 +60,8 @@ def computed(
                     yield value
         except TerminatedWorkerError as error:
             raise OSError(
-                "a worker process was killed; if the memory was too small, run again with fewer jobs=N: what is "
-                "complete is kept"
+                "a worker process was killed; if the memory was too small, run again with fewer jobs=N; "
+                "complete results are kept"
             ) from error
 
 
