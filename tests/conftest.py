@@ -13,6 +13,7 @@ import torchvision
 from hypothesis import settings
 
 from san import compare, decode, encode, evaluate, reproduce, sweep, train
+from san.cli.composition import checked_composition
 from san.cli.config import CONF, PACKAGE
 
 COMMANDS = {
@@ -95,7 +96,7 @@ def compose(tmp_path):
     """Compose a configuration as a command does."""
 
     def compose(*overrides, name="train"):
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with checked_composition(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             fixed = [f"paths.output_dir={tmp_path}"] + (["activation_name=any"] if name == "train" else [])
             return hydra.compose(name, [*fixed, *overrides])
 

@@ -2,19 +2,21 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import results
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from mutations import MEMORY, SECONDS
 from omegaconf import OmegaConf
 
 from san import train
-from san.cli import composition
+from san.cli import composed_once, composition, config
 
 PROJECT = Path(__file__).parents[1]
 GLOBAL = "# @package _global_\n"
@@ -255,10 +257,17 @@ def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
     assert results(tmp_path / "run")["activation"] == "relu"
 
 
-def test_a_configuration_is_composed_once_and_a_file_of_the_package_read_once(run_train, monkeypatch):
-    composed, opened = [], []
+def test_a_configuration_is_composed_once_and_a_file_of_the_package_read_and_merged_once(run_train, monkeypatch):
+    composed, opened, created = [], [], []
     compose, load = ConfigLoaderImpl._load_configuration_impl, FileConfigSource.load_config
+    create = config_loader_impl.create_defaults_list
     monkeypatch.setattr(composition, "_read_files", {})
+    monkeypatch.setattr(composed_once, "_known", {})
+    monkeypatch.setattr(
+        config_loader_impl,
+        "create_defaults_list",
+        lambda *given, **options: created.append(given) or create(*given, **options),
+    )
     monkeypatch.setattr(
         ConfigLoaderImpl,
         "_load_configuration_impl",
@@ -271,8 +280,24 @@ def test_a_configuration_is_composed_once_and_a_file_of_the_package_read_once(ru
     again, _ = run_train("again", "debug=one_batch", "activation=relu")
     assert len(composed) == 3
     assert len(opened) == len({*opened})
+    assert len(created) == 1
     one, other = ((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8") for folder in (first, again))
     assert one == other
+    run_train("other", "debug=one_batch", "activation=extrema")
+    assert len(created) == 2
+
+
+def test_a_file_of_the_package_that_has_changed_is_merged_again(tmp_path, monkeypatch):
+    copied = shutil.copytree(config.CONF, tmp_path / "conf")
+    for module in (config, composed_once):
+        monkeypatch.setattr(module, "CONF", copied)
+    with composition.checked_composition():
+        assert config.compose_from_package("train", ["activation_name=any", "seed=5"]).seed == 5
+        before = config.compose_from_package("train", ["activation_name=any"])
+        write(copied / "train.yaml", (copied / "train.yaml").read_text(encoding="utf-8") + "\nadded: 3\n")
+        os.utime(copied / "train.yaml", ns=(0, 0))
+        after = config.compose_from_package("train", ["activation_name=any"])
+    assert (before.seed, "added" in before, after.added) == (0, False, 3)
 
 
 def test_the_command_line_chooses_a_launcher(run, tmp_path):

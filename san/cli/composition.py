@@ -4,15 +4,16 @@ What a user types is trusted; what a file says is not, whoever wrote it. Such a 
 nothing that starts programs: it sets no launcher, sweeper or callback of Hydra, and reads no environment variable.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.hydra import Hydra
@@ -26,7 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from san.cli.allow_list import refuse_foreign_hydra, refuse_foreign_targets
-from san.cli.config import CONF
+from san.cli.composed_once import defaults_once, merged_once
+from san.cli.config import FILE, is_foreign
 from san.cli.jobs import check_jobs
 from san.cli.keys import apply_known, key_of, refuse_added_groups, several_values, unknown_group
 from san.cli.useless_keys import refuse_useless_keys
@@ -34,7 +36,6 @@ from san.cli.yaml_comments import LOADER, text_of
 
 __all__ = ["checked_composition", "is_checked"]
 
-FILE = "file://"
 PLAIN_REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(\.[\w-]+|\[\w+\])*\s*\}|(hydra|now):)")
 REFERENCE = re.compile(r"\$\{\s*([\w.\[\]-]+)\s*\}")
 TYPED_KEYS = {"hydra", "overrides"}  # san.reproduce passes its overrides on to san.sweep
@@ -60,12 +61,14 @@ def checked_composition() -> Iterator[None]:
     and so could name an object after the check, are removed; this project uses neither.
 
     Hydra composes a configuration once more, only to learn whether ``hydra.mode`` is set, and reads the files of each
-    configuration anew. Here the command line alone sets the mode, and a file of a package is read once.
+    configuration anew. Here the command line alone sets the mode, a file of a package is read once, and the files of
+    the same choices are merged once.
     """
     load_file, visit = ConfigRepository.load_config, CachingConfigRepository.load_config
     load_part, load = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl.load_configuration
     command = ""
     apply, validate = ConfigLoaderImpl._apply_overrides_to_config, Sweeper.validate_batch_is_legal
+    create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
     mode_of = Hydra.get_mode
 
     def load_checked_file(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
@@ -73,7 +76,7 @@ def checked_composition() -> Iterator[None]:
         if source is None:
             return load_file(repository, config_path)
         path = Path(source.path, source._normalize_file_name(config_path))
-        if not _is_foreign(source.full_path()):
+        if not is_foreign(source.full_path()):
             version = path.stat().st_mtime_ns if source.scheme() == "file" else 0
             place = (source.full_path(), config_path, version)
             if place not in _read_files:
@@ -104,10 +107,13 @@ def checked_composition() -> Iterator[None]:
         if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"{name} is not a name in a folder of configurations: name its folder by --config-dir")
         loaded = load_part(loader, default, repo)
-        if _is_foreign(loaded.path):
+        if is_foreign(loaded.path):
             content: Any = OmegaConf.to_container(loaded.config)
             _refuse_typed_keys(content, Path(loaded.path.removeprefix(FILE), f"{name}.yaml"))
         return loaded
+
+    def merge_once(loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        return merged_once(merge, loader, defaults, repo)
 
     def apply_checked(overrides: list[Override], config: DictConfig) -> None:
         apply_known(apply, overrides, config, command)
@@ -156,6 +162,8 @@ def checked_composition() -> Iterator[None]:
         (ConfigLoaderImpl, "load_configuration", load, load_checked),
         (ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(apply), staticmethod(apply_checked)),
         (Sweeper, "validate_batch_is_legal", validate, validate_jobs),
+        (config_loader_impl, "create_defaults_list", create, partial(defaults_once, create)),
+        (ConfigLoaderImpl, "_compose_config_from_defaults_list", merge, merge_once),
     ]
     resolvers: dict[str, Any] = {"oc.create": oc.create, "oc.decode": oc.decode}
     for owner, name, _, checked in replaced:
@@ -174,11 +182,6 @@ def checked_composition() -> Iterator[None]:
 def is_checked() -> bool:
     """Return whether this process checks the configurations that Hydra composes; it does while a command runs."""
     return ConfigRepository.load_config.__module__ == __name__
-
-
-def _is_foreign(place: str) -> bool:
-    """Return whether a place of configurations is a folder outside the package, and not part of an installed one."""
-    return place.startswith(FILE) and os.path.realpath(place.removeprefix(FILE)) != os.path.realpath(CONF)
 
 
 def _refuse_excess(path: Path) -> None:

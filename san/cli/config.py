@@ -1,5 +1,6 @@
 """The configuration: where it is, how parts of it are recomposed, and checks of its numbers."""
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,11 +16,13 @@ from san.ops.choices import LARGEST, shown
 
 __all__ = [
     "CONF",
+    "FILE",
     "PACKAGE",
     "check_activation",
     "check_kinds",
     "check_numbers",
     "compose_from_package",
+    "is_foreign",
     "kernel_sizes_of",
     "paper_databases",
     "parse_numbers",
@@ -31,12 +34,18 @@ __all__ = [
 ]
 
 PACKAGE = Path(__file__).parents[1]
+FILE = "file://"  # before a folder among the sources of configurations
 PARTS = (
     "activation", "callbacks", "classifier", "dataset", "figure", "logger", "loss", "metric", "network", "optimizer",
     "paths", "trainer",
 )  # fmt: skip
 MAY_BE_NULL = ("checkpoint", "initial_kernels")
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+
+
+def is_foreign(place: str) -> bool:
+    """Return whether a place of configurations is a folder outside the package, and not part of an installed one."""
+    return place.startswith(FILE) and os.path.realpath(place.removeprefix(FILE)) != os.path.realpath(CONF)
 
 
 def stored_configuration(config: DictConfig) -> dict[str, Any]:
@@ -237,6 +246,6 @@ def recompose(overrides: Sequence[str]) -> DictConfig:
         context: Any = nullcontext()
     else:  # in a process that a training started
         context = package_configuration()
-        others += [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in _user_folders())}]"]
+        others += [f"hydra.searchpath=[{','.join(f'{FILE}{folder}' for folder in _user_folders())}]"]
     with context:
         return hydra.compose(str(job.job.config_name), others)

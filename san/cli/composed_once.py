@@ -1,0 +1,93 @@
+"""What the same choices compose, kept for the next configuration of this process, which differs in values alone.
+
+Most of the time of a composition goes into defaults lists and into merging the files that they name. Jobs of a multirun
+choose the same files again and again, as do commands that one Python process calls.
+"""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra.core.default_element import ResultDefault
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from san.cli.config import CONF, is_foreign
+
+__all__ = ["defaults_once", "merged_once"]
+
+VISITED = "config_path="  # before the name of a file in Hydra's repository
+
+
+@dataclass
+class _Composed:
+    """A defaults list, with the last changes of its files in this package, and what the files say together."""
+
+    changes: dict[Path, int]
+    defaults: DefaultsList
+    merged: DictConfig | None = None
+
+
+_known: dict[tuple[Any, ...], _Composed] = {}
+
+
+def defaults_once(
+    create: Callable[..., DefaultsList],
+    repo: CachingConfigRepository,
+    config_name: str | None,
+    overrides_list: list[Override],
+    **options: bool,
+) -> DefaultsList:
+    """Return the defaults list of a configuration, created once for the same choices among the files of packages.
+
+    Args:
+        create: Hydra's function that creates a defaults list, of the other arguments.
+        repo: The sources of configurations.
+        config_name: Name of the primary configuration.
+        overrides_list: The overrides, of choices and of values.
+        **options: Further arguments of `create`.
+    """
+    values = Overrides(repo, overrides_list).config_overrides
+    choices = [override.input_line for override in overrides_list if override not in values]
+    sources = [source.full_path() for source in repo.get_sources()]
+    key = (config_name, *options.values(), *sources, *choices)
+    known = _known.get(key)
+    if known is None or known.changes != _changes(known.changes):
+        defaults = create(repo, config_name, overrides_list, **options)
+        if any(map(is_foreign, sources)):
+            return defaults
+        names = (visited.removeprefix(VISITED) for visited in repo.cache)
+        known = _known[key] = _Composed(_changes(CONF / f"{name}.yaml" for name in names), defaults)
+    return replace(known.defaults, config_overrides=values)
+
+
+def merged_once(
+    merge: Callable[..., DictConfig],
+    loader: ConfigLoaderImpl,
+    defaults: list[ResultDefault],
+    repo: CachingConfigRepository,
+) -> DictConfig:
+    """Return what the files of a defaults list say together; those of a kept list are merged once.
+
+    Args:
+        merge: Hydra's method that merges the files of a defaults list, of the other arguments.
+        loader: The loader of configurations.
+        defaults: The defaults list.
+        repo: The sources of configurations.
+    """
+    known = next((known for known in _known.values() if known.defaults.defaults is defaults), None)
+    if known is None:
+        return merge(loader, defaults, repo)
+    if known.merged is None:
+        known.merged = merge(loader, defaults, repo)
+    return deepcopy(known.merged)
+
+
+def _changes(files: Iterable[Path]) -> dict[Path, int]:
+    """Return the last change of each file of this package; other names are of files in Hydra's packages."""
+    return {file: file.stat().st_mtime_ns for file in files if file.is_file()}
