@@ -1,7 +1,7 @@
 """The selection functions, compiled: from similarity maps to the mask of the kept samples.
 
-The numba functions take maps as rows, one map of one example each: [rows, height, width], with a width of 1 for
-signals.
+The numba functions take maps as rows, one map of one example each: [rows, samples], or [rows, height, width] with
+a width of 1 for signals.
 """
 
 from collections.abc import Sequence
@@ -46,9 +46,10 @@ def extrema(
     maps: Float[Tensor, "batch kernels *space"], distances: Sequence[int], require_sign: bool
 ) -> Bool[Tensor, "batch kernels *space"]:
     """Mark the primary extrema of each map; see :func:`san.ops.selection.extrema`."""
-    rows, distance, is_signal = _rows(maps), _per_row(distances, maps), maps.dim() == 3
+    rows, distance = as_array(maps.flatten(0, 1)), _per_row(distances, maps)
     keep = np.zeros(rows.shape, np.bool_)
-    share(len(rows), rows.size, lambda *part: _mark_extrema(rows, keep, distance, is_signal, require_sign, *part))
+    mark = _mark_extrema_of_signals if maps.dim() == 3 else _mark_extrema_of_images
+    share(len(rows), rows.size, lambda *part: mark(rows, keep, distance, require_sign, *part))
     return torch.from_numpy(keep).view(maps.shape)
 
 
@@ -124,17 +125,55 @@ def _mark_largest_of_cells(maps, keep, sides, is_signal, ceil_mode, start, end):
 
 @compiled
 @no_type_check
-def _mark_extrema(maps, keep, distances, is_signal, require_sign, start, end):
-    """Mark the primary extrema of some rows.
+def _mark_extrema_of_signals(maps, keep, distances, require_sign, start, end):
+    """Mark the primary extrema of some signals, in one pass.
 
-    The candidates of a row lie in one flat buffer, whose lines are `stride` samples apart. A border of -1 as wide as
+    From an undecided candidate, climb to the highest one ahead within the distance of the highest so far, until there
+    is none. The top of the climb is kept: the candidates behind it are lower, or too far away. Then each step of the
+    climb is kept, from the last to the first, that is farther from the kept one ahead of it than the distance: it is
+    the highest one behind, and the candidates between the two are within the distance of either.
+
+    Args:
+        maps: float32 or float64 [rows, samples], the maps.
+        keep: bool [rows, samples], the mask, zero before; modified in place.
+        distances: int64 [rows], minimum extrema distance in samples.
+        require_sign: bool, whether to exclude negative local maxima and positive local minima.
+        start: int64, first row.
+        end: int64, row after the last.
+    """
+    length = maps.shape[1]
+    none = maps.dtype.type(-1)
+    candidates, steps = np.empty(length, maps.dtype), np.empty(length, np.int64)
+    for index in range(start, end):
+        distance = min(distances[index], length)
+        _find_candidates_of_line(maps[index], candidates, require_sign, none)
+        at = 0
+        while at < length:
+            count, top, highest = 0, at, none
+            while at < length and at - top <= distance:
+                if candidates[at] > highest:
+                    steps[count], top, highest = at, at, candidates[at]
+                    count += 1
+                at += 1
+            ahead = length + distance
+            for step in steps[:count][::-1]:
+                if ahead - step > distance:
+                    keep[index, step] = True
+                    ahead = step
+
+
+@compiled
+@no_type_check
+def _mark_extrema_of_images(maps, keep, distances, require_sign, start, end):
+    """Mark the primary extrema of some images.
+
+    The candidates of an image lie in one flat buffer, whose lines are `stride` samples apart. A border of -1 as wide as
     the distance surrounds the lines, so that no window has to be cropped.
 
     Args:
         maps: float32 or float64 [rows, height, width], the maps.
         keep: bool [rows, height, width], the mask, zero before; modified in place.
         distances: int64 [rows], minimum extrema distance in samples.
-        is_signal: bool, whether the maps are signals, of width 1.
         require_sign: bool, whether to exclude negative local maxima and positive local minima.
         start: int64, first row.
         end: int64, row after the last.
@@ -159,10 +198,7 @@ def _mark_extrema(maps, keep, distances, is_signal, require_sign, start, end):
         origin = reach_rows * stride + reach_columns
         remaining[: span + 2 * reach_rows * stride + 2 * reach_columns] = none
         core = remaining[origin:]
-        if is_signal:
-            _find_candidates_of_line(maps[index, :, 0], core, require_sign, none)
-        else:
-            _find_candidates_of_image(maps[index], core, stride, require_sign, none)
+        _find_candidates_of_image(maps[index], core, stride, require_sign, none)
         # The first round visits all samples: a candidate above all earlier ones and not below any later one within the
         # distance is certain to be kept.
         for at in range(span):
