@@ -108,8 +108,8 @@ def test_scaling_does_what_it_says(load, arguments, protocol):
 @pytest.mark.parametrize("arguments", [*OWN.values(), ["dataset=images", "path=images"]], ids=[*OWN, "images"])
 def test_own_data_is_trained_on_and_evaluated(run, files, monkeypatch, arguments):
     monkeypatch.chdir(files)
-    window = [] if "dataset=images" in arguments else ["dataset.window=200"]
-    code, said = run(train.main, *arguments, *window, "trainer.max_epochs=1", "hydra.run.dir=run")
+    options = [] if "dataset=images" in arguments else ["dataset.window=200", "figure=[]"]
+    code, said = run(train.main, *arguments, *options, "trainer.max_epochs=1", "hydra.run.dir=run")
     assert code == 0, said
     code, said = run(evaluate.main, "checkpoint=run", "hydra.run.dir=evaluated")
     assert code == 0, said

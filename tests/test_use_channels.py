@@ -217,7 +217,7 @@ def test_a_saved_description_is_the_same(tmp_path, n_dims, form, scaling):
     assert np.array_equal(read.sizes, description.sizes)
     assert (read.origin, read.shape, read.scale) == (description.origin, description.shape, description.scale)
     assert read.network.kernel == form
-    save(read.plot(1), tmp_path / "figures" / "read")
+    save(read.plot(1), tmp_path / "figures" / "read", formats=("png",))
     kernels = np.load(tmp_path / "kernels.npy")
     assert kernels.shape == (2, 3, *[9] * n_dims)
     table = pd.read_csv(tmp_path / "kernels.csv")
