@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import results
-from hydra._internal import config_loader_impl
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from mutations import MEMORY, SECONDS
@@ -260,12 +260,12 @@ def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
 def test_a_configuration_is_composed_once_and_a_file_of_the_package_read_and_merged_once(run_train, monkeypatch):
     composed, opened, created = [], [], []
     compose, load = ConfigLoaderImpl._load_configuration_impl, FileConfigSource.load_config
-    create = config_loader_impl.create_defaults_list
+    create = defaults_list._create_defaults_list
     monkeypatch.setattr(composition, "_read_files", {})
     monkeypatch.setattr(composed_once, "_known", {})
     monkeypatch.setattr(
-        config_loader_impl,
-        "create_defaults_list",
+        defaults_list,
+        "_create_defaults_list",
         lambda *given, **options: created.append(given) or create(*given, **options),
     )
     monkeypatch.setattr(

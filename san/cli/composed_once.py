@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
@@ -37,7 +37,6 @@ _known: dict[tuple[Any, ...], _Composed] = {}
 
 
 def defaults_once(
-    create: Callable[..., DefaultsList],
     repo: CachingConfigRepository,
     config_name: str | None,
     overrides_list: list[Override],
@@ -46,11 +45,10 @@ def defaults_once(
     """Return the defaults list of a configuration, created once for the same choices among the files of packages.
 
     Args:
-        create: Hydra's function that creates a defaults list, of the other arguments.
         repo: The sources of configurations.
         config_name: Name of the primary configuration.
         overrides_list: The overrides, of choices and of values.
-        **options: Further arguments of `create`.
+        **options: Further arguments of Hydra's function that creates a defaults list.
     """
     values = Overrides(repo, overrides_list).config_overrides
     choices = [override.input_line for override in overrides_list if override not in values]
@@ -58,7 +56,7 @@ def defaults_once(
     key = (config_name, *options.values(), *sources, *choices)
     known = _known.get(key)
     if known is None or known.changes != _changes(known.changes):
-        defaults = create(repo, config_name, overrides_list, **options)
+        defaults = create_defaults_list(repo, config_name, overrides_list, **options)
         if any(map(is_foreign, sources)):
             return defaults
         names = (visited.removeprefix(VISITED) for visited in repo.cache)

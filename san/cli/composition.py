@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import yaml
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.hydra import Hydra
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.override_parser.types import Override
@@ -68,8 +68,7 @@ def checked_composition() -> Iterator[None]:
     load_part, load = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl.load_configuration
     command = ""
     apply, validate = ConfigLoaderImpl._apply_overrides_to_config, Sweeper.validate_batch_is_legal
-    create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
-    mode_of = Hydra.get_mode
+    merge, mode_of = ConfigLoaderImpl._compose_config_from_defaults_list, Hydra.get_mode
 
     def load_checked_file(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
         source = next((source for source in repository.get_sources() if source.is_config(config_path)), None)
@@ -162,7 +161,7 @@ def checked_composition() -> Iterator[None]:
         (ConfigLoaderImpl, "load_configuration", load, load_checked),
         (ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(apply), staticmethod(apply_checked)),
         (Sweeper, "validate_batch_is_legal", validate, validate_jobs),
-        (config_loader_impl, "create_defaults_list", create, partial(defaults_once, create)),
+        (config_loader_impl, "create_defaults_list", create_defaults_list, defaults_once),
         (ConfigLoaderImpl, "_compose_config_from_defaults_list", merge, merge_once),
     ]
     resolvers: dict[str, Any] = {"oc.create": oc.create, "oc.decode": oc.decode}

@@ -17,8 +17,8 @@ OF_A_JOB = "${hydra:"  # begins a reference to what is known while a job runs
 def check_jobs(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
     """Compose the configuration of each job and check it.
 
-    A composition takes a quarter of a second, so jobs that differ in values alone share one. A job that resumes a run
-    is checked when it starts, with the options of its checkpoint.
+    Jobs that differ in values alone share a composition. A job that resumes a run is checked when it starts, with the
+    options of its checkpoint.
 
     Args:
         loader: The loader of Hydra.
