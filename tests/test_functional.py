@@ -92,6 +92,7 @@ def test_extrema_of_long_noisy_maps_is_exact():
         ([3, 1, 2, 1, 3], 1, [2, 4]),  # nor is a positive local minimum
         ([0, 2, 0, 2, 0], 2, [1]),  # of two equal peaks the lower index is kept
         ([0, 2, 0, 0, 2, 0], 2, [1, 4]),  # more than the distance apart, both are kept
+        ([0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0], 3, [1, 5, 9]),  # of a rise, every second peak is far enough from the next
         ([0, 0, 0, 0], 1, []),
         ([5.0], 1, []),
         ([0, 1, 0, 9, 0, 1, 0], 99, [3]),
