@@ -103,6 +103,12 @@ def test_extrema_at_plateaus_ties_and_borders(signal, distance, kept):
     assert extrema(maps, distance).flatten().nonzero().flatten().tolist() == kept
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 0), (2, 3, 0, 4), (2, 3, 4, 0), (0, 3, 5)])
+@pytest.mark.parametrize("select", [topk_absolutes, extrema_pool_indices, extrema, territory])
+def test_maps_without_samples_have_none_to_keep(select, shape):
+    assert select(torch.empty(shape), 2).shape == shape
+
+
 def test_without_required_sign_extrema_follow_algorithm_3_as_printed():
     maps = torch.tensor([[[-1.0, -3.0, -2.0, -3.0, -1.0]]])
     assert extrema(maps, 1, require_sign=False).flatten().nonzero().flatten().tolist() == [1, 3]

@@ -4,7 +4,7 @@ A mask has no gradient, so autograd, ``torch.compile`` and ``torch.export`` only
 """
 
 from collections.abc import Sequence
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
@@ -24,10 +24,7 @@ def topk_absolutes(maps: Tensor, counts: Sequence[int]) -> Tensor:
         maps: The similarity maps, [batch, kernels, *space].
         counts: Number of samples to mark, >= 1, per kernel.
     """
-    if (compiled := compiled_for(maps)) is None:
-        return vectorized.topk_absolutes(maps, counts).contiguous()
-    keep: Tensor = compiled.topk_absolutes(maps, counts)
-    return keep
+    return _mask("topk_absolutes", maps, counts)
 
 
 @operator("extrema_pool_indices")
@@ -39,10 +36,7 @@ def extrema_pool_indices(maps: Tensor, sides: Sequence[int], ceil_mode: bool) ->
         sides: Side of a cell in samples, >= 1, per kernel.
         ceil_mode: Whether samples past the last whole cell form a smaller cell.
     """
-    if (compiled := compiled_for(maps)) is None:
-        return vectorized.extrema_pool_indices(maps, sides, ceil_mode).contiguous()
-    keep: Tensor = compiled.extrema_pool_indices(maps, sides, ceil_mode)
-    return keep
+    return _mask("extrema_pool_indices", maps, sides, ceil_mode)
 
 
 @operator("extrema")
@@ -54,10 +48,7 @@ def extrema(maps: Tensor, distances: Sequence[int], require_sign: bool) -> Tenso
         distances: Minimum extrema distance in samples, >= 1, per kernel.
         require_sign: Whether to exclude negative local maxima and positive local minima.
     """
-    if (compiled := compiled_for(maps)) is None:
-        return vectorized.extrema(maps, distances, require_sign).contiguous()
-    keep: Tensor = compiled.extrema(maps, distances, require_sign)
-    return keep
+    return _mask("extrema", maps, distances, require_sign)
 
 
 @operator("territory")
@@ -70,7 +61,15 @@ def territory(maps: Tensor, distances: Sequence[int], n_models: int, require_sig
         n_models: Number of models, which have equally many kernels.
         require_sign: Whether to exclude negative local maxima and positive local minima.
     """
-    return vectorized.territory(maps, distances, n_models, require_sign).contiguous()
+    return _mask("territory", maps, distances, n_models, require_sign)
+
+
+def _mask(name: str, maps: Tensor, *options: Any) -> Tensor:
+    """Return the mask of a selection by its compiled function, or by torch where there is none."""
+    if maps.numel() == 0:
+        return maps.new_empty(maps.shape, dtype=torch.bool)
+    keep: Tensor = getattr(compiled_for(maps), name, getattr(vectorized, name))(maps, *options)
+    return keep.contiguous()
 
 
 @torch.library.register_fake("san::topk_absolutes")
