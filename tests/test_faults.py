@@ -157,8 +157,15 @@ def test_old_unfinished_files_of_killed_processes_are_removed(tmp_path):
 # SIGINT and SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command", [train, sweep])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        (train, signal.SIGINT),
+        (sweep, signal.SIGTERM),
+        pytest.param(train, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(sweep, signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_within_an_epoch_keeps_the_epochs_before_exactly(run, tmp_path, monkeypatch, command, number):
     common = ["trainer.max_epochs=6", "figure=[]"]
     common += ["kernel_sizes=[4,30]"] if command is sweep else ["kernel_size=30"]

@@ -62,6 +62,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_of_many_columns_costs_little(tmp_path, name):
     text, expected = TABLES[name]
