@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+import timeit
 import warnings
 import zipfile
 from pathlib import Path
@@ -32,7 +33,8 @@ from san.commands.evaluate import evaluate
 from san.commands.train import train
 from san.data.wfdb_files import RECORDS
 
-SECONDS = 40  # of processor time, a guard: the dearest case takes 4 to 11, by machine
+LOOP = timeit.timeit("for _ in range(2_000_000): pass", timer=time.process_time, number=1)
+SECONDS = round(10 * max(1, LOOP / 0.025))  # of processor time; longer on a machine on which a plain loop takes longer
 PATIENCE = 60  # seconds of wall time, for a case that hangs
 MEMORY = 10**9
 SAFETY = 4 * MEMORY  # of address space, so that a fault here does not end other programs of the machine

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
-from mutations import SECONDS
 from PIL import Image
 
 from san import train
@@ -70,7 +69,7 @@ def test_a_table_of_many_columns_costs_little(tmp_path, name):
     (tmp_path / "x.csv").write_text(text, encoding="utf-8")
     code = "csv_column.load(path='x.csv', column=0, sampling_frequency=None, headings=True, **WINDOWS)"
     seconds, memory = cost(code, tmp_path, expected)
-    assert seconds < SECONDS
+    assert seconds < 5
     assert memory < 300e6
 
 
