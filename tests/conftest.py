@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
 import torch
@@ -14,7 +13,7 @@ from hypothesis import settings
 
 from san import compare, decode, encode, evaluate, reproduce, sweep, train
 from san.cli.composition import checked_composition
-from san.cli.config import CONF, PACKAGE
+from san.cli.config import CONF, PACKAGE, compose_from_package
 
 COMMANDS = {
     "train": train,
@@ -96,9 +95,9 @@ def compose(tmp_path):
     """Compose a configuration as a command does."""
 
     def compose(*overrides, name="train"):
-        with checked_composition(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            fixed = [f"paths.output_dir={tmp_path}"] + (["activation_name=any"] if name == "train" else [])
-            return hydra.compose(name, [*fixed, *overrides])
+        fixed = [f"paths.output_dir={tmp_path}"] + (["activation_name=any"] if name == "train" else [])
+        with checked_composition():
+            return compose_from_package(name, [*fixed, *overrides])
 
     return compose
 

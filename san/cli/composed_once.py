@@ -1,7 +1,7 @@
-"""What the same choices compose, kept for the next configuration of this process, which differs in values alone.
+"""Keep the merged files of a choice of configuration files for the next configurations of this process.
 
-Most of the time of a composition goes into defaults lists and into merging the files that they name. Jobs of a multirun
-choose the same files again and again, as do commands that one Python process calls.
+Defaults lists and the merging of their files take most of the time of a composition. The jobs of a multirun, and the
+commands called from one Python process, often choose the same files and differ in values alone.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ VISITED = "config_path="  # before the name of a file in Hydra's repository
 
 @dataclass
 class _Composed:
-    """A defaults list, with the last changes of its files in this package, and what the files say together."""
+    """A defaults list, the last changes of its files in this package, and the merged files."""
 
     changes: dict[Path, int]
     defaults: DefaultsList
@@ -70,7 +70,7 @@ def merged_once(
     defaults: list[ResultDefault],
     repo: CachingConfigRepository,
 ) -> DictConfig:
-    """Return what the files of a defaults list say together; those of a kept list are merged once.
+    """Return the merged files of a defaults list; the files of a kept list are merged once.
 
     Args:
         merge: Hydra's method that merges the files of a defaults list, of the other arguments.

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from san.cli.config import CONF, package_configuration
+from san.cli.config import CONF, FILE, package_configuration
 from san.cli.yaml_comments import MOST_USED, TO_APPEND, Group, Source
 
 __all__ = ["Help", "help_text", "read_help"]
@@ -81,7 +81,7 @@ def read_help(command: str, given: Namespace) -> Help:
     """
     overrides = OverridesParser.create().parse_overrides(given.overrides)
     searched = _search_path(given.config_dir, overrides)
-    folders = [CONF, *(Path(place.removeprefix("file://")) for place in searched if not place.startswith("pkg://"))]
+    folders = [CONF, *(Path(place.removeprefix(FILE)) for place in searched if not place.startswith("pkg://"))]
     others = [str(override.input_line) for override in overrides if override.key_or_group != SEARCH_PATH]
     name, mode = given.config_name or command, RunMode.MULTIRUN if given.multirun else RunMode.RUN
     with package_configuration():
@@ -113,7 +113,7 @@ def _search_path(config_dir: str | None, overrides: Sequence[Any]) -> list[str]:
     if config_dir and not Path(config_dir).is_dir():
         raise FileNotFoundError(f"--config-dir {config_dir} is not a folder")
     searched = [place for override in overrides if override.key_or_group == SEARCH_PATH for place in override.value()]
-    return [*([f"file://{Path(config_dir).absolute()}"] if config_dir else []), *map(str, searched)]
+    return [*([f"{FILE}{Path(config_dir).absolute()}"] if config_dir else []), *map(str, searched)]
 
 
 def _quoted(text: str) -> str:

@@ -46,10 +46,10 @@ def extrema(
     maps: Float[Tensor, "batch kernels *space"], distances: Sequence[int], require_sign: bool
 ) -> Bool[Tensor, "batch kernels *space"]:
     """Mark the primary extrema of each map; see :func:`san.ops.selection.extrema`."""
-    rows, distance = as_array(maps.flatten(0, 1)), _per_row(distances, maps)
+    rows, distance, is_signal = as_array(maps.flatten(0, 1)), _per_row(distances, maps), maps.dim() == 3
     keep = np.zeros(rows.shape, np.bool_)
-    mark = _mark_extrema_of_signals if maps.dim() == 3 else _mark_extrema_of_images
-    work = rows.size // 3 if maps.dim() == 3 else rows.size  # a sample of a signal takes a third of the time
+    mark = _mark_extrema_of_signals if is_signal else _mark_extrema_of_images
+    work = rows.size // 3 if is_signal else rows.size  # a sample of a signal takes a third of the time
     share(len(rows), work, lambda *part: mark(rows, keep, distance, require_sign, *part))
     return torch.from_numpy(keep).view(maps.shape)
 
@@ -217,11 +217,8 @@ def _mark_extrema_of_images(maps, keep, distances, require_sign, start, end):
         for at in range(span):
             if wins[at]:
                 keep[index, at // stride, at % stride] = True
-                if reach_columns == 0:
-                    remaining[at : at + 2 * reach_rows + 1] = none
-                else:
-                    for corner in range(at, at + (2 * reach_rows + 1) * stride, stride):
-                        remaining[corner : corner + 2 * reach_columns + 1] = none
+                for corner in range(at, at + (2 * reach_rows + 1) * stride, stride):
+                    remaining[corner : corner + 2 * reach_columns + 1] = none
         # Few candidates remain: the other rounds visit a list of them.
         count = 0
         for at in range(span):
