@@ -285,10 +285,11 @@ def write_segments(tmp_path):
     return write_segments
 
 
-def test_segments_are_split_in_file_order_and_scaled(load, write_segments):
-    write_segments()
+def test_segments_are_split_in_file_order_and_scaled(load, write_segments, monkeypatch):
+    monkeypatch.setattr("san.data.uci_epilepsy.N_SEGMENTS", 1150)  # for a table that is written and read sooner
+    write_segments(rows=1150)
     splits = load("uci_epilepsy")
-    assert [len(splits.train), len(splits.validation), len(splits.test)] == [8740, 1380, 1380]
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [874, 138, 138]
     assert (float(splits.train.min()), float(splits.train.max())) == (0, 1)
     symmetric = load("uci_epilepsy", "dataset.value_range=[-1,1]")
     assert torch.allclose(symmetric.test, 2 * splits.test - 1, atol=1e-6)
@@ -298,6 +299,7 @@ def test_raw_test_segments_reach_no_other_split_but_by_the_papers_protocol(load,
     samples, labels = torch.from_numpy(np.random.default_rng(0).standard_normal((11500, 178))), torch.arange(11500) % 3
     monkeypatch.setattr("san.data.uci_epilepsy._read_table", lambda _: ([], samples, labels))
     original = load("uci_epilepsy")
+    assert [len(examples) for examples in original.examples.values()] == [8740, 1380, 1380]
     samples[-1380:] *= 3
     honest, paper = load("uci_epilepsy"), load("uci_epilepsy", "protocol=paper")
     assert honest.scale == original.scale
@@ -308,12 +310,13 @@ def test_raw_test_segments_reach_no_other_split_but_by_the_papers_protocol(load,
     assert torch.equal(torch.cat([*paper.examples.values()]).squeeze(1), expected)
 
 
-def test_segments_have_three_classes_in_their_order(load, write_segments):
-    table = pd.read_csv(write_segments())
+def test_segments_have_three_classes_in_their_order(load, write_segments, monkeypatch):
+    monkeypatch.setattr("san.data.uci_epilepsy.N_SEGMENTS", 1150)  # for a table that is written and read sooner
+    table = pd.read_csv(write_segments(rows=1150))
     labels = load("uci_epilepsy").labels
     assert labels.classes == ("epilepsy", "tumour", "eyes")
     merged = {1: "epilepsy", 2: "tumour", 3: "tumour", 4: "eyes", 5: "eyes"}
-    assert [labels.classes[label] for label in labels.test] == [merged[y] for y in table["y"][-1380:]]
+    assert [labels.classes[label] for label in labels.test] == [merged[y] for y in table["y"][-138:]]
 
 
 def test_by_recording_keeps_the_segments_of_a_recording_together(load, write_segments):

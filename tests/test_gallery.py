@@ -4,12 +4,7 @@ import copy
 import json
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
-from sphinx_gallery.notebook import jupyter_notebook
-from sphinx_gallery.py_source_parser import split_code_and_text_blocks
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
@@ -21,6 +16,13 @@ def test_there_are_examples():
 @pytest.mark.notebooks
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
 def test_the_notebook_runs_in_an_empty_folder_and_shows_a_figure(example, tmp_path):
+    # Imported by those who run notebooks alone, because these libraries take seconds.
+    import nbformat
+    from nbclient import NotebookClient
+    from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
+    from sphinx_gallery.notebook import jupyter_notebook
+    from sphinx_gallery.py_source_parser import split_code_and_text_blocks
+
     _, blocks = split_code_and_text_blocks(str(example))
     content = jupyter_notebook(blocks, copy.deepcopy(DEFAULT_GALLERY_CONF), str(example.parent))
     notebook = nbformat.reads(json.dumps(content), as_version=4)

@@ -5,6 +5,7 @@ kernels as [kernels, rows, columns], padded with zeros to one extent around thei
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import no_type_check
 
 import numpy as np
@@ -34,7 +35,7 @@ def correlate(
         sizes: Size of each kernel in samples.
     """
     signals, kernels = as_array(padded), as_array(weight)
-    ranges = _kernel_ranges(sizes, weight.shape[1], 1)
+    ranges = _kernel_ranges(tuple(sizes), weight.shape[1], 1)
     n = signals.shape[2] - kernels.shape[1] + 1
     out = np.empty((len(signals), len(kernels), n), signals.dtype)
     work = len(signals) * n * sum(sizes) // 8
@@ -46,7 +47,7 @@ def gather(source: Tensor, weight: Tensor, index: Tensor, sizes: Sequence[int], 
     """Return the scalar product of kernel and source at each activation; see :mod:`san.ops.placement`."""
     n_dims = index.shape[1] - 2
     sources, kernels, positions = _image_array(source, n_dims), _image_array(weight, n_dims), _image_positions(index)
-    ranges = _kernel_ranges(sizes, weight.shape[-1], n_dims)
+    ranges = _kernel_ranges(tuple(sizes), weight.shape[-1], n_dims)
     values = np.empty(len(positions), sources.dtype)
     share(
         len(positions),
@@ -62,7 +63,7 @@ def place(
     """Add each value times its kernel at its position; see :mod:`san.ops.placement`."""
     n_dims = index.shape[1] - 2
     amounts, kernels, positions = as_array(values), _image_array(weight, n_dims), _image_positions(index)
-    ranges = _kernel_ranges(sizes, weight.shape[-1], n_dims)
+    ranges = _kernel_ranges(tuple(sizes), weight.shape[-1], n_dims)
     target = np.zeros((*shape[:2], *[1] * (2 - n_dims), *shape[2:]), kernels.dtype)
     channels = positions[:, 0] * shape[1] + positions[:, 1] // (len(sizes) // shape[1])
     share(
@@ -78,7 +79,7 @@ def weigh(values: Tensor, source: Tensor, index: Tensor, sizes: Sequence[int], s
     """Sum, per kernel, the source windows at its activations, each times its value; see :mod:`san.ops.placement`."""
     n_dims = index.shape[1] - 2
     amounts, sources, positions = as_array(values), _image_array(source, n_dims), _image_positions(index)
-    ranges = _kernel_ranges(sizes, extent, n_dims)
+    ranges = _kernel_ranges(tuple(sizes), extent, n_dims)
     total = np.zeros((len(sizes), extent if n_dims == 2 else 1, extent), sources.dtype)
     share(
         len(sizes),
@@ -115,10 +116,15 @@ def _image_array(tensor: Tensor, n_dims: int) -> Array:
 def _image_positions(index: Tensor) -> Array:
     """Return example, kernel, row and column of each activation, int64 [activations, 4]; the row of signals is 0."""
     array = as_array(index)
-    return array if array.shape[1] == 4 else np.insert(array, 2, 0, axis=1)
+    if array.shape[1] == 4:
+        return array
+    positions = np.zeros((len(array), 4), array.dtype)
+    positions[:, :2], positions[:, 3] = array[:, :2], array[:, 2]
+    return positions
 
 
-def _kernel_ranges(sizes: Sequence[int], extent: int, n_dims: int) -> Array:
+@lru_cache(maxsize=16)
+def _kernel_ranges(sizes: tuple[int, ...], extent: int, n_dims: int) -> Array:
     """Return the first sample of each kernel in its padding and the sample after its last.
 
     The padding is resolved here and not in the numba functions, because the disk cache of numba would not see a change

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from san.ops.compiled.arrays import Array, as_array
-from san.ops.compiled.threads import borrowing, compiled, reordering, share
+from san.ops.compiled.threads import borrowing, compiled, inner, reordering, share
 from san.ops.shapes import Float
 
 __all__ = ["pursue"]
@@ -180,6 +180,7 @@ def pursue(
                     _take_atoms(search, costs, max_activations, patience, max_work)
                 else:
                     _adopt_maps(search, beginning, max_activations)
+                _update_tree(search, 0, 0, height, width)
                 n_active = search.active.sum()
                 n_active = _refine(search, costs, n_active, max_activations, refinements, max_work, whole, np.inf)
                 found.append((_phi(search, costs, n_active), search))
@@ -284,7 +285,7 @@ def _begin(
     is_used = energy > MIN_ENERGY_RATIO * squares.sum((1, 2), keepdims=True)
     np.divide(1, energy, out=energy, where=is_used)
     energy[~is_used] = 0
-    _update_tree(search, 0, 0, max(shape[1:]))
+    _update_tree(search, 0, 0, *shape[1:])
     return search
 
 
@@ -319,7 +320,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
     """Repeatedly take the atom that removes most of the squared residual, and keep the prefix of the lowest phi.
 
     Args:
-        search: The state of the search; modified in place.
+        search: The state of the search; modified in place, but its tree is to be updated afterwards.
         costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
         max_activations: int64, largest number of active atoms.
         patience: int64, atoms that are added without a lower phi before no more are added.
@@ -350,7 +351,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
                                 before[n_changed] = search.amplitude[other, r, c]
                                 n_changed += 1
                                 _change_amplitude(search, other, r, c, change)
-        _update_tree(search, row, column, 2)
+        _update_tree(search, row, column, 2 * _rows(search), 2 * search.atoms.shape[2])
         phi = _phi(search, costs, n_active)
         n_since_lowest += 1
         if phi < lowest:
@@ -363,10 +364,9 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
         for row in range(height):
             for column in range(width):
                 search.active[kernel, row, column] = search.amplitude[kernel, row, column] != 0
-    _update_tree(search, 0, 0, max(height, width))
 
 
-@borrowing
+@inner
 @no_type_check
 def _largest(samples):
     """Return the largest absolute sample of a residual.
@@ -411,7 +411,7 @@ def _adopt_maps(search, amplitude, max_activations):
     """Activate the atoms of activation maps, in the order of kernel and position, up to the largest number.
 
     Args:
-        search: The state of the search, without active atoms; modified in place.
+        search: The state of the search, without active atoms; modified in place, but its tree is to be updated afterwards.
         amplitude: float64 [kernels, height, width], the activation maps.
         max_activations: int64, largest number of active atoms.
     """
@@ -424,7 +424,6 @@ def _adopt_maps(search, amplitude, max_activations):
                     search.active[kernel, row, column] = True
                     _change_amplitude(search, kernel, row, column, amplitude[kernel, row, column])
                     n_active += 1
-    _update_tree(search, 0, 0, max(height, width))
 
 
 @borrowing
@@ -471,7 +470,7 @@ def _refine(search, costs, n_active, max_activations, refinements, max_work, are
             amplitude = _round_amplitude(search, kernel, row, column, amplitude)
             search.active[kernel, row, column] = True
             _change_amplitude(search, kernel, row, column, amplitude)
-            _update_tree(search, row, column, 1)
+            _update_tree(search, row, column, _rows(search), search.atoms.shape[2])
             _mark_neighbours_unrefined(search, row, column)
             n_active += 1
         phi = _phi(search, costs, n_active)
@@ -523,7 +522,7 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
             search.loss[0] = loss
 
 
-@borrowing
+@inner
 @no_type_check
 def _remember(search, area, known):
     """Copy the amplitudes in an area.
@@ -539,7 +538,7 @@ def _remember(search, area, known):
                 known[kernel, row - area[0], column - area[2]] = search.amplitude[kernel, row, column]
 
 
-@borrowing
+@inner
 @no_type_check
 def _restore(search, area, known):
     """Restore the amplitudes in an area, whose atoms then count as refined.
@@ -561,7 +560,7 @@ def _restore(search, area, known):
                 search.refined[kernel, row, column] = True
 
 
-@borrowing
+@inner
 @no_type_check
 def _area_around(search, row, column, down, right):
     """Return the area within a distance of a position.
@@ -580,7 +579,7 @@ def _area_around(search, row, column, down, right):
     return max(0, row - down), min(height, row + down + 1), max(0, column - right), min(width, column + right + 1)
 
 
-@borrowing
+@inner
 @no_type_check
 def _drop_atoms(search, area, draws):
     """Drop the atoms in an area whose random number is low.
@@ -606,7 +605,7 @@ def _drop_atoms(search, area, draws):
     return count
 
 
-@borrowing
+@inner
 @no_type_check
 def _refine_atom(search, costs, n_active, kernel, row, column):
     """Move an atom to the neighbour, kernel and amplitude of the lowest loss, or drop it if phi is lower without it.
@@ -640,20 +639,20 @@ def _refine_atom(search, costs, n_active, kernel, row, column):
                         at, amplitude, lowest = (other, r, c), fitted, change
     phi_without = _phi_of_loss(search, costs, n_active - 1, loss_without)
     if amplitude == 0 or phi_without <= _phi_of_loss(search, costs, n_active, loss_without + lowest):
-        _update_tree(search, row, column, 1)
+        _update_tree(search, row, column, _rows(search), search.atoms.shape[2])
         _mark_neighbours_unrefined(search, row, column)
         return False
     amplitude = _round_amplitude(search, at[0], at[1], at[2], amplitude)
     search.active[at] = True
     _change_amplitude(search, at[0], at[1], at[2], amplitude)
-    _update_tree(search, row, column, 2)
+    _update_tree(search, row, column, 2 * _rows(search), 2 * search.atoms.shape[2])
     if at != (kernel, row, column) or abs(amplitude - before) > UNCHANGED_AMPLITUDE * abs(before):
         _mark_neighbours_unrefined(search, row, column)
     search.refined[at] = True
     return True
 
 
-@borrowing
+@inner
 @no_type_check
 def _mark_neighbours_unrefined(search, row, column):
     """Mark all atoms that may overlap an atom near a position, so that they are refined again.
@@ -687,7 +686,7 @@ def _phi(search, costs, n_active):
     return _phi_of_loss(search, costs, n_active, search.loss[0])
 
 
-@borrowing
+@inner
 @no_type_check
 def _phi_of_loss(search, costs, n_active, loss):
     """Return phi of a number of active atoms and a loss.
@@ -726,7 +725,7 @@ def _total_loss(samples, squared):
     return total
 
 
-@borrowing
+@inner
 @no_type_check
 def _rows(search):
     """Return the largest number of rows of an atom.
@@ -740,7 +739,7 @@ def _rows(search):
     return search.atoms.shape[1] // search.channels
 
 
-@borrowing
+@inner
 @no_type_check
 def _gain(search, kernel, row, column):
     """Return the decrease of the squared residual that an atom allows.
@@ -757,7 +756,7 @@ def _gain(search, kernel, row, column):
     return search.correlation[kernel, row, column] ** 2 * search.inverse_energy[kernel, row, column]
 
 
-@borrowing
+@inner
 @no_type_check
 def _range_inside(search, kernel, position, axis):
     """Return the samples of an atom that are inside the example, along one axis.
@@ -776,7 +775,7 @@ def _range_inside(search, kernel, position, axis):
     return start, max(0, -start), min(search.sizes[kernel, axis], search.amplitude.shape[1 + axis] - start)
 
 
-@borrowing
+@inner
 @no_type_check
 def _overlapping_positions(search, kernel, other, position, axis):
     """Return the positions at which atoms of another kernel overlap an atom, along one axis.
@@ -797,7 +796,7 @@ def _overlapping_positions(search, kernel, other, position, axis):
     return max(0, first), min(search.amplitude.shape[1 + axis], last)
 
 
-@borrowing
+@inner
 @no_type_check
 def _change_amplitude(search, kernel, row, column, change):
     """Change the amplitude of an atom, the residual, its loss and the correlations, but not the tree.
@@ -829,7 +828,7 @@ def _change_amplitude(search, kernel, row, column, change):
     search.amplitude[kernel, row, column] += change
 
 
-@borrowing
+@inner
 @no_type_check
 def _subtract_cropped(search, kernel, row, column, change, other, other_row, start, end):
     """Subtract the correlations of a multiple of an atom with atoms of one row, of which none is whole inside.
@@ -859,7 +858,7 @@ def _subtract_cropped(search, kernel, row, column, change, other, other_row, sta
         search.correlation[other, other_row, other_column] -= change * product
 
 
-@borrowing
+@inner
 @no_type_check
 def _columns_of_whole_atoms(search, kernel, row, columns):
     """Return the part of a range of columns at which the atoms of one row are whole inside the example.
@@ -881,7 +880,7 @@ def _columns_of_whole_atoms(search, kernel, row, columns):
     return min(first, columns[1]), max(last, min(first, columns[1]))
 
 
-@borrowing
+@inner
 @no_type_check
 def _subtract(search, kernel, row, column, amount):
     """Subtract a multiple of an atom from the residual, and update the loss.
@@ -945,7 +944,7 @@ def _subtract_multiple(samples, weights, amount):
         samples[index] -= amount * weights[index]
 
 
-@borrowing
+@inner
 @no_type_check
 def _fit(search, kernel, row, column, limit):
     """Return the amplitude of the lowest loss, and the change of the loss.
@@ -1001,7 +1000,7 @@ def _fit(search, kernel, row, column, limit):
     return sign * best, best_loss - at_zero
 
 
-@borrowing
+@inner
 @no_type_check
 def _copy_inside(search, kernel, row, column):
     """Copy the residual and the atom, where the atom is inside the example, to the two rows of the space.
@@ -1031,7 +1030,7 @@ def _copy_inside(search, kernel, row, column):
     return padded
 
 
-@borrowing
+@inner
 @no_type_check
 def _copy_row(source, target):
     """Copy one row to another, which is faster than an assignment of slices.
@@ -1065,7 +1064,7 @@ def _loss_and_slope(samples, weights, amplitude):
     return loss, slope
 
 
-@borrowing
+@inner
 @no_type_check
 def _round_amplitude(search, kernel, row, column, amplitude):
     """Return the ratio of residual over kernel that is nearest to an amplitude, so that its sample is fitted exactly.
@@ -1092,14 +1091,15 @@ def _round_amplitude(search, kernel, row, column, amplitude):
 
 @borrowing
 @no_type_check
-def _update_tree(search, row, column, extents):
+def _update_tree(search, row, column, down, right):
     """Update the highest gains of the blocks near a position, if the tree is in use.
 
     Args:
         search: The state of the search; its tree is modified in place.
         row: int64, row of the position.
         column: int64, column of the position.
-        extents: int64, distance in multiples of the largest size of an atom.
+        down: int64, rows below and above the position in which gains may have changed.
+        right: int64, columns after and before it.
     """
     if not search.uses_tree[0]:
         return
@@ -1107,7 +1107,6 @@ def _update_tree(search, row, column, extents):
     n = height * width
     correlation, inverse_energy = search.correlation.reshape(kernels, n), search.inverse_energy.reshape(kernels, n)
     active, leaves = search.active.reshape(kernels, n), len(search.tree) // 2
-    down, right = extents * _rows(search), extents * search.atoms.shape[2]
     left, last, next_block = max(0, column - right), min(width - 1, column + right), 0
     for line in range(max(0, row - down), min(height, row + down + 1)):
         first_block = max(next_block, (line * width + left) // BLOCK_SIZE)
@@ -1126,7 +1125,7 @@ def _update_tree(search, row, column, extents):
             next_block = block + 1
 
 
-@borrowing
+@inner
 @no_type_check
 def _best_atom(search):
     """Return the inactive atom of the highest gain, by the tree.
@@ -1153,7 +1152,7 @@ def _best_atom(search):
     return False, 0, 0, 0
 
 
-@borrowing
+@inner
 @no_type_check
 def _best_atom_in(search, area):
     """Return the inactive atom of the highest gain in an area, without the tree.

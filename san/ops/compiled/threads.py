@@ -16,7 +16,7 @@ import torch
 from numba.core.caching import FunctionCache
 from numpy.typing import NDArray
 
-__all__ = ["borrowing", "compiled", "reordering", "share"]
+__all__ = ["borrowing", "compiled", "inner", "reordering", "share"]
 
 FASTMATH = {"contract"}
 """LLVM's fast-math flags: a product and a sum may be rounded once; sums are taken in the order written."""
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 def compiled(function: Any, **options: Any) -> Any:
     """Compile a function on its first call, without the interpreter's lock, and cache it on disk if possible."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", **{"fastmath": FASTMATH, **options})(function)
+    fixed = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    dispatcher = numba.njit(**{**fixed, "fastmath": FASTMATH, **options})(function)
     with suppress(RuntimeError):  # no cache folder is writable
         dispatcher._cache = _HarmlessCache(function)  # type: ignore[no-untyped-call]
     return dispatcher
@@ -44,6 +45,14 @@ def borrowing(function: Any, **options: Any) -> Any:
     Counting them for a dozen arrays takes longer than a loop over 60 samples.
     """
     return compiled(function, _nrt=False, **options)
+
+
+def inner(function: Any) -> Any:
+    """Compile like :func:`borrowing` a function that compiled functions alone call.
+
+    The entrance for Python takes as long to compile as the function itself if an argument has a dozen arrays.
+    """
+    return borrowing(function, no_cpython_wrapper=True)
 
 
 def reordering(function: Any) -> Any:
