@@ -190,6 +190,22 @@ def test_transforms_give_the_direct_convolutions(extent, monkeypatch):
     assert torch.equal(results[0][0] == 0, results[1][0] == 0)
 
 
+@pytest.mark.parametrize("extent", [1, 4, 7])
+@pytest.mark.parametrize(
+    ("operation", "channels"), [(convolution.correlate, 1), (convolution.correlate, 3), (convolution.convolve, 3)]
+)
+def test_gradients_of_transforms_are_those_of_direct_convolutions(operation, channels, extent, monkeypatch):
+    torch.manual_seed(0)
+    shapes = [(2, channels, 23), (3, extent)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    gradients = []
+    for direct in (True, False):
+        monkeypatch.setattr(convolution, "is_direct", lambda *_, direct=direct: direct)
+        gradients.append(torch.autograd.grad(operation(*inputs).pow(3).sum(), inputs))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other)
+
+
 @pytest.mark.parametrize("extent", [1, 4, 5])
 @pytest.mark.parametrize("operation", [convolution.correlate, convolution.convolve])
 def test_gradients_of_images_correlated_map_by_map_are_those_of_torch(operation, extent, monkeypatch):
