@@ -320,7 +320,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
     """Repeatedly take the atom that removes most of the squared residual, and keep the prefix of the lowest phi.
 
     Args:
-        search: The state of the search; modified in place, but its tree is to be updated afterwards.
+        search: The state of the search; modified in place, but its tree is updated afterwards.
         costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
         max_activations: int64, largest number of active atoms.
         patience: int64, atoms that are added without a lower phi before no more are added.
@@ -411,7 +411,7 @@ def _adopt_maps(search, amplitude, max_activations):
     """Activate the atoms of activation maps, in the order of kernel and position, up to the largest number.
 
     Args:
-        search: The state of the search, without active atoms; modified in place, but its tree is to be updated afterwards.
+        search: The state of the search, without active atoms; modified in place, but its tree is updated afterwards.
         amplitude: float64 [kernels, height, width], the activation maps.
         max_activations: int64, largest number of active atoms.
     """
