@@ -50,7 +50,7 @@ def borrowing(function: Any, **options: Any) -> Any:
 def inner(function: Any) -> Any:
     """Compile like :func:`borrowing` a function that compiled functions alone call.
 
-    The entrance for Python takes as long to compile as the function itself if an argument has a dozen arrays.
+    The entrance for Python, which takes each array of an argument apart, would be compiled, too.
     """
     return borrowing(function, no_cpython_wrapper=True)
 
