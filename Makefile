@@ -54,8 +54,8 @@ notebooks: $(INSTALLED)  ## run the examples of the gallery as notebooks; ARGS= 
 	$(BIN)/python -m pytest -m notebooks $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED)  ## measure the speed and write the table, JSON and figures in benchmarks/results/
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED)  ## measure the speed and write the table, JSON and figures in benchmarks/results/; ARGS= chooses parts
+	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: $(INSTALLED)  ## lock versions and hashes in constraints.txt; ARGS=--upgrade locks the newest

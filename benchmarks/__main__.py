@@ -1,10 +1,13 @@
-"""``make bench``: measure the speed of `san`, mostly as ratios of median times to straightforward implementations."""
+"""``make bench``: measure the speed of `san`, mostly as ratios of median times to straightforward implementations.
+
+``python -m benchmarks selection pursuit`` measures some parts again.
+"""
 
 import os
-import platform
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,12 +40,13 @@ from san.figures.style import save
 from san.functional import extrema
 from san.networks import SparselyActivatedNetwork, TrainingStep
 from san.reporting.provenance import versions
-from san.storage.files import write_json, write_text
+from san.storage.files import read_json, write_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
 DATABASES = ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg")  # swept for Table I
 LARGEST_SIZES = (1, 50, 100, 150, 200, 250)  # samples; a sweep is timed from kernel size 1 to each of these
 SIZE_STEP = 5  # every fifth of the 250 kernel sizes is trained one at a time, and the time is multiplied by 5
+Part = tuple[list[Row], dict[str, Any]]  # rows of the table, and what the figures show
 N_PLAIN = 6  # the straightforward implementation is timed on the 6 shortest lengths and smallest batches only
 
 
@@ -107,7 +111,7 @@ def step_row() -> Row:
     return ratio_row(name, 2, sparse_step, dense_step, repeats=7)
 
 
-def pursuit_rows() -> tuple[list[Row], dict[str, Any]]:
+def pursuit_part() -> Part:
     """Measure the encoding of the pursuit, and the growth of its time with samples and with kernels."""
     generator = torch.Generator().manual_seed(0)
 
@@ -141,7 +145,7 @@ def pursuit_rows() -> tuple[list[Row], dict[str, Any]]:
             lambda: plain.pursue(x, kernel, 10),
             repeats=3,
         )
-    return [*rows, greedy], growth
+    return [*rows, greedy], {"pursuit": growth}
 
 
 def pursuit_network(n_kernels: int, *overrides: str) -> SparselyActivatedNetwork:
@@ -150,7 +154,7 @@ def pursuit_network(n_kernels: int, *overrides: str) -> SparselyActivatedNetwork
     return SparselyActivatedNetwork([20] * n_kernels, instantiate(config, "activation"), decoder="adjoint", seed=0)
 
 
-def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, list[float]]]:
+def commands_part(data_dir: Path, folder: Path) -> Part:
     """Measure whole commands, and the time of a sweep over its number of kernel sizes.
 
     Args:
@@ -163,7 +167,7 @@ def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, lis
     rows = [row("python -m san.train --help", 2, median_run("san.train", "--help"), "s", "whole process")]
     times: dict[str, list[float]] = {"sizes": [], "ours": [], "plain": []}
     if not (data_dir / "physionet" / "mitdb").is_dir():
-        return rows, times
+        return rows, {"sweep": times}
     common = (f"paths.data_dir={data_dir}", "logger=csv")
     single = (*common, "n_kernels=1", "initialization=normal")  # the models of Table I
     sweep_row, fitted = sweep_seconds(single, folder / "sweep")
@@ -183,7 +187,7 @@ def command_rows(data_dir: Path, folder: Path) -> tuple[list[Row], dict[str, lis
         whole, peak = run_module("san.train", *mnist, *common, f"hydra.run.dir={folder / 'mnist'}")
         name = "MNIST, Extrema, m = 4: 5 epochs, and 5 of two classifiers"
         rows.append(row(name, 90, whole, "s", f"peak {peak:.2f} GB"))
-    return rows, times
+    return rows, {"sweep": times}
 
 
 def sweep_seconds(common: tuple[str, ...], folder: Path) -> tuple[Row, list[float]]:
@@ -242,39 +246,39 @@ def measure_growth() -> dict[str, Any]:
     return growth
 
 
-def main() -> None:
-    """Measure everything, print the table, and write JSON, Markdown and figures to ``benchmarks/results/``."""
+def main(chosen: Sequence[str]) -> None:
+    """Measure parts, all by default, print the table, and write JSON, Markdown and figures to ``benchmarks/results/``.
+
+    The rows of other parts stay as they were measured; each row has the versions of its code.
+    """
     data_dir = Path(os.environ.get("SAN_DATA_DIR", "data")).resolve()
-    start = time.perf_counter()
-    extrema(torch.randn(2, 1, 50), 3)
-    first_call = time.perf_counter() - start
-    with tempfile.TemporaryDirectory() as folder:
-        whole_commands, sweep_times = command_rows(data_dir, Path(folder))
-        waits = wait_rows(data_dir, Path(folder))
-    (pursuit, pursuit_growth), growth = pursuit_rows(), measure_growth()
-    rows = [*selection_rows(), step_row(), *pursuit, *whole_commands, *waits]
-    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    write_json(
-        RESULTS / "bench.json",
-        {
-            "rows": rows,
-            "growth": growth,
-            "pursuit": pursuit_growth,
-            "sweep": sweep_times,
-            "first_call_seconds": first_call,
-            "machine": machine,
-            "versions": versions(),
-        },
-    )
-    save(draw_growth(growth), RESULTS / "growth", ["png"])
-    if sweep_times["sizes"]:
-        save(draw_sweep_times(sweep_times), RESULTS / "sweep", ["png"])
-    Console(width=200).print(console_table(rows))
-    write_text(RESULTS / "README.md", markdown_table(rows))
-    print(
-        f"First call, including loading or compilation: {first_call:.2f} s. Time of a pass grows with samples as "
-        f"n^{growth['slope_of_samples']:.2f}, with examples as n^{growth['slope_of_examples']:.2f}."
-    )
+    extrema(torch.randn(2, 1, 50), 3)  # the first call loads or compiles
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts: dict[str, Callable[[], Part]] = {
+            "selection": lambda: ([*selection_rows(), step_row()], {}),
+            "pursuit": pursuit_part,
+            "commands": lambda: commands_part(data_dir, folder),
+            "waits": lambda: (wait_rows(data_dir, folder), {}),
+            "growth": lambda: ([], {"growth": measure_growth()}),
+        }
+        if unknown := set(chosen) - set(parts):
+            raise SystemExit(f"{sorted(unknown)} are no parts of the benchmark: choose among {', '.join(parts)}")
+        measured = {part: parts[part]() for part in chosen or parts}
+    found = read_json(RESULTS / "bench.json") or {"rows": []}
+    rows = [one for one in found["rows"] if one["part"] not in measured]
+    code = {"versions": versions(), "cores": torch.get_num_threads()}
+    for part, (new, others) in measured.items():
+        rows += [{"part": part, **one, **code} for one in new]
+        found |= others
+    found["rows"] = sorted(rows, key=lambda one: [*parts].index(one["part"]))
+    write_json(RESULTS / "bench.json", found)
+    if "growth" in measured:
+        save(draw_growth(found["growth"]), RESULTS / "growth", ["png"])
+    if "commands" in measured and found["sweep"]["sizes"]:
+        save(draw_sweep_times(found["sweep"]), RESULTS / "sweep", ["png"])
+    Console(width=200).print(console_table(found["rows"]))
+    write_text(RESULTS / "README.md", markdown_table(found["rows"]))
 
 
 def console_table(rows: list[Row]) -> Table:
@@ -290,15 +294,16 @@ def console_table(rows: list[Row]) -> Table:
 
 def markdown_table(rows: list[Row]) -> str:
     """Return the page that holds the rows."""
-    lines = [f"Written by `make bench` on {torch.get_num_threads()} cores.", ""]
-    lines += ["| measurement | target | measured | met | detail |", "|---|---|---|---|---|"]
+    lines = ["Written by `make bench`. Each row is measured on its own, by the code of its commit.", ""]
+    lines += ["| measurement | target | measured | met | detail | cores | code |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | "
-        f"{'yes' if line['met'] else '**no**'} | {line['detail']} |"
+        f"{'yes' if line['met'] else '**no**'} | {line['detail']} | {line['cores']} | "
+        f"{line['versions']['commit'][:7]} |"
         for line in rows
     ]
     return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
