@@ -245,7 +245,7 @@ def test_a_sweep_keeps_and_returns_the_model_of_the_lowest_phi_on_the_split_of_t
     code, said = run(
         sweep.main, *COMMON, "kernel_sizes=3..9", "n_kernels=[1,2]", "activations=[relu,identity]",
         "initialization=normal", "trainer.max_epochs=1", "max_memory=2e6", "dataset.split=[2,1,1]",
-        f"protocol={protocol}", "optimizer.lr=0.05", "n_starts=2", "seed=5", f"hydra.run.dir={tmp_path}",
+        f"protocol={protocol}", "optimizer.lr=0.05", "n_starts=2", "seed=5", "figure=[]", f"hydra.run.dir={tmp_path}",
     )  # fmt: skip
     assert code == 0, said
     assert torch.initial_seed() == 5
@@ -277,7 +277,7 @@ def test_a_sweep_reports_the_failures_of_all_banks(run, monkeypatch, tmp_path):
     monkeypatch.setattr(sweep_command, "evaluate_bank", fail_first)
     code, said = run(
         sweep.main, *COMMON, "n_kernels=1", "kernel_sizes=[3,4]", "activations=[relu,identity]", "trainer.max_epochs=1",
-        f"hydra.run.dir={tmp_path}",
+        "figure=[]", f"hydra.run.dir={tmp_path}",
     )  # fmt: skip
     assert code == 1
     assert "2 of 4 models failed" in said
@@ -294,8 +294,8 @@ def test_only_the_first_rank_writes_the_results_of_a_sweep(run, monkeypatch, tmp
         return original(models, split)
 
     monkeypatch.setattr(sweep_command, "lowest_phi", as_rank)
-    arguments = (*COMMON, "kernel_sizes=3", "activation=relu", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
-    code, said = run(sweep.main, *arguments)
+    arguments = (*COMMON, "kernel_sizes=3", "activation=relu", "trainer.max_epochs=1", "figure=[]")
+    code, said = run(sweep.main, *arguments, f"hydra.run.dir={tmp_path}")
     assert code == 0, said
     for name in ("results.json", "sweep.csv", "checkpoints/best.ckpt"):
         assert (tmp_path / name).exists() == (rank == 0)
