@@ -46,8 +46,9 @@ RESULTS = Path(__file__).parent / "results"
 DATABASES = ("bidmc", "ctu-uhb-ctgdb", "drivedb", "emgdb", "mitdb", "noneeg")  # swept for Table I
 LARGEST_SIZES = (1, 50, 100, 150, 200, 250)  # samples; a sweep is timed from kernel size 1 to each of these
 SIZE_STEP = 5  # every fifth of the 250 kernel sizes is trained one at a time, and the time is multiplied by 5
-Part = tuple[list[Row], dict[str, Any]]  # rows of the table, and what the figures show
 N_PLAIN = 6  # the straightforward implementation is timed on the 6 shortest lengths and smallest batches only
+
+Part = tuple[list[Row], dict[str, Any]]  # rows of the table, and what the figures show
 
 
 def selection_rows() -> list[Row]:
@@ -267,9 +268,9 @@ def main(chosen: Sequence[str]) -> None:
         measured = {part: parts[part]() for part in chosen or parts}
     found = read_json(RESULTS / "bench.json") or {"rows": []}
     rows = [one for one in found["rows"] if one["part"] not in measured]
-    code = {"versions": versions(), "cores": torch.get_num_threads()}
+    circumstances = {"versions": versions(), "cores": torch.get_num_threads()}
     for part, (new, others) in measured.items():
-        rows += [{"part": part, **one, **code} for one in new]
+        rows += [{"part": part, **one, **circumstances} for one in new]
         found |= others
     found["rows"] = sorted(rows, key=lambda one: [*parts].index(one["part"]))
     write_json(RESULTS / "bench.json", found)
@@ -298,11 +299,16 @@ def markdown_table(rows: list[Row]) -> str:
     lines += ["| measurement | target | measured | met | detail | cores | code |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | "
-        f"{'yes' if line['met'] else '**no**'} | {line['detail']} | {line['cores']} | "
-        f"{line['versions']['commit'][:7]} |"
+        f"{'yes' if line['met'] else '**no**'} | {line['detail']} | {line['cores']} | {code(line['versions'])} |"
         for line in rows
     ]
     return "\n".join([*lines, ""])
+
+
+def code(versions: dict[str, str]) -> str:
+    """Return the short commit of versions, or their release if there is none, and whether the code differed from it."""
+    commit, _, change = versions.get("commit", versions["san"]).partition("-")
+    return f"{commit[:7]} with changes" if change else commit[:7]
 
 
 if __name__ == "__main__":
