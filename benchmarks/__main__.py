@@ -250,7 +250,7 @@ def measure_growth() -> dict[str, Any]:
 def main(chosen: Sequence[str]) -> None:
     """Measure parts, all by default, print the table, and write JSON, Markdown and figures to ``benchmarks/results/``.
 
-    The rows of other parts stay as they were measured; each row has the versions of its code.
+    The rows of other parts stay as they were measured; each part has the versions of its code.
     """
     data_dir = Path(os.environ.get("SAN_DATA_DIR", "data")).resolve()
     extrema(torch.randn(2, 1, 50), 3)  # the first call loads or compiles
@@ -266,20 +266,20 @@ def main(chosen: Sequence[str]) -> None:
         if unknown := set(chosen) - set(parts):
             raise SystemExit(f"{sorted(unknown)} are no parts of the benchmark: choose among {', '.join(parts)}")
         measured = {part: parts[part]() for part in chosen or parts}
-    found = read_json(RESULTS / "bench.json") or {"rows": []}
-    rows = [one for one in found["rows"] if one["part"] not in measured]
-    circumstances = {"versions": versions(), "cores": torch.get_num_threads()}
-    for part, (new, others) in measured.items():
-        rows += [{"part": part, **one, **circumstances} for one in new]
-        found |= others
-    found["rows"] = sorted(rows, key=lambda one: [*parts].index(one["part"]))
+    found = read_json(RESULTS / "bench.json") or {"rows": [], "parts": {}}
+    lines = [line for line in found["rows"] if line["part"] not in measured]
+    for part, (rows, drawn) in measured.items():
+        lines += [{"part": part, **line} for line in rows]
+        found |= drawn
+        found["parts"][part] = {"versions": versions(), "cores": torch.get_num_threads()}
+    found["rows"] = sorted(lines, key=lambda line: [*parts].index(line["part"]))
     write_json(RESULTS / "bench.json", found)
     if "growth" in measured:
         save(draw_growth(found["growth"]), RESULTS / "growth", ["png"])
     if "commands" in measured and found["sweep"]["sizes"]:
         save(draw_sweep_times(found["sweep"]), RESULTS / "sweep", ["png"])
     Console(width=200).print(console_table(found["rows"]))
-    write_text(RESULTS / "README.md", markdown_table(found["rows"]))
+    write_text(RESULTS / "README.md", markdown_table(found))
 
 
 def console_table(rows: list[Row]) -> Table:
@@ -293,21 +293,23 @@ def console_table(rows: list[Row]) -> Table:
     return table
 
 
-def markdown_table(rows: list[Row]) -> str:
+def markdown_table(found: dict[str, Any]) -> str:
     """Return the page that holds the rows."""
-    lines = ["Written by `make bench`. Each row is measured on its own, by the code of its commit.", ""]
-    lines += ["| measurement | target | measured | met | detail | cores | code |", "|---|---|---|---|---|---|---|"]
-    lines += [
-        f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | "
-        f"{'yes' if line['met'] else '**no**'} | {line['detail']} | {line['cores']} | {code(line['versions'])} |"
-        for line in rows
-    ]
+    lines = ["Written by `make bench`. Each part is measured on its own, by the code of its commit.", ""]
+    lines += ["| measurement | target | measured | met | detail | part | cores | code |", f"|{'---|' * 8}"]
+    for line in found["rows"]:
+        part = found["parts"][line["part"]]
+        lines.append(
+            f"| {line['what']} | {line['target']:g} {line['unit']} | {line['measured']:.3g} | "
+            f"{'yes' if line['met'] else '**no**'} | {line['detail']} | {line['part']} | {part['cores']} | "
+            f"{short_commit(part['versions'])} |"
+        )
     return "\n".join([*lines, ""])
 
 
-def code(versions: dict[str, str]) -> str:
-    """Return the short commit of versions, or their release if there is none, and whether the code differed from it."""
-    commit, _, change = versions.get("commit", versions["san"]).partition("-")
+def short_commit(of_part: dict[str, str]) -> str:
+    """Return the commit of a part's code and whether the code differed from it; the release if there is no commit."""
+    commit, _, change = of_part.get("commit", of_part["san"]).partition("-")
     return f"{commit[:7]} with changes" if change else commit[:7]
 
 

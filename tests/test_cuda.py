@@ -47,12 +47,6 @@ def fake_tensors():
         yield
 
 
-def move(network):
-    """Put a network on the device, as its method ``to`` does with tensors that have samples."""
-    network.weight = torch.nn.Parameter(torch.empty(network.weight.shape, device="cuda"))
-    network.inside = torch.empty(network.inside.shape, dtype=torch.bool, device="cuda")
-
-
 def are_on_the_device(*tensors):
     return all(tensor.device.type == "cuda" for tensor in tensors)
 
@@ -97,7 +91,7 @@ def test_networks_and_metrics_stay_on_the_device(copies, compose, name, decoder,
     activation = instantiate(compose(f"activation={name}"), "activation")
     network = SparselyActivatedNetwork(SIZES, activation, len(space), n_models=2, seed=0, decoder=decoder)
     with fake_tensors():
-        move(network)
+        network.weight = torch.nn.Parameter(torch.empty(network.weight.shape, device="cuda"))
         x = torch.empty(3, 1, *space, device="cuda")
         maps, reconstruction = network.encode(x), network(x)
         ratio = inverse_compression_ratio(maps[:, :2], 6, 1)
@@ -121,7 +115,7 @@ def test_forms_of_networks_and_their_constraints_stay_on_the_device(copies, spac
     kind, options = FORMS[form]
     network = kind(SIZES, Extrema(), len(space), n_models=2, seed=0, **options)
     with fake_tensors():
-        move(network)
+        network.weight = torch.nn.Parameter(torch.empty(network.weight.shape, device="cuda"))
         x = torch.empty(3, options.get("channels", 1), *space, device="cuda")
         described, examples = models_as_examples(network(x), x, network.n_models)
         losses = loss_per_example(described, examples, torch.nn.functional.l1_loss)

@@ -16,7 +16,7 @@ def test_there_are_examples():
 @pytest.mark.notebooks
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
 def test_the_notebook_runs_in_an_empty_folder_and_shows_a_figure(example, tmp_path):
-    # Imported by those who run notebooks alone, because these libraries take seconds.
+    # Imported here, because these libraries take seconds and no other test needs them.
     import nbformat
     from nbclient import NotebookClient
     from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF

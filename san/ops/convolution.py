@@ -136,37 +136,35 @@ def _nonzero_under_kernels(signals: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def _convolve_by_fft(signals: Tensor, weight: Tensor, start: int, maps: Tensor) -> Tensor:
-    """Return the samples of the full convolution from start on, as many as the maps have."""
-    length = _transform_length(maps, weight)
-    convolved: Tensor = _TransformedConvolution.apply(signals, weight, length, start, maps.shape[-1])
-    return convolved
+    """Return the samples of the full convolution from start on, as many as the maps have; it is differentiable once."""
+    full: Tensor = _TransformedConvolution.apply(signals, weight, _transform_length(maps, weight))
+    return full.narrow(-1, start, maps.shape[-1])
 
 
 class _TransformedConvolution(torch.autograd.Function):
-    """Convolve signals by transforms of real numbers; in torch's gradient they are complex, which takes longer."""
+    """Convolve by transforms of real numbers; torch's own gradient uses complex transforms, which take longer."""
 
     @staticmethod
-    def forward(ctx: Any, signals: Tensor, weight: Tensor, length: int, start: int, n: int) -> Tensor:
-        spectra = torch.fft.rfft(signals, length), torch.fft.rfft(weight, length)
-        ctx.save_for_backward(*spectra)
-        ctx.length, ctx.start, ctx.sizes = length, start, (signals.shape[-1], weight.shape[-1])
-        full: Tensor = torch.fft.irfft(spectra[0] * spectra[1], length)
-        return full.narrow(-1, start, n)
+    def forward(ctx: Any, signals: Tensor, weight: Tensor, length: int) -> Tensor:
+        signal_spectra, weight_spectra = torch.fft.rfft(signals, length), torch.fft.rfft(weight, length)
+        ctx.save_for_backward(signal_spectra, weight_spectra)
+        ctx.length, ctx.sizes = length, (signals.shape[-1], weight.shape[-1])
+        full: Tensor = torch.fft.irfft(signal_spectra * weight_spectra, length)
+        return full
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        of_signals, of_weight = ctx.saved_tensors
-        after = ctx.length - ctx.start - grad.shape[-1]
-        spectrum = torch.fft.rfft(F.pad(grad, [ctx.start, after]))
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        signal_spectra, weight_spectra = ctx.saved_tensors
+        spectra = torch.fft.rfft(grad)
         by_signals, by_weight = None, None
         if ctx.needs_input_grad[0]:
-            product = spectrum * of_weight.conj()
-            shared = product.sum(1, keepdim=True) if of_signals.shape[1] == 1 else product
-            by_signals = torch.fft.irfft(shared, ctx.length)[..., : ctx.sizes[0]]
+            products = spectra * weight_spectra.conj()
+            own = products.sum(1, keepdim=True) if signal_spectra.shape[1] == 1 else products
+            by_signals = torch.fft.irfft(own, ctx.length)[..., : ctx.sizes[0]]
         if ctx.needs_input_grad[1]:
-            by_weight = torch.fft.irfft((spectrum * of_signals.conj()).sum(0), ctx.length)[..., : ctx.sizes[1]]
-        return by_signals, by_weight, None, None, None
+            by_weight = torch.fft.irfft((spectra * signal_spectra.conj()).sum(0), ctx.length)[..., : ctx.sizes[1]]
+        return by_signals, by_weight, None
 
 
 def _transform_length(maps: Tensor, weight: Tensor) -> int:

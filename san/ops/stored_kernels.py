@@ -27,7 +27,6 @@ class StoredKernels(nn.Module):
 
     Attributes:
         channels: Channels of every kernel.
-        inside: Whether each sample of the padded kernels is one of a kernel; None if no kernel is padded.
 
     Raises:
         ValueError: If the form of the kernels is unknown.
@@ -41,12 +40,6 @@ class StoredKernels(nn.Module):
         self.n_dims = n_dims
         self.channels = 1 if weight.dim() == n_dims + 1 else weight.shape[1]
         self.kernel = kernel
-        inside = None
-        if len(set(kernel_sizes)) > 1:
-            inside = padding_mask(kernel_sizes, weight.shape[-1], n_dims, weight.device)
-            inside = inside if weight.dim() == inside.dim() else inside.unsqueeze(1)
-        self.inside: Tensor | None
-        self.register_buffer("inside", inside, persistent=False)
 
     @property
     def kernels(self) -> list[Tensor]:
@@ -74,7 +67,10 @@ class StoredKernels(nn.Module):
 
     def _masked(self, weight: Tensor) -> Tensor:
         """Set the padding of padded kernels to zero."""
-        return weight if self.inside is None else weight * self.inside
+        if len(set(self.kernel_sizes)) == 1:
+            return weight
+        inside = padding_mask(self.kernel_sizes, weight.shape[-1], self.n_dims, weight.device)
+        return weight * (inside if weight.dim() == inside.dim() else inside.unsqueeze(1))
 
     def _index(self, kernel: int) -> tuple[int | slice | EllipsisType, ...]:
         return kernel_index(kernel, self.kernel_sizes[kernel], self.weight.shape[-1], self.n_dims)

@@ -131,7 +131,7 @@ def _kernel_ranges(sizes: tuple[int, ...], extent: int, n_dims: int) -> Array:
     of :func:`san.ops.kernels.start_in_padding`, which is in another file.
 
     Returns:
-        int64 [2, kernels, 2]: for rows and columns, of each kernel.
+        int64 [2, kernels, 2]: for rows and columns, of each kernel. Callers share it, and do not write to it.
     """
     size = torch.tensor(sizes, device="cpu")
     start = start_in_padding(extent, size)

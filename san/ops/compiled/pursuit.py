@@ -320,7 +320,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
     """Repeatedly take the atom that removes most of the squared residual, and keep the prefix of the lowest phi.
 
     Args:
-        search: The state of the search; modified in place, but its tree is updated afterwards.
+        search: The state of the search; modified in place. The caller updates its tree.
         costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
         max_activations: int64, largest number of active atoms.
         patience: int64, atoms that are added without a lower phi before no more are added.
@@ -411,7 +411,7 @@ def _adopt_maps(search, amplitude, max_activations):
     """Activate the atoms of activation maps, in the order of kernel and position, up to the largest number.
 
     Args:
-        search: The state of the search, without active atoms; modified in place, but its tree is updated afterwards.
+        search: The state of the search, without active atoms; modified in place. The caller updates its tree.
         amplitude: float64 [kernels, height, width], the activation maps.
         max_activations: int64, largest number of active atoms.
     """
@@ -1098,8 +1098,8 @@ def _update_tree(search, row, column, down, right):
         search: The state of the search; its tree is modified in place.
         row: int64, row of the position.
         column: int64, column of the position.
-        down: int64, rows below and above the position in which gains may have changed.
-        right: int64, columns after and before it.
+        down: int64, rows on each side of the position in which gains may have changed.
+        right: int64, columns on each side of it.
     """
     if not search.uses_tree[0]:
         return

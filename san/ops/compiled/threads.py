@@ -48,9 +48,9 @@ def borrowing(function: Any, **options: Any) -> Any:
 
 
 def inner(function: Any) -> Any:
-    """Compile like :func:`borrowing` a function that compiled functions alone call.
+    """Compile like :func:`borrowing`, without the wrapper that Python calls, which takes long to compile.
 
-    The entrance for Python, which takes each array of an argument apart, would be compiled, too.
+    Only compiled functions may call the function: a call from Python crashes the process.
     """
     return borrowing(function, no_cpython_wrapper=True)
 
