@@ -222,9 +222,8 @@ def test_a_run_that_was_stopped_before_its_training_began_starts_anew(run, tmp_p
     assert "was stopped before its training began: it starts now" in log.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_process_prints_one_line(tmp_path, number, code):
     folder = tmp_path / "run"
     process = start("-m", "san.train", "trainer.max_epochs=100000", f"hydra.run.dir={folder}")

@@ -157,10 +157,8 @@ def test_models_of_equal_sizes_have_seeds_of_their_own(compose, real_data):
     assert RandomNumbers(config, load_dataset(config), [[7], [7]]).sources == ["seed", "seed"]
 
 
-@pytest.mark.parametrize(
-    "database",
-    [pytest.param("emgdb", marks=pytest.mark.slow), pytest.param("ctu-uhb-ctgdb", marks=pytest.mark.slow), "bidmc"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["emgdb", "ctu-uhb-ctgdb", "bidmc"])
 def test_every_printed_digit_of_table_1(run, real_data, tmp_path, database):
     common = ["dataset=physionet", "protocol=paper", "logger=[]", "figure=[]"]
     printed = {row["activation"]: row for row in printed_table(1).to_dict("records") if row["database"] == database}
