@@ -48,7 +48,7 @@ LARGEST_SIZES = (1, 50, 100, 150, 200, 250)  # samples; a sweep is timed from ke
 SIZE_STEP = 5  # every fifth of the 250 kernel sizes is trained one at a time, and the time is multiplied by 5
 N_PLAIN = 6  # the straightforward implementation is timed on the 6 shortest lengths and smallest batches only
 
-Part = tuple[list[Row], dict[str, Any]]  # rows of the table, and what the figures show
+Part = tuple[list[Row], dict[str, Any]]  # rows of the table, and data of the figures
 
 
 def selection_rows() -> list[Row]:

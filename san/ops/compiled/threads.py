@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 def compiled(function: Any, **options: Any) -> Any:
     """Compile a function on its first call, without the interpreter's lock, and cache it on disk if possible."""
-    fixed = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-    dispatcher = numba.njit(**{**fixed, "fastmath": FASTMATH, **options})(function)
+    defaults: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "fastmath": FASTMATH}
+    dispatcher = numba.njit(**(defaults | options))(function)
     with suppress(RuntimeError):  # no cache folder is writable
         dispatcher._cache = _HarmlessCache(function)  # type: ignore[no-untyped-call]
     return dispatcher
