@@ -61,7 +61,6 @@ class Chart:
         with own_style():
             self.figure = Figure(figsize=(WIDTH, HEIGHT))
             self.axes = self.figure.add_axes(MARGINS)
-            self.axes.set_title("", y=1.0)  # without a fixed place, matplotlib lays out all ticks a second time
 
     def kernel(
         self, times: Array, values: Array, *, time_label: str, label: str, labels: Sequence[str] = ("",)

@@ -91,6 +91,7 @@ MATPLOTLIB_STYLE: Any = {
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": "medium",
+    "axes.titley": 1.0,  # without a fixed place, matplotlib lays out all ticks a second time
     "font.size": 9.0,
     "legend.frameon": False,
     "lines.linewidth": 1.0,
@@ -170,11 +171,14 @@ def save(drawn: Figure, path: Path, formats: Sequence[str] = FORMATS) -> None:
         path: Path of the files without their suffix.
         formats: Suffixes of the files.
     """
+    if drawn.axes and (layout := drawn.get_layout_engine()) is not None:
+        with own_style():
+            layout.execute(drawn)
+            drawn.set_layout_engine(None)  # savefig draws a figure with a layout engine twice
     for suffix in formats:
         buffer = io.BytesIO()
         with own_style():
             drawn.savefig(buffer, format=suffix, dpi=150, metadata={"CreationDate": None} if suffix == "pdf" else None)
-        drawn.set_layout_engine("none")  # all files have the layout of the first, which takes as long as the drawing
         with replacing(path.with_name(f"{path.name}.{suffix}")) as unfinished:
             unfinished.write_bytes(buffer.getbuffer())
 
