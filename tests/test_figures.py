@@ -1,5 +1,6 @@
 import logging
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from san.activations import Extrema
 from san.cli.parts import instantiate
 from san.extensions.recovery import Recovery
-from san.figures import forward_pass, phi_per_epoch
+from san.figures import forward_pass, kernels, phi_per_epoch
 from san.figures.kernels import draw_kernels
 from san.figures.planted import draw_planted
 from san.figures.style import MAX_DRAWN_KERNELS, Run, figure, method_color, save
@@ -71,6 +72,11 @@ def texts(drawn):
     return titles + [axes.get_title() or axes.get_title(loc="left") for axes in drawn.axes]
 
 
+def in_line(text):
+    """Return a text with the digits of superscripts as ordinary digits."""
+    return unicodedata.normalize("NFKC", text)
+
+
 @pytest.mark.parametrize("n_dims", [1, 2])
 @pytest.mark.parametrize("name", ["forward_pass", "kernels"])
 def test_of_many_kernels_those_with_the_most_energy_are_drawn(compose, caplog, name, n_dims):
@@ -85,7 +91,7 @@ def test_of_many_kernels_those_with_the_most_energy_are_drawn(compose, caplog, n
     note = f"the {MAX_DRAWN_KERNELS} of {MAX_DRAWN_KERNELS + 8} kernels with the most energy"
     assert any(note in text for text in said)
     assert note in caplog.text
-    drawn = [int(number) for text in said for number in re.findall(r"^kernel \D*(\d+)", text)]
+    drawn = [int(number) for text in said for number in re.findall(r"^kernel \D*(\d+)", in_line(text))]
     assert drawn == strong
 
 
@@ -111,6 +117,14 @@ def test_equal_figures_are_equal_files(tmp_path):
     for suffix in ("png", "pdf"):
         one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
         assert one == two
+
+
+def test_a_dollar_sign_in_a_name_begins_no_formula(tmp_path):
+    name = "$a\\frac$"  # no formula that can be drawn
+    run = replace(finished_run(1, [5, 8]), name=name, example=torch.randn(2, 200), channels=(name, "other"))
+    run = replace(run, network=SparselyActivatedNetwork([5, 8], Extrema(), 1, channels=2), units=name)
+    for draw in (forward_pass.draw, phi_per_epoch.draw, kernels.draw):
+        save(draw(run), tmp_path / draw.__module__)
 
 
 def signal_and_kernels(drawn):
@@ -159,7 +173,7 @@ def test_a_kernel_without_activations_has_no_row(n_dims):
         run.network.weight[1] = 0
     drawn = forward_pass.draw(run)
     assert drawn.get_suptitle().endswith("no activations of kernel 1")
-    said = [text for text in texts(drawn) if text.startswith("activations")]
+    said = [in_line(text) for text in texts(drawn) if text.startswith("activations")]
     assert ["(0)" in said[0], "(2)" in said[1], len(said)] == [True, True, 2]
 
 

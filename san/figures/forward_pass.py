@@ -17,6 +17,7 @@ __all__ = ["draw"]
 log = logging.getLogger(__name__)
 
 Steps = dict[str, Tensor]
+SUPERSCRIPTS = str.maketrans("()0123456789", "⁽⁾⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @styled
@@ -119,7 +120,7 @@ def _images(run: Run, steps: Steps, indices: Sequence[int], title: str) -> Figur
 
 def _number(run: Run, index: int) -> str:
     """Return the superscript of a kernel, empty if it is the only one."""
-    return f"$^{{({index})}}$" if len(run.network.kernel_sizes) > 1 else ""
+    return f"({index})".translate(SUPERSCRIPTS) if len(run.network.kernel_sizes) > 1 else ""
 
 
 def _limits(image: Tensor) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -85,7 +84,6 @@ MAX_DRAWN_KERNELS = 12
 FORMATS = ("png", "pdf")  # of the files of each figure; any that matplotlib writes
 OTHER_COLORS = ("#F0E442", "#999933", "#332288", "#AA4499", "#DDCC77")  # the last four are from Tol's muted scheme
 IMAGE_COLORMAP = "RdBu_r"
-SUPERSCRIPTS = re.compile(r"[^$]*(\$\^\{\(\d+\)\}\$[^$]*)+")  # the only formulas of the figures
 MATPLOTLIB_STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -96,6 +94,7 @@ MATPLOTLIB_STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.0,
     "pdf.fonttype": 42,  # text that other programs can edit
+    "text.parse_math": False,  # a dollar sign in a name begins no formula
 }
 
 
@@ -137,7 +136,7 @@ def own_style() -> AbstractContextManager[None]:
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Apply the style of the project inside a drawing function, and leave the caller's style unchanged.
 
-    Names from files are drawn as they are: in printable characters, and dollar signs begin no formula.
+    Names from files are drawn as they are, in printable characters.
     """
 
     @wraps(draw)
@@ -147,7 +146,6 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         for text in drawn.findobj(Text):
             if isinstance(text, Text) and (content := text.get_text()):  # the labels of ticks are empty until drawn
                 text.set_text(printable(content))
-                text.set_parse_math(SUPERSCRIPTS.fullmatch(content) is not None)
         return drawn
 
     return draw_with_style
