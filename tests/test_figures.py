@@ -15,7 +15,7 @@ from san.extensions.recovery import Recovery
 from san.figures import forward_pass, kernels, phi_per_epoch
 from san.figures.kernels import draw_kernels
 from san.figures.planted import draw_planted
-from san.figures.style import MAX_DRAWN_KERNELS, Run, figure, method_color, save
+from san.figures.style import MAX_DRAWN_KERNELS, Run, figure, method_color, save, styled
 from san.figures.sweep import draw_surface, draw_sweep
 from san.networks import SparselyActivatedNetwork
 
@@ -125,6 +125,20 @@ def test_a_dollar_sign_in_a_name_begins_no_formula(tmp_path):
     run = replace(run, network=SparselyActivatedNetwork([5, 8], Extrema(), 1, channels=2), units=name)
     for draw in (forward_pass.draw, phi_per_epoch.draw, kernels.draw):
         save(draw(run), tmp_path / draw.__module__)
+
+
+def test_the_numbers_of_a_logarithmic_axis_are_powers(tmp_path):
+    @styled
+    def draw():
+        drawn = figure(2, 2)
+        drawn.add_subplot().loglog([1, 1000], [1, 1000])
+        return drawn
+
+    drawn = draw()
+    save(drawn, tmp_path / "powers")
+    powers = [text for text in drawn.axes[0].get_yticklabels() if "10^" in text.get_text()]
+    assert powers
+    assert all(text.get_parse_math() for text in powers)
 
 
 def signal_and_kernels(drawn):

@@ -123,7 +123,7 @@ class Chart:
             return _png(self.figure)
 
     def _empty(self, x_label: str, y_label: str) -> Axes:
-        """Return the axes without the panel before."""
+        """Return the axes without the panel before; labels begin no formula."""
         axes = self.axes
         for artist in [*axes.lines, *axes.patches]:
             artist.remove()
@@ -131,8 +131,8 @@ class Chart:
         axes.autoscale(True)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(N_TICKS, steps=[1, 2, 2.5, 5, 10]))
-        axes.set_xlabel(printable(x_label))
-        axes.set_ylabel(printable(y_label))
+        axes.set_xlabel(printable(x_label), parse_math=False)
+        axes.set_ylabel(printable(y_label), parse_math=False)
         return axes
 
 
@@ -140,10 +140,10 @@ def _kernel_of_channels(times: Array, values: Array, time_label: str, label: str
     with own_style():
         drawn, axes = _axes_of_channels(min(len(values), MAX_LEADS))
         if len(values) > MAX_LEADS:
-            drawn.colorbar(draw_map(axes, values, times, labels), ax=axes).set_label(printable(label))
+            drawn.colorbar(draw_map(axes, values, times, labels), ax=axes).set_label(printable(label), parse_math=False)
         else:
             draw_traces(axes, times, [values], [COLORS["kernel"]], labels)
-            axes.set_ylabel(printable(label))
+            axes.set_ylabel(printable(label), parse_math=False)
         _finish(axes, time_label)
         return _png(drawn)
 
@@ -177,10 +177,11 @@ def _axes_of_channels(n_channels: int) -> tuple[Figure, Axes]:
 
 
 def _finish(axes: Axes, time_label: str) -> None:
-    """Label the time axis, and show the labels of channels in printable characters."""
-    axes.set_xlabel(printable(time_label))
+    """Label the time axis; labels begin no formula."""
+    axes.set_xlabel(printable(time_label), parse_math=False)
     for text in axes.get_yticklabels():
         text.set_text(printable(text.get_text()))
+        text.set_parse_math(False)
 
 
 def _marks() -> dict[str, Any]:

@@ -94,7 +94,6 @@ MATPLOTLIB_STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.0,
     "pdf.fonttype": 42,  # text that other programs can edit
-    "text.parse_math": False,  # a dollar sign in a name begins no formula
 }
 
 
@@ -136,7 +135,7 @@ def own_style() -> AbstractContextManager[None]:
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Apply the style of the project inside a drawing function, and leave the caller's style unchanged.
 
-    Names from files are drawn as they are, in printable characters.
+    Names from files are drawn as they are: in printable characters, and dollar signs begin no formula.
     """
 
     @wraps(draw)
@@ -146,6 +145,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         for text in drawn.findobj(Text):
             if isinstance(text, Text) and (content := text.get_text()):  # the labels of ticks are empty until drawn
                 text.set_text(printable(content))
+                text.set_parse_math(False)
         return drawn
 
     return draw_with_style
