@@ -3,11 +3,13 @@ import re
 import unicodedata
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from conftest import choices
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from san.activations import Extrema
 from san.cli.parts import instantiate
@@ -124,7 +126,20 @@ def test_a_dollar_sign_in_a_name_begins_no_formula(tmp_path):
     run = replace(finished_run(1, [5, 8]), name=name, example=torch.randn(2, 200), channels=(name, "other"))
     run = replace(run, network=SparselyActivatedNetwork([5, 8], Extrema(), 1, channels=2), units=name)
     for draw in (forward_pass.draw, phi_per_epoch.draw, kernels.draw):
-        save(draw(run), tmp_path / draw.__module__)
+        drawn = draw(run)
+        save(drawn, tmp_path / draw.__module__)
+        named = [text for text in drawn.findobj(Text) if "$" in text.get_text()]
+        assert named
+        assert all(name in text.get_text() and not text.get_parse_math() for text in named)
+
+
+@pytest.mark.parametrize("setting", ["figure.autolayout", "figure.constrained_layout.use"])
+def test_the_files_of_a_figure_do_not_depend_on_the_users_layout(tmp_path, setting):
+    for used in (False, True):
+        with matplotlib.rc_context({setting: used}):
+            save(forward_pass.draw(finished_run(1, [5, 8])), tmp_path / f"{used}")
+    for suffix in ("png", "pdf"):
+        assert (tmp_path / f"True.{suffix}").read_bytes() == (tmp_path / f"False.{suffix}").read_bytes()
 
 
 def test_the_numbers_of_a_logarithmic_axis_are_powers(tmp_path):

@@ -3,7 +3,6 @@
 Their captions are text of the page, so that they stay readable on a small screen.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from san.figures.channels import MAX_LEADS, draw_map, draw_traces
 from san.figures.images import RGB, show_channels
-from san.figures.style import COLORS, own_style
+from san.figures.style import COLORS, as_bytes, own_style
 from san.storage.text import printable
 
 __all__ = ["MAX_DRAWN_SAMPLES", "Chart", "Excerpt", "event_counts_png", "image_example_png", "image_kernel_png"]
@@ -228,6 +227,4 @@ def _images(n_axes: int) -> tuple[Figure, list[Axes]]:
 
 
 def _png(drawn: Figure) -> bytes:
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return buffer.getvalue()
+    return as_bytes(drawn, "png", DOTS_PER_INCH, {"Software": None})

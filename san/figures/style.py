@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
@@ -32,6 +32,7 @@ __all__ = [
     "activation_label",
     "active_kernels_to_draw",
     "add_colorbar",
+    "as_bytes",
     "figure",
     "in_paper_order",
     "kernels_to_draw",
@@ -90,6 +91,8 @@ MATPLOTLIB_STYLE: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": "medium",
     "axes.titley": 1.0,  # without a fixed place, matplotlib lays out all ticks a second time
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,  # neither lays out again what has its layout
     "font.size": 9.0,
     "legend.frameon": False,
     "lines.linewidth": 1.0,
@@ -161,6 +164,24 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def as_bytes(drawn: Figure, suffix: str, dpi: float, metadata: Mapping[str, str | None] | None = None) -> bytes:
+    """Return a figure as the bytes of a file. It is laid out the first time; all its files have this layout.
+
+    Args:
+        drawn: The figure.
+        suffix: Suffix of the file, any that matplotlib writes.
+        dpi: Dots per inch.
+        metadata: Metadata in place of those that matplotlib adds; None as a value leaves one out.
+    """
+    buffer = io.BytesIO()
+    with own_style():
+        if drawn.axes and (layout := drawn.get_layout_engine()) is not None:
+            layout.execute(drawn)
+            drawn.set_layout_engine(None)  # savefig draws a figure with a layout engine twice
+        drawn.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
 def save(drawn: Figure, path: Path, formats: Sequence[str] = FORMATS) -> None:
     """Write a figure in each of the formats; no reader sees a file half-written, and equal figures are equal files.
 
@@ -169,16 +190,10 @@ def save(drawn: Figure, path: Path, formats: Sequence[str] = FORMATS) -> None:
         path: Path of the files without their suffix.
         formats: Suffixes of the files.
     """
-    if drawn.axes and (layout := drawn.get_layout_engine()) is not None:
-        with own_style():
-            layout.execute(drawn)
-            drawn.set_layout_engine(None)  # savefig draws a figure with a layout engine twice
     for suffix in formats:
-        buffer = io.BytesIO()
-        with own_style():
-            drawn.savefig(buffer, format=suffix, dpi=150, metadata={"CreationDate": None} if suffix == "pdf" else None)
+        written = as_bytes(drawn, suffix, 150, {"CreationDate": None} if suffix == "pdf" else None)
         with replacing(path.with_name(f"{path.name}.{suffix}")) as unfinished:
-            unfinished.write_bytes(buffer.getbuffer())
+            unfinished.write_bytes(written)
 
 
 def set_heading(drawn: Figure, text: str) -> None:

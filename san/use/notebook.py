@@ -1,11 +1,11 @@
 """Figures in notebooks."""
 
 import base64
-import io
 from html import escape
 
 from matplotlib.figure import Figure
 
+from san.figures.style import as_bytes
 from san.storage.text import printable
 
 __all__ = ["as_html"]
@@ -18,8 +18,6 @@ def as_html(drawn: Figure, caption: str) -> str:
         drawn: The figure.
         caption: Text below it.
     """
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=100)
-    image = base64.b64encode(buffer.getbuffer()).decode()
+    image = base64.b64encode(as_bytes(drawn, "png", 100)).decode()
     text = escape(printable(caption))
     return f'<figure><img alt="{text}" src="data:image/png;base64,{image}"><figcaption>{text}</figcaption></figure>'
