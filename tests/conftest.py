@@ -103,7 +103,19 @@ def compose(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def untyped(monkeypatch):
+    """Turn off the type checks of this suite, so that san itself refuses an unknown choice, as for a user."""
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+
+
+@pytest.fixture
+def typed(monkeypatch, untyped):
+    """Turn on the type checks of this suite in a test of a command, which runs without them, as for a user."""
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", False)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, untyped):
     """Run a command in this process; return its exit code and its standard error."""
 
     def run(command, *arguments):
@@ -150,12 +162,6 @@ def run_sweep(run, tmp_path):
         return tmp_path / folder, said
 
     return run_sweep
-
-
-@pytest.fixture
-def untyped(monkeypatch):
-    """Turn off the type checks of this suite, so that san itself refuses an unknown choice, as for a user."""
-    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
 
 
 @pytest.fixture

@@ -367,6 +367,7 @@ def of_three(tmp_path):
     return ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "kernel_size=12", "n_kernels=2"]
 
 
+@pytest.mark.usefixtures("typed")
 @pytest.mark.parametrize("kernel", ["full", "rank1"])
 def test_a_model_of_three_channels_is_trained_resumed_swept_and_evaluated(
     run, run_train, run_sweep, tmp_path, of_three, kernel

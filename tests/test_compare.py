@@ -148,6 +148,7 @@ def test_the_choice_is_by_validation_and_by_test_only_where_the_protocol_says_so
     assert chosen["honest"] != chosen["paper"]
 
 
+@pytest.mark.slow
 def test_an_activation_is_trained_as_by_a_sweep(run_compare, run, tmp_path):
     from san import sweep
 

@@ -247,9 +247,8 @@ def test_impossible_image_splits_are_refused(load, write_images):
         load("mnist", "dataset.collection=KMNIST")
 
 
-@pytest.mark.parametrize(
-    ("dataset", "number"), [("mnist", 3), pytest.param("fashion_mnist", 4, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "number"), [("mnist", 3), ("fashion_mnist", 4)])
 def test_printed_compression_ratios_come_out_to_the_last_digit(compose, real_data, dataset, number):
     """Compare the ratios that need no training: Identity, top-k absolutes and Extrema-Pool indices."""
     torch.manual_seed(0)

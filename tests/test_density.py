@@ -80,6 +80,7 @@ def test_a_sweep_refuses_densities_that_do_not_fit_one_of_its_numbers_of_kernels
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.usefixtures("typed")
 @pytest.mark.parametrize("activation", ["topk_absolutes", "extrema"])
 def test_a_bank_trains_each_model_with_the_given_densities_as_if_alone(run, run_train, tmp_path, activation):
     common = [*SHORT, f"activation={activation}", "n_kernels=2", "activation.density=[13,7]"]

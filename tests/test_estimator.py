@@ -23,6 +23,7 @@ def signals():
     return 3 + np.stack(waves) + 0.1 * rng.standard_normal((16, 120))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks([SAN(max_epochs=2)])
 def test_the_estimator_keeps_the_conventions_of_scikit_learn(estimator, check, untyped):

@@ -161,7 +161,7 @@ def test_old_unfinished_files_of_killed_processes_are_removed(tmp_path):
     ("command", "number"),
     [
         (train, signal.SIGINT),
-        (sweep, signal.SIGTERM),
+        pytest.param(sweep, signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(train, signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(sweep, signal.SIGINT, marks=pytest.mark.slow),
     ],
@@ -192,6 +192,7 @@ def test_a_signal_within_an_epoch_keeps_the_epochs_before_exactly(run, tmp_path,
     assert numbers(folder["resumed"]) == numbers(folder["through"])
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_first_epoch_keeps_the_initial_weights(run, tmp_path, monkeypatch):
     step = SANModule.training_step
 

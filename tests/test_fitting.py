@@ -40,6 +40,7 @@ def test_sizes_of_any_examples_can_be_trained(x):
     assert all(1 <= size <= max(1, min(x.shape[2:]) // 4) for size in sizes)
 
 
+@pytest.mark.slow
 def test_a_sweep_says_which_activation_suits_the_data(run, capsys, signal, tmp_path):
     np.save(tmp_path / "x.npy", signal)
     given = ["dataset=numpy", f"path={tmp_path / 'x.npy'}", "logger=[]", "dataset.window=300", "trainer.max_epochs=1"]

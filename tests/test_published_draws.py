@@ -193,6 +193,7 @@ def test_the_printed_kernel_size_has_the_lowest_test_phi(run, real_data, tmp_pat
     assert all(distance_class(name, best["test"][name], printed[name]) == "printed" for name in METRIC_LABELS)
 
 
+@pytest.mark.slow
 def test_san_train_replays_the_model_of_the_bank(run, run_train, real_data, tmp_path):
     common = [
         "dataset=physionet", "dataset.database=emgdb", "protocol=paper", "logger=[]", "figure=[]",

@@ -56,9 +56,10 @@ def test_a_failed_run_closes_its_files(run, tmp_path):
     assert not [name for name in open_files() if name.startswith(str(tmp_path))]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
-@pytest.mark.parametrize("shuffle", ["true", pytest.param("false", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shuffle", ["true", "false"])
 def test_results_do_not_depend_on_the_number_of_loader_workers(run_once, tmp_path, shuffle):
     kept = []
     for workers in (0, 1, 4, 0):

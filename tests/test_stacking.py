@@ -146,6 +146,7 @@ def test_memory_mapped_reconstructions_give_the_same_results(run_train, argument
     assert all(path.suffix == ".json" for path in (tmp_path / "cache").iterdir())
 
 
+@pytest.mark.usefixtures("typed")
 def test_a_classifier_leaves_figures_and_is_evaluated_from_its_checkpoint(run, run_train, arguments, tmp_path):
     folder, _ = run_train("run", *arguments, as_user=True)
     assert (folder / "figures" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")

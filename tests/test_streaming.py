@@ -102,6 +102,7 @@ def test_every_activation_is_computed_in_chunks_or_refused(compose, choice, deco
         assert_as_at_once(network, torch.randn(10_000), chunk, torch.nn.functional.mse_loss)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("shift", range(-3, 4))
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
 def test_plateaus_and_ties_across_the_border_of_a_chunk(activation, shift):
@@ -115,6 +116,7 @@ def test_plateaus_and_ties_across_the_border_of_a_chunk(activation, shift):
         assert_as_at_once(network, x, chunk)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
 def test_activations_after_zeros_at_the_border_of_a_chunk(activation):
     network = SparselyActivatedNetwork([8], activation)

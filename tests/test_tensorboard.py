@@ -54,6 +54,7 @@ def test_the_metrics_of_validation_come_before_those_of_the_test_beside_numbers(
     assert numbers == {"kernel_size": 9, "seed": 3, "batch_size": 2, "n_kernels": 1}
 
 
+@pytest.mark.usefixtures("typed")
 def test_the_figures_of_a_run_are_those_of_the_selected_epoch(run_train):
     folder, _ = run_train("run", *SHORT, "trainer.max_epochs=1", "figure=[forward_pass,kernels]", "report=false")
     (events,) = runs(folder).values()
@@ -150,6 +151,7 @@ def test_figures_on_one_scale_have_the_limits_of_all():
         assert drawn.axes[1].images[0].get_clim() == (0, 5)
 
 
+@pytest.mark.slow
 def test_of_many_epochs_ten_at_most_are_drawn_on_one_scale_with_the_last(run_train):
     folder, _ = run_train("run", *SHORT, "trainer.max_epochs=12", "kernel_figure_every=1")
     (events,) = runs(folder).values()

@@ -184,7 +184,7 @@ def datasets_and_activations():
     return of_all + [(dataset, name) for dataset in ("synthetic", "synthetic_images") for name in choices("activation")]
 
 
-@pytest.mark.usefixtures("offline")
+@pytest.mark.usefixtures("offline", "typed")
 @pytest.mark.parametrize(("dataset", "activation"), datasets_and_activations())
 def test_every_dataset_and_every_activation_runs(run, tmp_path, dataset, activation):
     """Draw the figures, which take longest, of each kind of dataset for Extrema, and of a search."""
