@@ -1,10 +1,13 @@
 """The metrics: hand-computed cases, and means over batches."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from torchmetrics import MeanAbsoluteError
 
 from san.metrics import (
@@ -95,3 +98,11 @@ def test_the_mean_phi_of_one_model_is_a_scalar_over_the_examples_of_all_ranks():
     first.distributed_available_fn = lambda: True
     assert first.compute().shape == ()
     assert first.compute() == pytest.approx((3 * 0.5 + 0.9) / 4)
+
+
+@pytest.mark.parametrize(("fixtures", "checked"), [([], True), (["run"], False), (["typed", "run"], True)])
+def test_shapes_are_checked_unless_a_command_runs_as_for_a_user(request, fixtures, checked):
+    for fixture in fixtures:
+        request.getfixturevalue(fixture)
+    with pytest.raises(TypeCheckError) if checked else nullcontext():
+        MeanPerModel().update(torch.ones(2, 2))
