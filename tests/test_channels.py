@@ -419,7 +419,7 @@ def test_a_checkpoint_is_evaluated_on_a_recording_of_as_many_channels_in_chunks(
         (["initialization=file", "initial_kernels={folder}/one.npy"], r"give \[3, samples\] \(one kernel\)"),
     ],
 )
-def test_what_several_channels_cannot_have_is_one_line(run_train, tmp_path, of_three, untyped, overrides, said):
+def test_what_several_channels_cannot_have_is_one_line(run_train, tmp_path, of_three, overrides, said):
     np.save(tmp_path / "one.npy", np.ones((2, 12)))
     _, printed = run_train("run", *of_three, *(text.format(folder=tmp_path) for text in overrides), fails=True)
     assert re.search(said, printed)

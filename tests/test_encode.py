@@ -128,7 +128,7 @@ def test_several_recordings_have_a_folder_each(run, encoded, signal, tmp_path):
         (["path={folder}/words.csv"], "words"),
     ],
 )
-def test_what_cannot_be_described_is_one_line(untyped, encoded, signal, tmp_path, arguments, said):
+def test_what_cannot_be_described_is_one_line(encoded, signal, tmp_path, arguments, said):
     np.save(tmp_path / "short.npy", signal[:10])
     gap = signal[:2000].copy()
     gap[7] = np.nan

@@ -285,7 +285,6 @@ def test_names_of_records_are_not_paths(compose, name):
     ],
     ids=lambda value: str(value)[:100],  # a longer identifier would not fit into the environment of a command
 )  # fmt: skip
-@pytest.mark.usefixtures("untyped")
 def test_absurd_values_in_a_checkpoint_are_refused_before_memory_is_reserved(altered, refused, config, said):
     assert said in refused(evaluate.main, altered(config))
 

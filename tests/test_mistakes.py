@@ -160,14 +160,12 @@ def test_a_mistake_is_refused_before_anything_is_needed_or_written(refused, monk
 
 
 @pytest.mark.parametrize(("line", "said"), BEFORE_DATA)
-@pytest.mark.usefixtures("untyped")
 def test_a_mistake_is_refused_before_data_are_read(refused, monkeypatch, line, said):
     monkeypatch.setattr("san.cli.processes.run", None)
     assert said in refused(line)
 
 
 @pytest.mark.parametrize(("line", "said"), LATER)
-@pytest.mark.usefixtures("untyped")
 def test_a_mistake_is_refused_by_the_command(refused, line, said):
     assert said in refused(line)
 

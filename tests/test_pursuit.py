@@ -285,7 +285,7 @@ def test_a_signal_of_zeros_has_no_activations():
         (["restart_every=0"], "restart_every=0 must be an integer of at least 1"),
     ],
 )
-def test_invalid_options_are_reported_in_one_line(run_train, untyped, options, message):
+def test_invalid_options_are_reported_in_one_line(run_train, options, message):
     _, line = run_train("run", "activation=phi_pursuit", "debug=one_batch", "dataset=physionet", *options, fails=True)
     assert line.startswith("san: ")
     assert message in line

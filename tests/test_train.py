@@ -376,7 +376,6 @@ def test_finished_jobs_are_skipped_on_request(run_train):
         (["activation._target_=os.system"], "_target_=os.system is not allowed"),
     ],
 )
-@pytest.mark.usefixtures("untyped")
 def test_mistakes_are_one_line(run_train, arguments, said):
     folder, line = run_train("run", *arguments, fails=True)
     assert line.startswith("san: ")

@@ -268,7 +268,7 @@ def test_an_optimizer_that_needs_the_loss_of_all_processes_or_other_gradients_is
         ("+callbacks.phi_checkpoint.foo=1", "callbacks.phi_checkpoint.foo is not an argument of PhiCheckpoint"),
     ],
 )
-def test_a_refused_setting_is_one_line(untyped, run_train, argument, said):
+def test_a_refused_setting_is_one_line(run_train, argument, said):
     folder, line = run_train("run", argument, "logger=[]", "figure=[]", fails=True)
     assert line.startswith(f"san: {said}")
     assert "\n" not in line.strip()
@@ -309,7 +309,7 @@ def test_a_training_without_a_validation_has_no_epoch_to_select(compose, per_epo
 
 
 @pytest.mark.parametrize("steps", ["0", "-3", "abc"])
-def test_a_logger_that_never_writes_is_one_line(untyped, run_train, steps):
+def test_a_logger_that_never_writes_is_one_line(run_train, steps):
     _, said = run_train("run", "logger=csv", f"+logger.csv.flush_logs_every_n_steps={steps}", fails=True)
     assert said.startswith(f"san: logger.csv.flush_logs_every_n_steps={steps} must be")
     assert said.count("\n") <= 1

@@ -111,7 +111,7 @@ def test_every_kind_of_array_is_encoded(trained, signal):
         (np.arange(2000.0), {"sampling_frequency": 200}, "sampling_frequency=200 is not 100 hertz"),
     ],
 )
-def test_what_cannot_be_encoded_is_one_line(untyped, trained, x, options, said):
+def test_what_cannot_be_encoded_is_one_line(trained, x, options, said):
     model = san.load(trained("kernel_size=20"))
     with pytest.raises(ValueError, match=f"^{said}"):
         model.encode(x, **options)
@@ -188,7 +188,7 @@ def test_statistics_of_another_unit_do_not_scale_a_recording_in_silence(trained,
         model.encode(Signal("night", signal, 100.0, ("II",), ("mV",)))
 
 
-def test_masked_samples_and_other_numbers_are_what_they_are(untyped, trained, signal):
+def test_masked_samples_and_other_numbers_are_what_they_are(trained, signal):
     model = offset_model(trained)
     masked = np.ma.masked_array(signal[:2000], mask=np.arange(2000) < 3)
     with pytest.raises(ValueError, match="x has 3 invalid samples"):
