@@ -1,5 +1,6 @@
 """The encoder that searches for the description of the lowest phi."""
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -261,6 +262,17 @@ def test_limits_of_activations_and_work_hold():
     assert 1 <= few.count_nonzero() <= 3
     short = network_of([unit(1, 2, 1)], pursuit(max_work=1)).encode(x)
     assert short.isfinite().all()
+
+
+def test_a_search_is_compiled_once_for_any_number_of_activations():
+    x = torch.zeros(3, 1, 60, dtype=torch.float64)
+    for example, position in ((1, 10), (2, 10), (2, 40)):
+        x[example, 0, position : position + 5] = torch.hann_window(5, periodic=False, dtype=torch.float64)
+    network = network_of([torch.nn.functional.normalize(x[1, 0, 10:15], dim=0)], pursuit())
+    assert network.encode(x).flatten(1).count_nonzero(1).tolist() == [0, 1, 2]
+    functions = [one for one in vars(sys.modules["san.ops.compiled.pursuit"]).values() if hasattr(one, "signatures")]
+    assert len(functions) > 20
+    assert {one.__name__: len(one.signatures) for one in functions if len(one.signatures) > 1} == {}
 
 
 def test_a_signal_of_zeros_has_no_activations():

@@ -185,7 +185,7 @@ def pursue(
                 n_active = _refine(search, costs, n_active, max_activations, refinements, max_work, whole, np.inf)
                 found.append((_phi(search, costs, n_active), search))
             _, best = min(found, key=lambda one: one[0])
-            centres = np.argwhere(best.active)
+            centres = np.ascontiguousarray(np.argwhere(best.active))  # of one layout, so that it is compiled once
             draws = np.random.default_rng(0).random((perturbations * len(centres), 1 + DROP_DRAWS))
             _perturb(best, costs, max_activations, centres, draws, refinements, max_work)
             maps[example, own] = best.amplitude
@@ -324,7 +324,7 @@ def _take_atoms(search, costs, max_activations, patience, max_work):
         costs: float64 [2], inverse compression ratio without an activation, and its increase per activation.
         max_activations: int64, largest number of active atoms.
         patience: int64, atoms that are added without a lower phi before no more are added.
-        max_work: int64 or float64, multiplications after which no atom is added.
+        max_work: float64, multiplications after which no atom is added.
     """
     min_change = MIN_REFIT_CHANGE * _largest(search.residual)
     changed, before = np.empty((1024, 3), np.int64), np.empty(1024)
@@ -440,7 +440,7 @@ def _refine(search, costs, n_active, max_activations, refinements, max_work, are
         n_active: int64, number of active atoms.
         max_activations: int64, largest number of active atoms.
         refinements: int64, largest number of sweeps over all atoms.
-        max_work: int64 or float64, multiplications after which no atom is changed.
+        max_work: float64, multiplications after which no atom is changed.
         area: Four int64: first row, row after the last, first column, column after the last.
         goal: float64, the phi below which the result is of use; infinity for any.
 
@@ -494,7 +494,7 @@ def _perturb(search, costs, max_activations, centres, draws, refinements, max_wo
         draws: float64 [perturbations, 1 + DROP_DRAWS], random numbers in [0, 1): the size of the area, and the numbers
             that decide which atoms are dropped.
         refinements: int64, largest number of sweeps over the atoms of an area.
-        max_work: int64 or float64, multiplications after which no perturbation follows.
+        max_work: float64, multiplications after which no perturbation follows.
     """
     height, width = search.amplitude.shape[1:]
     rows, columns = _rows(search), search.atoms.shape[2]

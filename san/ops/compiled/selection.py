@@ -22,10 +22,31 @@ def topk_absolutes(
     maps: Float[Tensor, "batch kernels *space"], counts: Sequence[int]
 ) -> Bool[Tensor, "batch kernels *space"]:
     """Mark the samples of the largest absolute value of each map; see :func:`san.ops.selection.topk_absolutes`."""
-    rows, count = as_array(maps.flatten(0, 1).flatten(1)), _per_row(counts, maps)
+    rows, count = as_array(maps.flatten(0, 1).flatten(1)), np.minimum(_per_row(counts, maps), maps[0, 0].numel())
     keep = np.zeros(rows.shape, np.bool_)
-    share(len(rows), 8 * rows.size, lambda *part: _mark_largest(rows, keep, count, *part))
+
+    def mark_some(start: int, end: int) -> None:
+        part = slice(start, end)
+        _mark_largest(rows[part], keep[part], count[part], _smallest_of_largest(rows[part], count[part]))
+
+    share(len(rows), 8 * rows.size, mark_some)
     return torch.from_numpy(keep).view(maps.shape)
+
+
+def _smallest_of_largest(rows: Array, counts: Array) -> Array:
+    """Return the smallest of the largest absolute values of each row; numpy needs no compilation for it.
+
+    Args:
+        rows: float32 or float64 [rows, samples], the maps.
+        counts: int64 [rows], number of the largest values, <= samples.
+    """
+    smallest = np.empty(len(rows), rows.dtype)
+    for count in np.unique(counts):
+        is_row = counts == count
+        magnitude = np.abs(rows[is_row])
+        magnitude.partition(-count, axis=1)
+        smallest[is_row] = magnitude[:, -count]
+    return smallest
 
 
 def extrema_pool_indices(
@@ -67,30 +88,25 @@ def _per_row(numbers: Sequence[int], maps: Tensor) -> Array:
 
 @compiled
 @no_type_check
-def _mark_largest(maps, keep, counts, start, end):
-    """Mark the samples of the largest absolute value of some rows; ties go to the lowest index.
+def _mark_largest(maps, keep, counts, smallest):
+    """Mark the samples of the largest absolute value of each row; ties go to the lowest index.
 
     Args:
         maps: float32 or float64 [rows, samples], the maps.
         keep: bool [rows, samples], the mask; modified in place.
         counts: int64 [rows], number of samples to mark.
-        start: int64, first row.
-        end: int64, row after the last.
+        smallest: array of the maps' dtype, [rows], the smallest absolute value to mark.
     """
-    n = maps.shape[1]
-    magnitude = np.empty(n, maps.dtype)
-    for index in range(start, end):
-        count = min(counts[index], n)
+    rows, n = maps.shape
+    for index in range(rows):
+        threshold, room = smallest[index], counts[index]
         for at in range(n):
-            magnitude[at] = abs(maps[index, at])
-        threshold = np.partition(magnitude, n - count)[n - count]
-        room = count
+            room -= abs(maps[index, at]) > threshold
         for at in range(n):
-            room -= magnitude[at] > threshold
-        for at in range(n):
-            equal = (magnitude[at] == threshold) & (room > 0)
+            magnitude = abs(maps[index, at])
+            equal = (magnitude == threshold) & (room > 0)
             room -= equal
-            keep[index, at] = equal | (magnitude[at] > threshold)
+            keep[index, at] = equal | (magnitude > threshold)
 
 
 @compiled
