@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from san.networks import SparselyActivatedNetwork
 
 __all__ = ["load"]
 
-MAX_SYNTHETIC_WORK = 1e9  # samples to generate, or pairs of instances to keep apart; about ten seconds of either
+MAX_SYNTHETIC_WORK = 1e9  # samples of all maps, or squares of their numbers of instances; about ten seconds at most
 
 
 @checked_arguments
@@ -110,14 +111,16 @@ def _random_activation_map(space: Sequence[int], size: int, occupancy: float, ge
     inside = torch.cartesian_prod(*(torch.arange(before, before + length - size + 1) for length in space))
     candidates = inside.view(-1, len(space))[torch.randperm(len(inside), generator=generator)]
     count = max(1, round(occupancy * prod(space) / size ** len(space)))
-    kept = candidates[:1]
-    for position in candidates[1:]:
+    kept: list[tuple[int, ...]] = []
+    overlaps = np.zeros(space, np.bool_)
+    for position in map(tuple, candidates.numpy()):
         if len(kept) == count:
             break
-        if (kept - position).abs().amax(1).min() >= size:
-            kept = torch.cat([kept, position.unsqueeze(0)])
+        if not overlaps[position]:
+            kept.append(position)
+            overlaps[tuple(slice(max(0, at - size + 1), at + size) for at in position)] = True
     amplitudes = 1 + torch.rand(len(kept), generator=generator)
     signs = torch.randint(0, 2, (len(kept),), generator=generator) * 2 - 1
     activation_map = torch.zeros(*space)
-    activation_map[kept.unbind(1)] = amplitudes * signs
+    activation_map[tuple(np.transpose(kept))] = amplitudes * signs
     return activation_map
