@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import results
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -14,6 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from san import SAN
+from san.cli import composed_once
+from san.cli.composition import is_checked
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,21 @@ def test_a_fitted_estimator_shows_its_kernels_and_phi(signals):
 def test_an_invalid_parameter_is_one_line(untyped, signals, options, said):
     with pytest.raises(ValueError, match=said):
         SAN(**{"max_epochs": 1, **options}).fit(signals)
+
+
+def test_fits_of_equal_choices_merge_their_files_once_and_leave_hydra_as_it_was(signals, monkeypatch):
+    merged, merge = [], ConfigLoaderImpl._compose_config_from_defaults_list
+    monkeypatch.setattr(composed_once, "_known", {})
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "_compose_config_from_defaults_list",
+        counting := lambda *given, **options: merged.append(given) or merge(*given, **options),
+    )
+    for kernel_size in (8, 10, 12):
+        SAN(kernel_size=kernel_size, max_epochs=1, random_state=0).fit(signals)
+    assert len(merged) == 1
+    assert ConfigLoaderImpl._compose_config_from_defaults_list is counting
+    assert not is_checked()
 
 
 def test_numbers_of_numpy_are_numbers(signals):

@@ -1,9 +1,10 @@
 """Train models in memory: as ``san.train``, without files and without a progress bar."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from san.cli.build import build_callbacks, build_data, build_module, build_trainer, check_counts
+from san.cli.composition import checked_composition, is_checked
 from san.cli.config import check_activation, compose_from_package
 from san.cli.environment import without_void_warnings
 from san.cli.trainer_settings import refuse_training_without_validation
@@ -26,6 +28,8 @@ from san.use.description import Origin
 from san.use.model import Model
 
 __all__ = ["Trained", "selecting_splits", "train_models", "trained_model"]
+
+_composing = threading.Lock()  # Hydra has one state for all threads
 
 
 class Trained(NamedTuple):
@@ -74,7 +78,9 @@ def train_models(
         "path": "memory",
         "logger": "[]",
     }
-    config = compose_from_package("train", [f"{key}={value}" for key, value in {**fixed, **overrides}.items()])
+    chosen = [f"{key}={value}" for key, value in {**fixed, **overrides}.items()]
+    with _composing, nullcontext() if is_checked() else checked_composition():  # which merges equal choices once
+        config = compose_from_package("train", chosen)
     config.callbacks = {}
     config.paths.output_dir = "."  # nothing is written
     config.trainer.enable_progress_bar = False
