@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -26,25 +27,6 @@ from san.training.san_module import SANModule
 
 PROJECT = Path(__file__).parents[1]
 SECONDS = 300  # to wait for a process, many times its usual duration
-# Kills itself before the file operation of the given number in a folder; without a kill, prints their count.
-KILLED = """
-import os, runpy, signal, sys
-from san.training.callbacks import bank_selection
-bank_selection.SAVE_INTERVAL = 0  # save after each epoch, so that every run has the same operations
-number, folder, module = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-sys.argv[1:] = sys.argv[4:]
-count = 0
-def watch(event, arguments):
-    global count
-    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if (writes or event in ("os.mkdir", "os.rename", "os.remove")) and str(arguments[0]).startswith(folder):
-        count += 1
-        if count == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(watch)
-runpy.run_module(module, run_name="__main__")
-print("operations", count)
-"""
 
 
 def start(*arguments, **options):
@@ -167,7 +149,7 @@ def test_old_unfinished_files_of_killed_processes_are_removed(tmp_path):
     ],
 )
 def test_a_signal_within_an_epoch_keeps_the_epochs_before_exactly(run, tmp_path, monkeypatch, command, number):
-    common = ["trainer.max_epochs=6", "figure=[]"]
+    common = ["trainer.max_epochs=6", "figure=[]", "logger=csv"]
     common += ["kernel_sizes=[4,30]"] if command is sweep else ["kernel_size=30"]
     folder = {name: tmp_path / name for name in ("through", "stopped", "resumed")}
     assert run(command.main, *common, f"hydra.run.dir={folder['through']}") == (0, "")
@@ -216,7 +198,7 @@ def test_a_signal_in_the_first_epoch_keeps_the_initial_weights(run, tmp_path, mo
 def test_a_run_that_was_stopped_before_its_training_began_starts_anew(run, tmp_path, command):
     (tmp_path / "stopped" / ".hydra").mkdir(parents=True)
     sizes = ["kernel_sizes=8"] if command is sweep else ["kernel_size=8"]
-    common = [*sizes, "trainer.max_epochs=1", "figure=[]"]
+    common = [*sizes, "trainer.max_epochs=1", "figure=[]", "logger=csv"]
     common += [f"checkpoint={tmp_path / 'stopped'}", f"hydra.run.dir={tmp_path / 'run'}"]
     assert run(command.main, *common) == (0, "")
     (log,) = (tmp_path / "run").glob("*.log")
@@ -261,11 +243,12 @@ def test_a_signal_ends_a_whole_multirun_and_finished_jobs_are_in_its_table(run, 
 # kill -9
 
 
-def moments(process_arguments, folder):
+def moments(folder, said, *arguments):
     """Return the numbers of three random file operations of a run, one in each third of it."""
-    code, said, error = end(start("-c", KILLED, 0, folder, *process_arguments))
+    process = forked.start(*arguments, f"hydra.run.dir={folder}", said=said, watched=folder)
+    code, printed, error = forked.end(process, said, SECONDS)
     assert code == 0, error
-    count = int(said.split()[-1])
+    count = int(printed.split()[-1])
     draw = random.Random(0)
     return [round(1 + (third + draw.random()) * (count - 1) / 3) for third in range(3)]
 
@@ -275,12 +258,13 @@ def moments(process_arguments, folder):
 @pytest.mark.parametrize("command", [train, sweep])
 def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_ends_as_one_that_ran_through(run, tmp_path, command):
     sizes = ["kernel_sizes=[4,30]", "activations=[extrema,relu]"] if command is sweep else ["kernel_size=30"]
-    common = [*sizes, "trainer.max_epochs=6"]
-    through = tmp_path / "through"
-    for index, moment in enumerate(moments([command.__name__, *common, f"hydra.run.dir={through}"], through)):
+    name, common = command.__name__.removeprefix("san."), [*sizes, "trainer.max_epochs=6"]
+    through, said = tmp_path / "through", tmp_path / "said"
+    for index, moment in enumerate(moments(through, said, name, *common)):
         folder = tmp_path / f"{index}"
         place = [f"hydra.run.dir={folder}", f"checkpoint={folder}"]
-        assert end(start("-c", KILLED, moment, folder, command.__name__, *common, *place))[0] == -signal.SIGKILL
+        process = forked.start(name, *common, *place, said=said, watched=folder, killed_at=moment)
+        assert forked.end(process, said, SECONDS)[0] == -signal.SIGKILL
         expect_whole(folder, kills=1)
         assert run(command.main, *common, *place) == (0, ""), moment
         assert numbers(folder) == numbers(through)
@@ -290,16 +274,17 @@ def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_ends_as_one_th
 @pytest.mark.slow
 def test_a_comparison_that_is_killed_keeps_its_complete_methods(tmp_path):
     common = ["activations=[relu,extrema]", "peers=[]", "kernel_sizes=[4,30]", "n_kernels=1", "trainer.max_epochs=3"]
-    killed, through = tmp_path / "killed", tmp_path / "through"
-    drawn = moments(["san.compare", *common, f"hydra.run.dir={through}"], through)
+    killed, through, said = (tmp_path / name for name in ("killed", "through", "said"))
+    place = f"hydra.run.dir={killed}"
+    drawn = moments(through, said, "compare", *common)
     for moment in drawn:  # counted from each start, so that the later ones stop in the second method or not at all
-        process = start("-c", KILLED, moment, killed, "san.compare", *common, f"hydra.run.dir={killed}")
-        code, _, said = end(process)
-        assert code in (0, -signal.SIGKILL), said
+        process = forked.start("compare", *common, place, said=said, watched=killed, killed_at=moment)
+        code, _, error = forked.end(process, said, SECONDS)
+        assert code in (0, -signal.SIGKILL), error
         expect_whole(killed, kills=3)
     assert (killed / "methods" / "relu.json").is_file()
-    code, _, said = end(start("-m", "san.compare", *common, f"hydra.run.dir={killed}"))
-    assert code == 0, said
+    code, _, error = forked.end(forked.start("compare", *common, place, said=said), said, SECONDS)
+    assert code == 0, error
     for one, other in zip(results(killed)["methods"], results(through)["methods"], strict=True):
         assert {**one, "seconds": None} == {**other, "seconds": None}
 
@@ -311,8 +296,8 @@ def reproduction(tmp_path, write_images):
     small = ["dataset.n_validation=10", "batch_size=2", "trainer.max_epochs=4", "classifier.batch_size=5"]
     overrides = ",".join(f'"{override}"' for override in small)
     return [
-        "-m", "san.reproduce", "tables=[3]", f"paths.data_dir={tmp_path}", f"overrides=[{overrides}]", "jobs=2",
-        "seeds_of.relu=1", "roundings=1", "classifier_seeds=1",
+        "tables=[3]", f"paths.data_dir={tmp_path}", f"overrides=[{overrides}]", "jobs=2", "seeds_of.relu=1",
+        "roundings=1", "classifier_seeds=1",
     ]  # fmt: skip
 
 
@@ -348,23 +333,22 @@ def alive(pids):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 def test_a_reproduction_that_is_killed_three_times_ends_with_the_tables_of_one_that_ran_through(tmp_path, reproduction):
-    through, killed = tmp_path / "through", tmp_path / "killed"
+    through, killed, said = (tmp_path / name for name in ("through", "killed", "said"))
+    command = ["reproduce", *reproduction]
     start_time = time.monotonic()
-    code, _, said = end(start(*reproduction, f"hydra.run.dir={through}"))
-    assert code == 0, said
+    code, _, error = forked.end(forked.start(*command, f"hydra.run.dir={through}", said=said), said, SECONDS)
+    assert code == 0, error
     duration, draw = time.monotonic() - start_time, random.Random(0)
     for third in range(3):
-        process = start(*reproduction, f"hydra.run.dir={killed}", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + (third + draw.random()) * duration / 3
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
+        process = forked.start(*command, f"hydra.run.dir={killed}", said=said)
+        process.join((third + draw.random()) * duration / 3)
         started = children(process)
         process.kill()
-        process.wait()
+        process.join()
         wait(lambda started=started: not alive(started))
         expect_whole(killed, kills=3 * (third + 1))
-    code, _, said = end(start(*reproduction, f"hydra.run.dir={killed}"))
-    assert code == 0, said
+    code, _, error = forked.end(forked.start(*command, f"hydra.run.dir={killed}", said=said), said, SECONDS)
+    assert code == 0, error
     expect_whole(killed, kills=9)
     assert (killed / "table3.csv").read_bytes() == (through / "table3.csv").read_bytes()
     assert not (killed / "cells" / "unfinished").exists()
@@ -377,18 +361,18 @@ def test_a_reproduction_that_is_killed_three_times_ends_with_the_tables_of_one_t
 )
 def test_the_processes_of_a_reproduction_end_with_it(tmp_path, reproduction, number, code):
     long = [argument.replace("max_epochs=4", "max_epochs=4000") for argument in reproduction]
-    process = start(*long, f"hydra.run.dir={tmp_path / 'run'}")
+    process = forked.start("reproduce", *long, f"hydra.run.dir={tmp_path / 'run'}", said=tmp_path / "said")
     wait(lambda: list((tmp_path / "run" / "cells" / "unfinished").glob("*/checkpoints/*.ckpt")))
     workers = working(process)
     assert len(workers) == 2
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
-        process.send_signal(number)
-    ended = end(process)
-    assert ended[0] == code
+        os.kill(process.pid, number)
+    ended, _, said = forked.end(process, tmp_path / "said", SECONDS)
+    assert ended == code
     if number != signal.SIGKILL:
-        assert ended[2].strip() == f"san: stopped by {number.name}; resume by the same command"
+        assert said.strip() == f"san: stopped by {number.name}; resume by the same command"
     start_time = time.monotonic()
     wait(lambda: not alive(workers))
     assert time.monotonic() - start_time < 20
@@ -407,7 +391,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_files(run, tmp_path, mounted, 
         train: ["trainer.max_epochs=2"],
         sweep: ["trainer.max_epochs=2", "kernel_sizes=1..40"],
         evaluate: [f"checkpoint={tmp_path / 'trained'}"],
-        reproduce: [*reproduction[2:], "jobs=1"],
+        reproduce: [*reproduction, "jobs=1"],
     }[command]
     if command is evaluate:
         assert run(train.main, "trainer.max_epochs=1", "figure=[]", f"hydra.run.dir={tmp_path / 'trained'}")[0] == 0

@@ -1,0 +1,68 @@
+"""Commands in processes of their own, forked from one that has imported what they need.
+
+To import torch and Lightning anew takes longer than the training of most tests.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from san.training.callbacks import bank_selection
+
+__all__ = ["end", "start"]
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload([f"san.commands.{name}" for name in ("train", "sweep", "compare", "reproduce")])
+
+
+def start(command: str, *arguments: object, said: Path, watched: Path | None = None, killed_at: int = 0) -> BaseProcess:
+    """Start a command in its own session, as a scheduler does.
+
+    Args:
+        command: Name of the command.
+        arguments: Its arguments.
+        said: Folder for its standard output and standard error.
+        watched: Folder whose file operations are counted; their number is the last line of the standard output. None
+            for none.
+        killed_at: File operation before which the process kills itself; 0 for none.
+    """
+    said.mkdir(exist_ok=True)
+    process = context.Process(target=_run, args=(command, [*map(str, arguments)], said, watched, killed_at))
+    process.start()
+    return process
+
+
+def end(process: BaseProcess, said: Path, seconds: float) -> tuple[int | None, str, str]:
+    """Wait for the end of a process; return its exit code, standard output and standard error."""
+    process.join(seconds)
+    return process.exitcode, *((said / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+
+
+def _run(command: str, arguments: list[str], said: Path, watched: Path | None, killed_at: int) -> None:
+    os.setsid()
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        with (said / name).open("wb") as file:
+            os.dup2(file.fileno(), number)
+    count = 0
+
+    def watch(event: str, given: tuple[object, ...]) -> None:
+        nonlocal count
+        writes = event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
+        if (writes or event in ("os.mkdir", "os.rename", "os.remove")) and str(given[0]).startswith(str(watched)):
+            count += 1
+            if count == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if watched is not None:
+        bank_selection.SAVE_INTERVAL = 0  # save after each epoch, so that every run has the same operations
+        sys.addaudithook(watch)
+    sys.argv = [f"san.{command}", *arguments]
+    try:
+        import_module(f"san.{command}").main()
+    finally:
+        if watched is not None:
+            print("operations", count)
