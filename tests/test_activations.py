@@ -73,6 +73,7 @@ def test_one_kernel_size_applies_to_all_kernels(activation, maps):
     assert torch.equal(activation(maps, 4), activation(maps, [4, 4]))
 
 
+@pytest.mark.usefixtures("untyped")
 def test_the_gradient_is_a_multiplication_by_the_mask(activation, maps):
     assert torch.autograd.gradcheck(lambda x: activation(x, SIZES), maps[:1].clone().requires_grad_())
 

@@ -88,6 +88,7 @@ def test_sparse_and_dense_paths_agree_and_a_batch_is_one_by_one(n_dims, activati
     torch.testing.assert_close(reconstruction, torch.cat([network(one) for one in x.split(1)]))
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("kernel", ["full", "rank1"])
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_the_gradient_is_that_of_finite_differences(n_dims, kernel):

@@ -55,6 +55,14 @@ def check(drawn, path):
     assert len(list(path.parent.iterdir())) == 2
 
 
+def test_the_text_of_a_pdf_is_text_in_an_embedded_font(tmp_path):
+    save(forward_pass.draw(finished_run(1, [8])), tmp_path / "figure")
+    pdf = (tmp_path / "figure.pdf").read_bytes()
+    assert b"/Subtype /CIDFontType2" in pdf or b"/Subtype /TrueType" in pdf
+    assert b"/FontFile2" in pdf
+    assert b"/Subtype /Type3" not in pdf
+
+
 def panels(drawn):
     """Return the axes of a figure that are not colour bars."""
     return [axes for axes in drawn.axes if axes.get_label() != "<colorbar>"]

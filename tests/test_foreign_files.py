@@ -248,7 +248,13 @@ def test_a_file_of_the_user_chooses_parts_and_values(run, tmp_path):
         f"{GLOBAL}defaults: [override /activation: relu]\n"
         "seed: 3\nfigure: {}\nkernel_size: &size 5\nmetric: {x: '${kernel_size}', y: 'a ${.x} ${now:%Y}', z: *size}\n",
     )
-    options = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", "debug=one_batch", "dataset=synthetic"]
+    options = [
+        f"--config-dir={tmp_path / 'own'}",
+        "experiment=mine",
+        "debug=one_batch",
+        "dataset=synthetic",
+        "logger=[]",
+    ]
     assert run(train.main, *options, f"hydra.run.dir={tmp_path / 'run'}") == (0, "")
     composed = OmegaConf.load(tmp_path / "run" / ".hydra" / "config.yaml")
     assert (composed.seed, composed.kernel_size, composed.metric.x) == (3, 5, 5)
@@ -303,7 +309,7 @@ def test_a_file_of_the_package_that_has_changed_is_merged_again(tmp_path, monkey
 def test_the_command_line_chooses_a_launcher(run, tmp_path):
     write(tmp_path / "own" / "experiment" / "mine.yaml", f"{GLOBAL}seed: 3\n")
     options = ["hydra.mode=MULTIRUN", "hydra/launcher=basic", "n_kernels=1,2"]
-    options += ["dataset=synthetic", "debug=one_batch", "figure=[]"]
+    options += ["dataset=synthetic", "debug=one_batch", "figure=[]", "logger=[]"]
     own = [f"--config-dir={tmp_path / 'own'}", "experiment=mine", f"hydra.sweep.dir={tmp_path / 'jobs'}"]
     assert run(train.main, *own, *options)[0] == 0
     configuration = OmegaConf.load(tmp_path / "jobs" / "1" / ".hydra" / "config.yaml")

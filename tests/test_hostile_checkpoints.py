@@ -157,6 +157,7 @@ def test_two_members_of_one_name_are_refused(tmp_path):
         read(path)
 
 
+@pytest.mark.slow
 def test_a_damaged_selection_of_a_bank_is_not_resumed(run, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal(600).cumsum())
     arguments = [

@@ -190,7 +190,7 @@ def test_a_run_starts_from_the_learned_kernels_of_another_run(run_train, compose
 
 
 def test_a_sweep_starts_every_size_from_one_kernel_and_not_several_times(run, tmp_path, file):
-    arguments = [*SHORT, *file("k.npy", np.hanning(20)), "kernel_sizes=[5,30]", "optimizer.lr=0"]
+    arguments = [*SHORT, *file("k.npy", np.hanning(20)), "kernel_sizes=[5,30]", "optimizer.lr=0", "figure=[]"]
     where = f"hydra.run.dir={tmp_path / 'sweep'}"
     code, line = run(sweep.main, *arguments, "n_starts=2", where)
     assert (code, "n_starts=2: all starts from initial_kernels=" in line) == (1, True)

@@ -266,7 +266,7 @@ def test_a_run_writes_the_page_in_physical_units_with_its_test_metrics(run_train
 
 @pytest.mark.parametrize(
     ("arguments", "is_written"),
-    [(["figure=[]"], False), (["figure=[]", "report=true"], True), (["report=false"], False)],
+    [(["figure=[]"], False), (["figure=[]", "report=true"], True), (["report=false", "figure=[kernels]"], False)],
 )
 def test_the_page_can_be_switched_off(run_train, arguments, is_written):
     folder, _ = run_train("run", "trainer.max_epochs=1", "kernel_size=30", "logger=[]", *arguments, as_user=True)

@@ -112,6 +112,7 @@ def test_backends_of_the_placement_agree(n_dims, sign, monkeypatch):
         assert torch.allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("n_dims", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_gradients_of_the_placement_are_right(n_dims, sign):
@@ -212,6 +213,7 @@ def test_gradients_of_transforms_are_those_of_direct_convolutions(
         assert torch.allclose(one, other)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("extent", [1, 4, 5])
 @pytest.mark.parametrize("operation", [convolution.correlate, convolution.convolve])
 def test_gradients_of_images_correlated_map_by_map_are_those_of_torch(operation, extent, monkeypatch):

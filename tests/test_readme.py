@@ -58,6 +58,7 @@ def test_commands_that_use_a_model_run_as_written(run, trained, tmp_path, argume
     assert [*(tmp_path / "used").rglob("reconstruction.npy" if module == "san.decode" else "events.csv")]
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_used_as_written(trained):
     (example,) = [block for block in BLOCKS if "san.load" in block]
     names = {}
@@ -86,7 +87,7 @@ def test_commands_run_as_written(run, compose, tmp_path, monkeypatch, arguments)
         assert compose(*arguments).trainer.devices == 2
         return
     where = f"hydra.{'sweep' if '-m' in arguments else 'run'}.dir={tmp_path / 'run'}"
-    code, said = run(MAINS[module], *bare(arguments, figure="[]"), "debug=one_batch", where)
+    code, said = run(MAINS[module], *bare(arguments, logger="csv", figure="[]"), "debug=one_batch", where)
     assert code == 0, said
     assert (tmp_path / "run" / ("sweep.csv" if "-m" in arguments else "results.json")).is_file()
 

@@ -348,7 +348,7 @@ def test_a_trial_is_not_completed_with_other_code_or_data_than_it_is_named_by(tr
 def test_a_table_is_written_and_a_second_run_keeps_complete_trials(run_reproduce, real_data):
     common = [
         f"paths.data_dir={real_data}", "tables=[1]", "databases=[emgdb]", 'overrides=["trainer.max_epochs=2"]',
-        "seeds_of.relu=1",
+        "seeds_of.relu=1", "jobs=1",
     ]  # fmt: skip
     folder, _ = run_reproduce("run", *common)
     table = pd.read_csv(folder / "table1.csv")
@@ -400,7 +400,7 @@ def test_mistakes_are_one_line(run_reproduce, bad, said):
 @pytest.mark.slow
 def test_models_are_trained_for_the_figures_alone(run_reproduce, real_data):
     common = [f"paths.data_dir={real_data}", "databases=[emgdb]", 'overrides=["trainer.max_epochs=1"]']
-    folder, _ = run_reproduce("run", "tables=[]", "figures=[5]", "seeds_of.relu=1", *common)
+    folder, _ = run_reproduce("run", "tables=[]", "figures=[5]", "seeds_of.relu=1", "jobs=1", *common)
     made = {path.name for path in folder.iterdir()}
     assert {"figure5.png", "figure5.pdf", "report.html"} <= made
     assert not {"table1.csv", "figure3.png", "figure1.png"} & made

@@ -88,6 +88,7 @@ def test_chunks_give_the_metrics_of_the_whole_signal(x, activation, sizes, decod
     assert_as_at_once(network, x, 16 * max(sizes) + extra)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("decoder", ["paper", "adjoint"])
 @pytest.mark.parametrize("choice", choices("activation"))
 def test_every_activation_is_computed_in_chunks_or_refused(compose, choice, decoder):

@@ -93,9 +93,7 @@ def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_p
 
 
 def test_tensorboard_has_phi_over_the_kernel_size_and_the_kernels(run_sweep):
-    folder, _ = run_sweep(
-        "sweep", "logger=tensorboard", "kernel_sizes=3..20", "n_kernels=1", "trainer.max_epochs=2", as_user=True
-    )
+    folder, _ = run_sweep("sweep", "logger=tensorboard", "kernel_sizes=3..20", "n_kernels=1", "trainer.max_epochs=2")
     events = EventAccumulator(str(folder / "tensorboard" / "extrema-3-20")).Reload()
     assert set(events.Tags()["images"]) == {"kernels", "phi over kernel size"}
     best = [min(model["phi_per_epoch"][epoch] for model in models(folder)) for epoch in range(2)]
@@ -133,7 +131,8 @@ def without_provenance(content):
     del content["provenance"]
 
 
-@pytest.mark.parametrize("earlier", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("earlier", [False, True])
 def test_a_bank_of_other_models_is_refused(run_sweep, tmp_path, earlier):
     """Use other kernel sizes and numbers of starts for which the checkpoint has the same name."""
     short, _ = run_sweep("short", "n_kernels=1", "kernel_sizes=[8,12,16]", "trainer.max_epochs=1")

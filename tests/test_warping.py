@@ -75,7 +75,12 @@ def test_the_models_of_a_bank_equal_the_same_models_alone(n_dims):
 
 def test_a_run_learns_the_scale_and_its_checkpoint_evaluates_to_the_same_numbers(run, run_train, tmp_path):
     folder, _ = run_train(
-        "run", "network=warped", "n_kernels=2", "kernel_size=20", "trainer.max_epochs=3", as_user=True
+        "run",
+        "network=warped",
+        "n_kernels=2",
+        "kernel_size=20",
+        "trainer.max_epochs=3",
+        "figure=[kernels,forward_pass]",
     )
     assert results(folder)["n_weights"] == 21
     weight = read(folder / "checkpoints" / "best.ckpt")["state_dict"]["network.weight"]
