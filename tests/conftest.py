@@ -46,7 +46,7 @@ def pytest_collection_finish():
     """Leave the libraries out of searches for cyclic garbage, which would take a part of the time of each test."""
     gc.freeze()
     gc.enable()
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(100_000, 10, 100)
 
 
 def pytest_unconfigure():

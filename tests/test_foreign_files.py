@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import results
-from hydra._internal import defaults_list
+from hydra._internal import config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from mutations import MEMORY, SECONDS
@@ -269,6 +269,7 @@ def test_a_configuration_is_composed_once_and_a_file_of_the_package_read_and_mer
     create = defaults_list._create_defaults_list
     monkeypatch.setattr(composition, "_read_files", {})
     monkeypatch.setattr(composed_once, "_known", {})
+    monkeypatch.setattr(config_repository, "copy", None)  # its sources are not copied
     monkeypatch.setattr(
         defaults_list,
         "_create_defaults_list",

@@ -7,7 +7,7 @@ nothing that starts programs: it sets no launcher, sweeper or callback of Hydra,
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,8 +61,8 @@ def checked_composition() -> Iterator[None]:
     and so could name an object after the check, are removed; this project uses neither.
 
     Hydra composes a configuration once more, only to learn whether ``hydra.mode`` is set, and reads the files of each
-    configuration anew. Here the command line alone sets the mode, a file of a package is read once, and the files of
-    the same choices are merged once.
+    configuration anew, from sources that it copies with all content. Here the command line alone sets the mode, a file
+    of a package is read once, the files of the same choices are merged once, and sources are shared.
     """
     load_file, visit = ConfigRepository.load_config, CachingConfigRepository.load_config
     load_part, load = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl.load_configuration
@@ -94,6 +94,10 @@ def checked_composition() -> Iterator[None]:
         _refuse_typed_keys(content, path)
         _refuse_values(content, "", path)
         return loaded
+
+    def share_sources(repository: CachingConfigRepository, delegate: ConfigRepository) -> None:
+        repository.delegate = copy(delegate)  # which gets a list of sources of its own
+        repository.cache = {}
 
     def visit_few(repository: CachingConfigRepository, config_path: str) -> ConfigResult | None:
         visits = vars(repository)["visits"] = vars(repository).get("visits", 0) + 1
@@ -156,6 +160,7 @@ def checked_composition() -> Iterator[None]:
     replaced: list[tuple[Any, str, Any, Any]] = [
         (Hydra, "get_mode", mode_of, typed_mode),
         (ConfigRepository, "load_config", load_file, load_checked_file),
+        (CachingConfigRepository, "__init__", CachingConfigRepository.__init__, share_sources),
         (CachingConfigRepository, "load_config", visit, visit_few),
         (ConfigLoaderImpl, "_load_single_config", load_part, load_checked_part),
         (ConfigLoaderImpl, "load_configuration", load, load_checked),
