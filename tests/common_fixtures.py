@@ -21,7 +21,7 @@ from san.figures.style import MATPLOTLIB_STYLE
 # The suite runs in as many processes as there are cores; the processes that tests start get one thread, too.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without it, each of them compiles the modules of the package again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of them would compile the modules of the package again
 
 settings.register_profile("default", deadline=None, max_examples=150, derandomize=True)
 settings.load_profile("default")

@@ -43,7 +43,8 @@ def _smallest_of_largest(rows: Array, counts: Array) -> Array:
     smallest = np.empty(len(rows), rows.dtype)
     for count in np.unique(counts):
         is_row = counts == count
-        magnitude = np.abs(rows[is_row])
+        magnitude = rows[is_row]
+        np.abs(magnitude, out=magnitude)
         magnitude.partition(-count, axis=1)
         smallest[is_row] = magnitude[:, -count]
     return smallest
