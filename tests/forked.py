@@ -1,6 +1,6 @@
-"""Commands in processes of their own, forked from one that has imported what they need.
+"""Start commands in processes that are forked from a server.
 
-To import torch and Lightning anew takes longer than the training of most tests.
+The server imports torch and Lightning once, which takes longer than the training of most tests.
 """
 
 import multiprocessing
