@@ -2,12 +2,14 @@
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from conftest import COMMANDS
 
 import san
 
@@ -106,3 +108,8 @@ def test_the_version_is_that_of_the_package_whatever_is_installed_under_the_name
     module = [sys.executable, "-m", script.replace("-", ".")]
     said = start(*module, "--version", cwd=tmp_path, PYTHONPATH=f"{PROJECT}{os.pathsep}{other.parents[1]}")
     assert said.stdout == f"san {san.__version__}\n"
+
+
+@pytest.mark.parametrize(("script", "place"), SCRIPT_NAMES.items())
+def test_a_console_script_is_the_program_of_its_command(script, place):
+    assert pkgutil.resolve_name(place) is COMMANDS[script.removeprefix("san-")].program
