@@ -334,6 +334,21 @@ def test_two_processes_train_the_extensions_as_one_does(alone, tmp_path, chosen)
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux alone")
+def test_ranks_are_copies_of_one_process_unless_a_gpu_or_a_variable_could_make_them_differ(monkeypatch):
+    imported = []
+    monkeypatch.setattr("multiprocessing.set_forkserver_preload", imported.append)
+    monkeypatch.setattr(processes, "_copied", {})
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    assert processes._start_method("san.commands.sweep.sweep") == "spawn"
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert [processes._start_method("san.commands.sweep.sweep") for _ in range(2)] == ["forkserver"] * 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert processes._start_method("san.commands.sweep.sweep") == "spawn"
+    assert set(map(tuple, imported)) == {("san.cli.rank_imports", "san.commands.sweep")}
+    assert all(map(find_spec, imported[0]))
+
+
 def train_with_unequal_kernels(rank, folder):
     """Start an epoch in one of two processes, whose kernels differ, and store its kernels."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
@@ -442,17 +457,21 @@ def test_torchrun_trains_on_two_machines_as_one_process(alone, tmp_path):
 
 
 def children(pid):
-    """Return the ranks that a process has started, in order."""
+    """Return the processes that a process has started, in order, without that which frees their shared memory."""
     found = []
     for path in Path("/proc").iterdir():
         try:
             parent = int((path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            is_rank = parent == pid and b"resource_tracker" not in (path / "cmdline").read_bytes()
+            is_child = parent == pid and b"resource_tracker" not in (path / "cmdline").read_bytes()
         except (OSError, IndexError):
             continue
-        if path.name.isdigit() and is_rank:
+        if path.name.isdigit() and is_child:
             found.append(int(path.name))
     return sorted(found)
+
+
+def descendants(pid):
+    return [each for child in children(pid) for each in (child, *descendants(child))]
 
 
 def alive(pid):
@@ -472,7 +491,7 @@ def endless_training(folder):
     ranks = []
     try:
         next(line for line in parent.stdout if line.startswith("epoch 2 of"))
-        ranks = children(parent.pid)
+        ranks = [pid for pid in descendants(parent.pid) if not children(pid)]
         assert len(ranks) == 2
         yield parent, ranks
     finally:
@@ -527,8 +546,8 @@ def test_a_slow_rank_is_waited_for(tmp_path):
         time.sleep(20)
         assert parent.poll() is None
         os.kill(ranks[1], signal.SIGCONT)
-        later = [next(line for line in parent.stdout if line.startswith("epoch")) for _ in range(200)]
-        assert len(set(later)) == 200
+        later = [next(line for line in parent.stdout if line.startswith("epoch")) for _ in range(50)]
+        assert len(set(later)) == 50
 
 
 # --- Hydra's launchers
@@ -575,10 +594,6 @@ def test_sweeps_of_a_multirun_end_with_one_table(tmp_path):
     best = min(rows, key=lambda row: float(row["validation_phi"]))
     config = read(tmp_path / "sweeps" / "checkpoints" / "best.ckpt")["config"]
     assert (f"{config['seed']}", f"{config['kernel_size']}") == (best["seed"], best["kernel_size"])
-
-
-def descendants(pid):
-    return [each for child in children(pid) for each in (child, *descendants(child))]
 
 
 @needs_proc

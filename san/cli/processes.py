@@ -40,6 +40,8 @@ FOLDER, FAILURES, REASON, VALUE = "san/folder", "san/failures", "san/reason", "s
 MAX_PER_CORE = 4  # processes of a training on the CPU, each with a copy of the program in memory
 LOG_LEVEL_OF_OTHERS = "ERROR"  # rank 0 logs what all ranks would log
 
+_copied: dict[str, str] = {}  # the environment of the process from which ranks are copied
+
 Explain = Callable[[Exception], tuple[str, bool]]
 """Returns why a job failed, and whether that is a user's mistake."""
 
@@ -116,9 +118,18 @@ def end_with_parent(parent: int | None = None) -> None:
     """
     expected = os.getppid() if parent is None else parent
 
-    def watch() -> None:
+    def wait() -> None:
         while os.getppid() == expected:
             time.sleep(POLL)
+
+    _end_after(wait)
+
+
+def _end_after(wait: Callable[[], object]) -> None:
+    """End this process as soon as a function returns that waits for the end of its parent process."""
+
+    def watch() -> None:
+        wait()
         if "RANK" in os.environ:
             sys.stderr.write(f"san: rank {os.environ['RANK']} ends because its parent process ended\n")
             sys.stderr.flush()
@@ -218,7 +229,7 @@ def _watch(count: int, name: str, config: DictConfig, explain: Explain) -> float
     arguments = (count, store.port, name, config, hydra_config, explain)
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():  # joblib sets its own
         multiprocessing.set_start_method("spawn", force=True)
-    ranks = start_processes(_be_rank, arguments, nprocs=count, join=False)
+    ranks = start_processes(_be_rank, arguments, nprocs=count, join=False, start_method=_start_method(name))
     try:
         while not ranks.join(POLL, GRACE):
             pass
@@ -242,6 +253,22 @@ def _watch(count: int, name: str, config: DictConfig, explain: Explain) -> float
     return value
 
 
+def _start_method(job: str) -> str:
+    """Return how to start ranks of a job: as copies of one process that has imported what they need, if that is safe.
+
+    It is not where a GPU may be in use before the copy is made, nor with the libraries of macOS. A copy has the
+    environment of its original, so jobs of a multirun that change it start new processes.
+    """
+    from torch import accelerator
+
+    environment = dict(os.environ)
+    if sys.platform != "linux" or accelerator.is_available() or (_copied and _copied != environment):
+        return "spawn"
+    _copied.update(environment)
+    multiprocessing.set_forkserver_preload(["san.cli.rank_imports", job.rpartition(".")[0]])
+    return "forkserver"
+
+
 def _be_rank(
     rank: int, count: int, port: int, name: str, config: DictConfig, hydra_config: Any, explain: Explain
 ) -> None:
@@ -259,7 +286,8 @@ def _be_rank(
         "TORCHELASTIC_RUN_ID": f"san-{port}",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    end_with_parent()
+    if (parent := multiprocessing.parent_process()) is not None:
+        _end_after(parent.join)
     setup_globals()
     whole: Any = OmegaConf.create(hydra_config)
     HydraConfig.instance().cfg = whole

@@ -66,8 +66,8 @@ def computed(
 
 
 def end_workers() -> None:
-    """End waiting worker processes, which would hold memory."""
-    get_reusable_executor(reuse=True).shutdown()
+    """End waiting worker processes, which would hold memory, and free every object if they ended by themselves."""
+    get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 def _call(
