@@ -13,37 +13,57 @@ from pathlib import Path
 
 from san.training.callbacks import bank_selection
 
-__all__ = ["end", "start"]
+__all__ = ["end", "run", "start"]
+
+Ended = tuple[int | None, str, str]
+"""Exit code, standard output and standard error."""
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload([f"san.commands.{name}" for name in ("train", "sweep", "compare", "reproduce")])
 
 
-def start(command: str, *arguments: object, said: Path, watched: Path | None = None, killed_at: int = 0) -> BaseProcess:
+def start(
+    command: str,
+    *arguments: object,
+    said: Path,
+    cwd: Path | None = None,
+    watched: Path | None = None,
+    killed_at: int = 0,
+) -> BaseProcess:
     """Start a command in its own session, as a scheduler does.
 
     Args:
         command: Name of the command.
         arguments: Its arguments.
         said: Folder for its standard output and standard error.
+        cwd: Its working folder; None for that of this process.
         watched: Folder whose file operations are counted; their number is the last line of the standard output. None
             for none.
         killed_at: File operation before which the process kills itself; 0 for none.
     """
     said.mkdir(exist_ok=True)
-    process = context.Process(target=_run, args=(command, [*map(str, arguments)], said, watched, killed_at))
+    process = context.Process(target=_run, args=(command, [*map(str, arguments)], said, cwd, watched, killed_at))
     process.start()
     return process
 
 
-def end(process: BaseProcess, said: Path, seconds: float) -> tuple[int | None, str, str]:
-    """Wait for the end of a process; return its exit code, standard output and standard error."""
+def end(process: BaseProcess, said: Path, seconds: float) -> Ended:
+    """Wait for the end of a process."""
     process.join(seconds)
     return process.exitcode, *((said / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
 
 
-def _run(command: str, arguments: list[str], said: Path, watched: Path | None, killed_at: int) -> None:
+def run(command: str, *arguments: object, said: Path, seconds: float, cwd: Path | None = None) -> Ended:
+    """Run a command in its own session until it ends."""
+    return end(start(command, *arguments, said=said, cwd=cwd), said, seconds)
+
+
+def _run(
+    command: str, arguments: list[str], said: Path, cwd: Path | None, watched: Path | None, killed_at: int
+) -> None:
     os.setsid()
+    if cwd is not None:
+        os.chdir(cwd)
     for number, name in ((1, "stdout"), (2, "stderr")):
         with (said / name).open("wb") as file:
             os.dup2(file.fileno(), number)

@@ -335,6 +335,10 @@ def test_mirrors_of_the_table_are_read(load, write_segments, monkeypatch):
     for heading in ("Unnamed", "id"):
         mirror = write_segments("mirror.csv", heading, newline="\r\n", rows=200)
         assert torch.equal(load("uci_epilepsy", f"dataset.path={mirror}").test, original.test)
+    decimals = pd.read_csv(mirror, dtype={"X7": float})
+    decimals.to_csv(mirror, index=False)
+    assert ".0," in mirror.read_text(encoding="utf-8")
+    assert torch.equal(load("uci_epilepsy", f"dataset.path={mirror}").test, original.test)
 
 
 def test_an_absent_or_other_table_says_what_the_file_is(load, write_segments, tmp_path, monkeypatch):

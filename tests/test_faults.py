@@ -283,7 +283,7 @@ def test_a_comparison_that_is_killed_keeps_its_complete_methods(tmp_path):
         assert code in (0, -signal.SIGKILL), error
         expect_whole(killed, kills=3)
     assert (killed / "methods" / "relu.json").is_file()
-    code, _, error = forked.end(forked.start("compare", *common, place, said=said), said, SECONDS)
+    code, _, error = forked.run("compare", *common, place, said=said, seconds=SECONDS)
     assert code == 0, error
     for one, other in zip(results(killed)["methods"], results(through)["methods"], strict=True):
         assert {**one, "seconds": None} == {**other, "seconds": None}
@@ -336,7 +336,7 @@ def test_a_reproduction_that_is_killed_three_times_ends_with_the_tables_of_one_t
     through, killed, said = (tmp_path / name for name in ("through", "killed", "said"))
     command = ["reproduce", *reproduction]
     start_time = time.monotonic()
-    code, _, error = forked.end(forked.start(*command, f"hydra.run.dir={through}", said=said), said, SECONDS)
+    code, _, error = forked.run(*command, f"hydra.run.dir={through}", said=said, seconds=SECONDS)
     assert code == 0, error
     duration, draw = time.monotonic() - start_time, random.Random(0)
     for third in range(3):
@@ -347,7 +347,7 @@ def test_a_reproduction_that_is_killed_three_times_ends_with_the_tables_of_one_t
         process.join()
         wait(lambda started=started: not alive(started))
         expect_whole(killed, kills=3 * (third + 1))
-    code, _, error = forked.end(forked.start(*command, f"hydra.run.dir={killed}", said=said), said, SECONDS)
+    code, _, error = forked.run(*command, f"hydra.run.dir={killed}", said=said, seconds=SECONDS)
     assert code == 0, error
     expect_whole(killed, kills=9)
     assert (killed / "table3.csv").read_bytes() == (through / "table3.csv").read_bytes()

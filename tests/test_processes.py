@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -63,6 +64,19 @@ def alone(run, tmp_path, monkeypatch):
         assert ended == code, said
 
     return alone
+
+
+@pytest.fixture
+def apart(tmp_path, tmp_path_factory):
+    """Run a command in a process of its own, in the folder of the test; return its standard output."""
+
+    def apart(command, *arguments, code=0):
+        said = tmp_path_factory.mktemp("said")
+        ended, stdout, stderr = forked.run(command, *arguments, said=said, cwd=tmp_path, seconds=1200)
+        assert ended == code, stdout + stderr
+        return stdout
+
+    return apart
 
 
 def ddp(n):
@@ -302,17 +316,17 @@ def test_torchrun_decides_how_many_processes_there_are(monkeypatch):
 
 
 @pytest.mark.slow
-def test_four_processes_give_the_training_of_one(alone, tmp_path):
+def test_four_processes_give_the_training_of_one(alone, apart, tmp_path):
     """Use numbers of examples that processes cannot share evenly, empty local batches, and a split of one example."""
     common = ["dataset.split=[5,1,3]", "batch_size=3", "trainer.max_epochs=4", "kernel_size=20"]
     alone(train, *common, "hydra.run.dir=one")
-    said = start(*TRAIN, *common, *ddp(4), "hydra.run.dir=several", cwd=tmp_path)
+    said = apart("train", *common, *ddp(4), "hydra.run.dir=several")
     assert_equal_runs(tmp_path / "several", tmp_path / "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "several"]
     assert {path.name for path in (tmp_path / "several").iterdir()} == {
         path.name for path in (tmp_path / "one").iterdir()
     }
-    assert said.stdout.count("epoch 4 of 4") == 1
+    assert said.count("epoch 4 of 4") == 1
 
 
 @pytest.mark.slow
@@ -323,14 +337,14 @@ def test_four_processes_give_the_training_of_one(alone, tmp_path):
         ["activation=phi_pursuit", "dataset=numpy", "path=x.npy", "axes=[examples,channels,time]", "kernel=rank1"],
     ],
 )
-def test_two_processes_train_the_extensions_as_one_does(alone, tmp_path, chosen):
+def test_two_processes_train_the_extensions_as_one_does(alone, apart, tmp_path, chosen):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 3, 200)).cumsum(2))
     split = [] if "dataset=numpy" in chosen else ["dataset.split=[5,1,3]"]
     common = [
         *split, "batch_size=3", "trainer.max_epochs=3", "kernel_size=20", "n_kernels=2", *chosen, "figure=[]",
     ]  # fmt: skip
     alone(train, *common, "hydra.run.dir=one")
-    start(*TRAIN, *common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
+    apart("train", *common, *ddp(2), "hydra.run.dir=two")
     assert_equal_runs(tmp_path / "two", tmp_path / "one")
 
 
@@ -370,13 +384,13 @@ def test_all_processes_use_the_kernels_of_the_first(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_bank_of_one(alone, tmp_path):
+def test_two_processes_train_the_bank_of_one(alone, apart, tmp_path):
     common = [
         "dataset.split=[5,2,3]", "batch_size=3", "trainer.max_epochs=3", "kernel_sizes=[5,20,60]",
         "activations=[extrema,identity]", "logger=csv",
     ]  # fmt: skip
     alone(sweep, *common, "hydra.run.dir=one")
-    start(*SWEEP, *common, *ddp(2), "hydra.run.dir=two", cwd=tmp_path)
+    apart("sweep", *common, *ddp(2), "hydra.run.dir=two")
     one, two = (results(tmp_path / name)["models"] for name in ("one", "two"))
     for model, expected in zip(two, one, strict=True):
         assert model["phi_per_epoch"] == pytest.approx(expected["phi_per_epoch"], abs=1e-5)
@@ -387,14 +401,14 @@ def test_two_processes_train_the_bank_of_one(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_classifier_of_one(alone, write_images, tmp_path):
+def test_two_processes_train_the_classifier_of_one(alone, apart, write_images, tmp_path):
     write_images("MNIST")
     common = [
         "dataset=mnist", "dataset.n_validation=10", "batch_size=3", "classifier=fnn", "classifier.batch_size=3",
         "trainer.max_epochs=1", f"paths.data_dir={tmp_path}",
     ]  # fmt: skip
     alone(train, *common, "hydra.run.dir=one", "paths.cache_dir=cache1")
-    start(*TRAIN, *common, *ddp(2), "hydra.run.dir=two", "paths.cache_dir=cache2", cwd=tmp_path)
+    apart("train", *common, *ddp(2), "hydra.run.dir=two", "paths.cache_dir=cache2")
     one, two = (results(tmp_path / name)["classifier"] for name in ("one", "two"))
     for found, expected in ((two, one), (two["baseline"], one["baseline"])):
         assert found["test"]["confusion"] == expected["test"]["confusion"]
@@ -407,18 +421,18 @@ def test_two_processes_train_the_classifier_of_one(alone, write_images, tmp_path
 
 
 @pytest.mark.slow
-def test_each_job_of_a_multirun_has_processes_of_its_own(alone, tmp_path):
+def test_each_job_of_a_multirun_has_processes_of_its_own(alone, apart, tmp_path):
     """Let the first of two jobs fail: one error is reported, and the next job has its own processes."""
     common = ["-m", "kernel_size=2000,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
     alone(train, *common, "hydra.sweep.dir=one", code=1)
-    said = start(*TRAIN, *common, *ddp(2), "hydra.sweep.dir=two", cwd=tmp_path, code=1)
+    said = apart("train", *common, *ddp(2), "hydra.sweep.dir=two", code=1)
     assert_equal_runs(tmp_path / "two" / "1", tmp_path / "one" / "1")
     one, two = ((tmp_path / run / "0" / "error.txt").read_text(encoding="utf-8") for run in ("one", "two"))
     assert two == one
     assert len(table(tmp_path / "two" / "sweep.csv")) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
-    assert len(lines_of_san(said.stdout)) == 1
-    assert "job 0 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
+    assert len(lines_of_san(said)) == 1
+    assert "job 0 failed: san: kernel_size=2000 exceeds the signal length 1000" in said
 
 
 @pytest.mark.slow
@@ -555,14 +569,14 @@ def test_a_slow_rank_is_waited_for(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_launchers_give_the_multirun_of_one_process(alone, tmp_path, launcher):
+def test_launchers_give_the_multirun_of_one_process(alone, apart, tmp_path, launcher):
     """Expect equal numbers, a folder per job, reported failures and exit code 1."""
     if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
         pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
     common = ["-m", "kernel_size=8,2000,9", "seed=3", "trainer.max_epochs=2", "figure=[]"]
     alone(train, *common, "hydra.sweep.dir=basic", code=1)
-    said = start(*TRAIN, *common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", cwd=tmp_path, code=1)
-    assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said.stdout
+    said = apart("train", *common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", code=1)
+    assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said
     basic, other = tmp_path / "basic", tmp_path / "other"
     assert table(other / "sweep.csv") == table(basic / "sweep.csv")
     assert (other / "sweep.png").read_bytes().startswith(b"\x89PNG")
@@ -574,11 +588,11 @@ def test_launchers_give_the_multirun_of_one_process(alone, tmp_path, launcher):
 
 
 @pytest.mark.slow
-def test_jobs_of_a_launcher_have_processes_of_their_own(alone, tmp_path):
+def test_jobs_of_a_launcher_have_processes_of_their_own(alone, apart, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     common = ["-m", "kernel_size=8,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
     alone(train, *common, "hydra.sweep.dir=basic")
-    start(*TRAIN, *common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other", cwd=tmp_path)
+    apart("train", *common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other")
     for job in ("0", "1"):
         assert_equal_runs(tmp_path / "other" / job, tmp_path / "basic" / job)
 

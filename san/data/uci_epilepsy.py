@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import is_integer_dtype
 from torch import Tensor
 
 from san.data import csv_files
@@ -139,7 +140,10 @@ def _read_table(path: Path) -> tuple[list[str], Tensor, Tensor]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError("it is too large")
-        table = csv_files.read(path, dtype=str)
+        table = csv_files.read(path, converters={0: str})
+        is_whole = all(map(is_integer_dtype, table.dtypes.iloc[1:]))
+        if not is_whole:
+            table = csv_files.read(path, dtype=str)  # as written, for the message about a field that is no number
     except ValueError as error:
         raise ValueError(f"{file} cannot be read as a table ({error}): it should have {expected}") from error
     columns = [*(f"X{number}" for number in range(1, SAMPLES_PER_SEGMENT + 1)), "y"]
@@ -147,7 +151,8 @@ def _read_table(path: Path) -> tuple[list[str], Tensor, Tensor]:
     if missing or len(table) != N_SEGMENTS:
         difference = f"no column {missing[0]}" if missing else f"{len(table)} rows"
         raise ValueError(f"{file} has {difference}: it should have {expected}")
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype="float64", copy=True)
+    fields = table[columns] if is_whole else table[columns].apply(pd.to_numeric, errors="coerce")
+    numbers = fields.to_numpy(dtype="float64", copy=True)
     invalid = ~np.isfinite(numbers)
     invalid[:, -1] |= ~np.isin(numbers[:, -1], list(CLASS_OF_Y))
     if invalid.any():
