@@ -569,13 +569,13 @@ def test_a_slow_rank_is_waited_for(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_launchers_give_the_multirun_of_one_process(alone, apart, tmp_path, launcher):
+def test_launchers_give_the_multirun_of_one_process(alone, tmp_path, launcher):
     """Expect equal numbers, a folder per job, reported failures and exit code 1."""
     if find_spec("hydra_plugins") is None or find_spec(LAUNCHERS[launcher]) is None:
         pytest.skip(f"{LAUNCHERS[launcher]} is not installed")
     common = ["-m", "kernel_size=8,2000,9", "seed=3", "trainer.max_epochs=2", "figure=[]"]
     alone(train, *common, "hydra.sweep.dir=basic", code=1)
-    said = apart("train", *common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", code=1)
+    said = start(*TRAIN, *common, f"hydra/launcher={launcher}", "hydra.sweep.dir=other", cwd=tmp_path, code=1).stdout
     assert "job 1 failed: san: kernel_size=2000 exceeds the signal length 1000" in said
     basic, other = tmp_path / "basic", tmp_path / "other"
     assert table(other / "sweep.csv") == table(basic / "sweep.csv")
@@ -588,11 +588,11 @@ def test_launchers_give_the_multirun_of_one_process(alone, apart, tmp_path, laun
 
 
 @pytest.mark.slow
-def test_jobs_of_a_launcher_have_processes_of_their_own(alone, apart, tmp_path):
+def test_jobs_of_a_launcher_have_processes_of_their_own(alone, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     common = ["-m", "kernel_size=8,9", "trainer.max_epochs=2", "logger=csv", "figure=[]"]
     alone(train, *common, "hydra.sweep.dir=basic")
-    apart("train", *common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other")
+    start(*TRAIN, *common, *ddp(2), "hydra/launcher=joblib", "hydra.sweep.dir=other", cwd=tmp_path)
     for job in ("0", "1"):
         assert_equal_runs(tmp_path / "other" / job, tmp_path / "basic" / job)
 
