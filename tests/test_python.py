@@ -67,6 +67,7 @@ def test_sweep_has_the_results_of_its_command(composed, run, tmp_path):
     assert phi == min(model["validation"]["phi"] for model in results(tmp_path / "function")["models"])
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs(monkeypatch, tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -331,6 +331,7 @@ def test_a_complete_trial_is_of_its_code_its_configuration_and_its_data(trials, 
     assert paths().isdisjoint(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["code", "data"])
 def test_a_trial_is_not_completed_with_other_code_or_data_than_it_is_named_by(trials, tmp_path, monkeypatch, change):
     trial = trials()[0]
@@ -371,6 +372,7 @@ def test_a_table_is_written_and_a_second_run_keeps_complete_trials(run_reproduce
     }
 
 
+@pytest.mark.slow
 def test_absent_data_is_told_and_the_rest_is_made(run_reproduce, tmp_path):
     folder, _ = run_reproduce("run", "tables=[2]", f"paths.data_dir={tmp_path / 'empty'}")
     absent = json.loads((folder / "reproduce.json").read_text())["absent"]

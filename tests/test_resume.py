@@ -93,6 +93,7 @@ def test_another_dataset_is_refused_by_its_loader_and_what_it_sets(run_train, tr
     assert "other examples" not in line
 
 
+@pytest.mark.slow
 def test_what_cannot_change_the_training_may_change_and_the_numbers_are_those_of_one_run(
     run_train, arguments, trained, tmp_path
 ):

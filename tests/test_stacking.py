@@ -113,6 +113,7 @@ def test_runs_with_the_same_baseline_share_it(run_train, arguments, tmp_path):
     assert results(again)["classifier"]["baseline"] == baselines[0]
 
 
+@pytest.mark.slow
 def test_a_baseline_is_of_the_data_and_the_code_that_it_is_shown_with(run_train, arguments, tmp_path, monkeypatch):
     """Replace the pixels of the same files by those of class 0 alone, then edit the classifier."""
 
@@ -146,6 +147,7 @@ def test_memory_mapped_reconstructions_give_the_same_results(run_train, argument
     assert all(path.suffix == ".json" for path in (tmp_path / "cache").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("typed")
 def test_a_classifier_leaves_figures_and_is_evaluated_from_its_checkpoint(run, run_train, arguments, tmp_path):
     folder, _ = run_train("run", *arguments, as_user=True)

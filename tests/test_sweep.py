@@ -50,6 +50,7 @@ def test_a_model_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, activati
             assert model[split] == pytest.approx(alone[split], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("typed")
 @pytest.mark.parametrize("network", [choice for choice in choices("network") if choice != "plain"])
 def test_a_network_of_a_bank_is_trained_as_if_alone(run_sweep, run_train, network):
@@ -92,6 +93,7 @@ def test_a_sweep_writes_the_files_of_a_multirun(run_sweep, run_train, run, tmp_p
     assert results(tmp_path / "evaluated")["test"]["phi"] == pytest.approx(float(best["test_phi"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_phi_over_the_kernel_size_and_the_kernels(run_sweep):
     folder, _ = run_sweep("sweep", "logger=tensorboard", "kernel_sizes=3..20", "n_kernels=1", "trainer.max_epochs=2")
     events = EventAccumulator(str(folder / "tensorboard" / "extrema-3-20")).Reload()
@@ -117,6 +119,7 @@ def test_models_are_shared_among_banks_by_their_memory():
     assert shares([3, 4, 5], 2, batch, 1) == [[3], [4], [5]]
 
 
+@pytest.mark.slow
 def test_a_resumed_sweep_ends_with_the_numbers_of_one_that_ran_through(run_sweep, tmp_path):
     common = ["kernel_sizes=[4,8,30]", "activations=[extrema,identity]"]
     through, _ = run_sweep("through", *common, "trainer.max_epochs=6")

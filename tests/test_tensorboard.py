@@ -70,6 +70,7 @@ def test_the_metrics_of_validation_are_in_one_card(run_train):
     assert (card.title, list(card.multiline.tag)) == ("φ̄, CR⁻¹, L̃", CURVES[1:])
 
 
+@pytest.mark.slow
 def test_a_job_is_named_by_the_overrides_that_differ_in_its_multirun(run_train):
     sizes = ["-m", *SHORT, "kernel_size=9,12", "activation=relu,extrema", "trainer.max_epochs=1"]
     folder, _ = run_train("jobs", *sizes)
@@ -79,6 +80,7 @@ def test_a_job_is_named_by_the_overrides_that_differ_in_its_multirun(run_train):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_job_of_sizes_from_the_configuration_has_a_name_without_separators(run_train):
     job = ["-m", *SHORT[:-2], SHORT[-1], "+sweep=kernel_size", "kernel_size=9", "dataset.space=[200],[210]"]
     folder, _ = run_train("jobs", *job, "trainer.max_epochs=1")
@@ -100,6 +102,7 @@ def test_a_resumed_run_continues_its_curves_with_each_epoch_once(run_train, wher
     assert "test/phi" not in events.Tags()["scalars"]  # of the selected epoch, which is not the last one
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_from_an_earlier_epoch_has_the_epochs_until_it(run_train):
     options = ["optimizer.lr=0.5", "kernel_size=30", "seed=2", "n_kernels=1", "initialization=normal"]
     options += ["logger=tensorboard"]
@@ -128,6 +131,7 @@ def test_a_file_of_another_run_in_a_folder_outside_the_run_stays(tmp_path):
     assert len(list((tmp_path / "shared").rglob("events*"))) == 2
 
 
+@pytest.mark.slow
 def test_the_banks_of_a_sweep_resume_their_runs(run_sweep):
     options = ["logger=tensorboard", *SHORT[:3], "kernel_sizes=[8,20]"]
     trained, _ = run_sweep("trained", *options, "trainer.max_epochs=2")

@@ -153,6 +153,7 @@ def test_a_resumed_run_ends_with_the_numbers_of_one_that_ran_through(run_train, 
     assert torch.equal(weights[0]["network.weight"], weights[1]["network.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["annealed_extrema", "dropout_extrema"])
 def test_a_resumed_run_continues_annealing_and_dropout(run_train, tmp_path, activation):
     common = [f"activation={activation}", "kernel_size=20", "figure=[]"]
@@ -414,6 +415,7 @@ def test_a_traceback_is_raised_on_request(monkeypatch, run_train):
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
+@pytest.mark.slow
 def test_nothing_is_written_into_the_working_folder(run_train, monkeypatch, tmp_path):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

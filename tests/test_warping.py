@@ -73,6 +73,7 @@ def test_the_models_of_a_bank_equal_the_same_models_alone(n_dims):
         assert torch.allclose(bank.model(index)(x)[:, 0], alone(x)[:, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_learns_the_scale_and_its_checkpoint_evaluates_to_the_same_numbers(run, run_train, tmp_path):
     folder, _ = run_train(
         "run",
