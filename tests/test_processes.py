@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -495,25 +494,34 @@ def alive(pid):
         return False
 
 
-@contextmanager
-def endless_training(folder):
-    """Start a training of two ranks; yield the started process and its ranks once they train."""
-    command = [*TRAIN, *ddp(2), "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
-    parent = subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.fixture
+def endless_training(tmp_path, tmp_path_factory):
+    """Start a training of two ranks; yield its process, its ranks once they train, and a function of what it says."""
+    said = tmp_path_factory.mktemp("said")
+
+    def text():
+        return "".join(path.read_text(encoding="utf-8") for path in sorted(said.iterdir()))
+
+    command = ["train", *ddp(2), "trainer.max_epochs=1000000", "logger=csv", "hydra.run.dir=run"]
+    parent = forked.start(*command, said=said, cwd=tmp_path)
     ranks = []
     try:
-        next(line for line in parent.stdout if line.startswith("epoch 2 of"))
+        wait(lambda: "\nepoch 2 of" in text())
         ranks = [pid for pid in descendants(parent.pid) if not children(pid)]
         assert len(ranks) == 2
-        yield parent, ranks
+        yield parent, ranks, text
     finally:
         for pid in (parent.pid, *ranks):
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
-        parent.stdout.close()
-        parent.wait()
+        parent.join()
+
+
+def wait(condition):
+    stop = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < stop, "the condition did not become true"
+        time.sleep(0.1)
 
 
 def ends_within(seconds, *pids):
@@ -526,44 +534,45 @@ def ends_within(seconds, *pids):
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_ends_the_job_with_a_message(tmp_path, rank):
-    with endless_training(tmp_path) as (parent, ranks):
-        killed = time.monotonic()
-        os.kill(ranks[rank], signal.SIGKILL)
-        rest = parent.stdout.read()
-        assert parent.wait(LIMIT) == 1
-        assert ends_within(LIMIT, *ranks)
-        assert time.monotonic() - killed < LIMIT
-    (line,) = lines_of_san(rest)
+def test_a_killed_rank_ends_the_job_with_a_message(endless_training, tmp_path, rank):
+    parent, ranks, said = endless_training
+    killed = time.monotonic()
+    os.kill(ranks[rank], signal.SIGKILL)
+    parent.join(LIMIT)
+    assert parent.exitcode == 1
+    assert ends_within(LIMIT, *ranks)
+    assert time.monotonic() - killed < LIMIT
+    (line,) = lines_of_san(said())
     assert line.startswith(f"san: rank {rank} of 2 was ended by SIGKILL, and so were the others; resume by")
     assert line.endswith(f"checkpoint={tmp_path / 'run'}")
-    assert "Traceback" not in rest
+    assert "Traceback" not in said()
     assert read(tmp_path / "run" / "checkpoints" / "last.ckpt")["epoch"] >= 0
 
 
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_outlives_the_one_that_started_it(tmp_path, number):
-    with endless_training(tmp_path) as (parent, ranks):
-        started = descendants(parent.pid)
-        assert set(ranks) <= set(started)
-        os.kill(parent.pid, number)
-        assert ends_within(LIMIT, parent.pid, *started)
-        assert parent.wait() != 0
+def test_no_process_outlives_the_one_that_started_it(endless_training, number):
+    parent, ranks, _ = endless_training
+    started = descendants(parent.pid)
+    assert set(ranks) <= set(started)
+    os.kill(parent.pid, number)
+    assert ends_within(LIMIT, parent.pid, *started)
+    parent.join(LIMIT)
+    assert parent.exitcode
 
 
 @needs_proc
 @pytest.mark.slow
-def test_a_slow_rank_is_waited_for(tmp_path):
+def test_a_slow_rank_is_waited_for(endless_training):
     """Stop a rank for 20 seconds: no timeout ends the training."""
-    with endless_training(tmp_path) as (parent, ranks):
-        os.kill(ranks[1], signal.SIGSTOP)
-        time.sleep(20)
-        assert parent.poll() is None
-        os.kill(ranks[1], signal.SIGCONT)
-        later = [next(line for line in parent.stdout if line.startswith("epoch")) for _ in range(50)]
-        assert len(set(later)) == 50
+    parent, ranks, said = endless_training
+    os.kill(ranks[1], signal.SIGSTOP)
+    time.sleep(20)
+    assert parent.is_alive()
+    before = said().count("\nepoch")
+    os.kill(ranks[1], signal.SIGCONT)
+    wait(lambda: said().count("\nepoch") >= before + 50)
 
 
 # --- Hydra's launchers
