@@ -361,8 +361,8 @@ def test_mistakes_are_one_line(run_compare, arguments, said):
     assert "\n" not in line.strip()
 
 
-def test_a_training_of_several_processes_is_refused_before_one_starts(run_compare, monkeypatch):
-    monkeypatch.setattr("san.cli.processes._watch", None)
+@pytest.mark.slow
+def test_a_training_of_several_processes_is_refused(run_compare):
     _, line = run_compare("run", "peers=[]", "trainer.devices=2", fails=True)
     assert "trainer.devices=2: each training has one process here; use jobs=N" in line
 

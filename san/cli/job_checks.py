@@ -13,8 +13,6 @@ from san.cli.config import check_kinds, check_numbers, parse_numbers
 from san.cli.initial_kernels import check_initialization
 from san.cli.keys import TRAINING, is_referenced, key_of, keys_of
 from san.cli.parts import MAY_BE_EMPTY, check_part, instantiate
-from san.cli.processes import n_processes
-from san.cli.ranks import started_by_torchrun
 from san.cli.trainer_settings import refuse_void_trainer_settings
 from san.networks import Decoder, KernelForm, WeightCount
 from san.ops.choices import check_choice
@@ -73,8 +71,6 @@ def _check_training(config: DictConfig, command: str) -> None:
         check_choice(key, OmegaConf.select(config, key), choices)
     check_initialization(config)
     refuse_void_trainer_settings(config.trainer)
-    if command == "compare" and (started_by_torchrun() or n_processes(config) != 1):
-        raise ValueError(f"trainer.devices={config.trainer.devices}: each training has one process here; use jobs=N")
     instantiate(config, "activation")
 
 

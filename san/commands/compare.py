@@ -21,6 +21,8 @@ from san.cli.compared_networks import ComparedNetworks, check_kernel_forms, kern
 from san.cli.config import check_numbers, stored_configuration, with_activation
 from san.cli.model_results import Results
 from san.cli.parts import instantiate
+from san.cli.processes import n_processes
+from san.cli.ranks import started_by_torchrun
 from san.cli.settings import effective_settings
 from san.cli.workers import computed, end_workers
 from san.data.splits import Splits
@@ -183,6 +185,8 @@ def _check(config: DictConfig) -> None:
         raise ValueError("activations=[] and peers=[] leave nothing to compare: name some of them")
     if config.classifier:
         raise ValueError("classifier: methods are compared by φ alone, so it must be none")
+    if started_by_torchrun() or n_processes(config) != 1:
+        raise ValueError(f"trainer.devices={config.trainer.devices}: each training has one process here; use jobs=N")
     of_jobs = [] if config.jobs is None else ["jobs"]
     check_numbers(config, ["seed", "peer_examples", "batch_size", "num_workers", *of_jobs])
     for name in config.activations:
