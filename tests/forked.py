@@ -7,13 +7,17 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from san.training.callbacks import bank_selection
 
-__all__ = ["end", "run", "start"]
+__all__ = ["SECONDS", "end", "run", "start", "wait"]
+
+SECONDS = 300  # to wait for a process, many times its usual duration
 
 Ended = tuple[int | None, str, str]
 """Exit code, standard output and standard error."""
@@ -56,6 +60,14 @@ def end(process: BaseProcess, said: Path, seconds: float) -> Ended:
 def run(command: str, *arguments: object, said: Path, seconds: float, cwd: Path | None = None) -> Ended:
     """Run a command in its own session until it ends."""
     return end(start(command, *arguments, said=said, cwd=cwd), said, seconds)
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true"
+        time.sleep(0.02)
 
 
 def _run(

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import results, table
+from forked import SECONDS, wait
 from PIL import Image
 
 from san import evaluate, reproduce, sweep, train
@@ -26,7 +27,6 @@ from san.storage.files import ABANDONED, replacing
 from san.training.san_module import SANModule
 
 PROJECT = Path(__file__).parents[1]
-SECONDS = 300  # to wait for a process, many times its usual duration
 
 
 def start(*arguments, **options):
@@ -40,13 +40,6 @@ def start(*arguments, **options):
 def end(process):
     said = process.communicate(timeout=SECONDS)
     return process.returncode, *said
-
-
-def wait(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true"
-        time.sleep(0.02)
 
 
 def expect_whole(folder, kills=0):

@@ -145,7 +145,7 @@ def test_a_dollar_sign_in_a_name_begins_no_formula(tmp_path):
 def test_the_files_of_a_figure_do_not_depend_on_the_users_layout(tmp_path, setting):
     for used in (False, True):
         with matplotlib.rc_context({setting: used}):
-            save(kernels.draw(finished_run(1, [5, 8])), tmp_path / f"{used}")
+            save(forward_pass.draw(finished_run(1, [5, 8])), tmp_path / f"{used}")
     for suffix in ("png", "pdf"):
         assert (tmp_path / f"True.{suffix}").read_bytes() == (tmp_path / f"False.{suffix}").read_bytes()
 

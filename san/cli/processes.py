@@ -254,10 +254,10 @@ def _watch(count: int, name: str, config: DictConfig, explain: Explain) -> float
 
 
 def _start_method(job: str) -> str:
-    """Return how to start ranks of a job: as copies of one process that has imported what they need, if that is safe.
+    """Return how to start the ranks of a job: ``forkserver``, which imports the libraries once, or ``spawn``.
 
-    It is not where a GPU may be in use before the copy is made, nor with the libraries of macOS. A copy has the
-    environment of its original, so jobs of a multirun that change it start new processes.
+    A fork is unsafe where a GPU may be in use before it, and with the libraries of macOS. A forked rank has the
+    environment of the server, so a job of a multirun that changes the environment spawns its ranks.
     """
     from torch import accelerator
 
